@@ -1,0 +1,33 @@
+# natrix_library(FOLDER …): one static library for one folder of the tree.
+# A new source file is picked up by itself; a new folder is a line in the top-level CMakeLists.txt.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+add_library(natrix_flags INTERFACE)
+target_compile_options(natrix_flags INTERFACE -Wall -Wextra -Wpedantic -Wconversion $<$<BOOL:${NATRIX_WERROR}>:-Werror>)
+# Bit-for-bit repeatability: the compiler may not contract a*b+c as it pleases in one build and not in another.
+target_compile_options(natrix_flags INTERFACE -ffp-contract=off)
+if(NATRIX_SANITIZE)
+  target_compile_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE})
+endif()
+
+function(natrix_library folder)
+  cmake_parse_arguments(arg "" "" "PUBLIC;PRIVATE" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.h)
+  add_library(natrix_${folder} STATIC ${sources} ${headers})
+  add_library(Natrix::${folder} ALIAS natrix_${folder})
+  set_target_properties(natrix_${folder} PROPERTIES EXPORT_NAME ${folder})
+  target_include_directories(natrix_${folder} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                                                     $<INSTALL_INTERFACE:include/natrix>)
+  target_compile_features(natrix_${folder} PUBLIC cxx_std_20)
+  target_link_libraries(natrix_${folder} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:natrix_flags>)
+endfunction()

@@ -1,0 +1,67 @@
+// Element-wise functions between the matrix products. All operands may have strided rows; shapes agree.
+//
+//   activation   out = f(x)            or, gated,   out = f(x) ⊙ up
+//   softplus     y = log(1 + exp(x + bias)), the identity above 20
+//
+// SwiGLU is the gated form with SiLU; Mamba's output gate y ⊙ silu(z) is the same with x = z and up = y.
+#pragma once
+
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+enum class Activation { kSilu, kGelu, kRelu2 };  // gelu: the erf form; relu2: max(x, 0)²
+
+struct ActivationForward {
+  Activation f = Activation::kSilu;
+  View x;
+  View up;   // optional
+  View out;  // may alias x or up
+};
+void activation_forward(Context& ctx, const ActivationForward& args);
+
+struct ActivationBackward {
+  Activation f = Activation::kSilu;
+  View x, up;    // as in forward
+  View dout;
+  View dx;       // out (=); may alias x or dout
+  View dup;      // out (=) when up is given; may alias up
+};
+void activation_backward(Context& ctx, const ActivationBackward& args);
+
+struct SoftplusForward {
+  View x;     // [R.., I]
+  View bias;  // [I], optional
+  View y;     // out; may alias x
+};
+void softplus_forward(Context& ctx, const SoftplusForward& args);
+
+/// softplus'(x) = σ(x) = 1 − exp(−y): only the output is needed.
+struct SoftplusBackward {
+  View y, dy;
+  View dx;     // out (=); may alias dy
+};
+void softplus_backward(Context& ctx, const SoftplusBackward& args);
+
+/// y += x.
+struct Accumulate {
+  View x, y;
+};
+void accumulate(Context& ctx, const Accumulate& args);
+
+namespace reference {
+void activation_forward(Context& ctx, const ActivationForward& args);
+void activation_backward(Context& ctx, const ActivationBackward& args);
+void softplus_forward(Context& ctx, const SoftplusForward& args);
+void softplus_backward(Context& ctx, const SoftplusBackward& args);
+void accumulate(Context& ctx, const Accumulate& args);
+}  // namespace reference
+namespace cpu {
+void activation_forward(Context& ctx, const ActivationForward& args);
+void activation_backward(Context& ctx, const ActivationBackward& args);
+void softplus_forward(Context& ctx, const SoftplusForward& args);
+void softplus_backward(Context& ctx, const SoftplusBackward& args);
+void accumulate(Context& ctx, const Accumulate& args);
+}  // namespace cpu
+
+}  // namespace natrix

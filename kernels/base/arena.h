@@ -1,0 +1,53 @@
+// Arena: a bump allocator that lives for one segment. Activations, what backward needs, and kernel scratch all
+// come from it, in stack order, so peak memory is what one segment needs and never what the sequence needs.
+//
+//   Arena::Frame frame(arena);        // everything allocated after this line …
+//   View scratch = arena.take(…);     // … goes back when `frame` ends
+//
+// Memory is not zeroed. Blocks are kept for the next segment; reset() merges them into one.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/base/buffer.h"
+
+namespace natrix {
+
+class Arena {
+ public:
+  View take(Dtype dtype, Shape shape);
+  /// An uninitialised view of the same dtype and shape (contiguous whatever the stride of `like`).
+  View like(View v) { return take(v.dtype, v.shape); }
+  View zeros(Dtype dtype, Shape shape);
+
+  void reset();
+  int64_t used() const;
+  int64_t peak() const { return peak_; }         // most bytes in use at once since the last clear_peak()
+  void clear_peak() { peak_ = used(); }
+
+  /// Returns to the allocation state of its construction. Frames nest.
+  class Frame {
+   public:
+    explicit Frame(Arena& arena) : arena_(arena), block_(arena.current_), offset_(arena.offset_) {}
+    ~Frame() { arena_.rewind(block_, offset_); }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+   private:
+    Arena& arena_;
+    size_t block_;
+    int64_t offset_;
+  };
+
+ private:
+  void rewind(size_t block, int64_t offset);
+
+  std::vector<Buffer> blocks_;
+  std::vector<int64_t> filled_;  // bytes used of each block before `current_`
+  size_t current_ = 0;           // index of the block in use
+  int64_t offset_ = 0;           // bytes used of it
+  int64_t peak_ = 0;
+};
+
+}  // namespace natrix

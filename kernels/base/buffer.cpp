@@ -1,0 +1,72 @@
+#include "kernels/base/buffer.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <cstring>
+
+namespace natrix {
+namespace {
+constexpr size_t kAlignment = 64;  // one cache line, one AVX-512 vector
+}
+
+int64_t checked_bytes(Dtype dtype, const Shape& shape) {
+  int64_t bytes = size_of(dtype);
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (__builtin_mul_overflow(bytes, shape[i], &bytes)) {
+      throw InputError(fmt::format("a tensor of shape {} does not fit into memory", shape.to_string()));
+    }
+  }
+  return bytes;
+}
+
+void Buffer::Free::operator()(void* p) const noexcept { std::free(p); }
+
+Buffer::Buffer(Dtype dtype, Shape shape) {
+  const auto bytes = static_cast<size_t>(checked_bytes(dtype, shape));
+  const size_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;  // never zero: an empty tensor is not a missing one
+  void* p = std::aligned_alloc(kAlignment, rounded);
+  if (p == nullptr) {
+    throw RunError(fmt::format("out of memory: {} MiB for a tensor {}{}; a smaller batch, chunk or model needs less",
+                               rounded >> 20, name_of(dtype), shape.to_string()));
+  }
+  std::memset(p, 0, rounded);
+  memory_.reset(p);
+  view_ = View(p, dtype, shape);
+}
+
+void copy(View from, View to) {
+  require(from.dtype == to.dtype && from.rows() == to.rows() && from.cols() == to.cols(), "copy between unlike views");
+  const auto width = static_cast<size_t>(from.cols() * size_of(from.dtype));
+  if (from.contiguous() && to.contiguous()) {
+    std::memcpy(to.data, from.data, static_cast<size_t>(from.rows()) * width);
+    return;
+  }
+  for (int64_t r = 0; r < from.rows(); ++r) {
+    std::memcpy(static_cast<char*>(to.data) + r * to.row_stride * size_of(to.dtype),
+                static_cast<const char*>(from.data) + r * from.row_stride * size_of(from.dtype), width);
+  }
+}
+
+void convert(View from, View to) {
+  if (from.dtype == to.dtype) return copy(from, to);
+  require(from.rows() == to.rows() && from.cols() == to.cols(), "convert between unlike views");
+  for_float(from.dtype, [&](auto a) {
+    for_float(to.dtype, [&](auto b) {
+      for (int64_t r = 0; r < from.rows(); ++r) {
+        for (int64_t c = 0; c < from.cols(); ++c) {
+          to.row<decltype(b)>(r)[c] = static_cast<decltype(b)>(from.row<decltype(a)>(r)[c]);
+        }
+      }
+    });
+  });
+}
+
+void fill_zero(View v) {
+  for (int64_t r = 0; r < v.rows(); ++r) {
+    std::memset(static_cast<char*>(v.data) + r * v.row_stride * size_of(v.dtype), 0,
+                static_cast<size_t>(v.cols() * size_of(v.dtype)));
+  }
+}
+
+}  // namespace natrix

@@ -1,0 +1,43 @@
+#include "kernels/base/context.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+namespace natrix {
+
+const char* name_of(Backend backend) {
+  switch (backend) {
+    case Backend::kReference: return "reference";
+    case Backend::kCpu: return "cpu";
+    case Backend::kCuda: return "cuda";
+  }
+  return "?";
+}
+
+int available_processors() {
+  cpu_set_t set;
+  int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  std::ifstream quota("/sys/fs/cgroup/cpu.max");  // "max 100000" or "200000 100000"
+  double limit = 0, period = 0;
+  if (quota >> limit >> period && limit > 0 && period > 0) {
+    n = std::min(n, static_cast<int>(std::ceil(limit / period)));
+  }
+  return std::max(n, 1);
+}
+
+Context::Context(Backend backend, int threads)
+    : backend_(backend), threads_(threads > 0 ? threads : available_processors()) {
+  omp_set_num_threads(threads_);  // of this thread's future parallel regions, oneDNN's included
+}
+
+void fail_unavailable(const Context& ctx, std::string_view operation) {
+  throw InputError(fmt::format("{}: this build of natrix has no {} backend; use --backend cpu (or device.backend: cpu)",
+                               operation, name_of(ctx.backend())));
+}
+
+}  // namespace natrix

@@ -1,0 +1,33 @@
+// Picks the implementation of a kernel by the context's backend, and checks the shapes of its arguments.
+#pragma once
+
+#include <string_view>
+
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+template <class Args>
+struct Implementations {
+  void (*reference)(Context&, const Args&) = nullptr;
+  void (*cpu)(Context&, const Args&) = nullptr;
+  void (*cuda)(Context&, const Args&) = nullptr;  // stays null in a build without CUDA
+};
+
+template <class Args>
+void dispatch(Context& ctx, std::string_view name, const Args& args, const Implementations<Args>& table) {
+  const auto run = ctx.backend() == Backend::kReference ? table.reference
+                   : ctx.backend() == Backend::kCpu     ? table.cpu
+                                                        : table.cuda;
+  if (run == nullptr) fail_unavailable(ctx, name);
+  run(ctx, args);
+}
+
+/// ContractError naming `what` unless v has this dtype and shape.
+void check_view(View v, Dtype dtype, const Shape& shape, std::string_view what);
+/// As check_view; an empty view passes.
+void check_optional(View v, Dtype dtype, const Shape& shape, std::string_view what);
+/// As check_view, and contiguous.
+void check_dense(View v, Dtype dtype, const Shape& shape, std::string_view what);
+
+}  // namespace natrix

@@ -1,0 +1,55 @@
+// Causal depthwise convolution along time, then SiLU (the short convolution of Mamba).
+//
+//   c_t = bias + Σ_k weight[:, k] ⊙ x_{t − (K−1) + k}      tap K−1 multiplies the current token
+//   y_t = silu(c_t)
+//
+// Shapes: B batch, T tokens, I channels, K taps. x, y [B, T, I] (strided rows allowed), weight [I, K], bias [I].
+// x_{−1}, …, x_{−(K−1)} come from tail_in [B, K−1, I]: the last K−1 inputs before this segment, oldest first.
+// tail_out is the same for the segment that follows: the last K−1 rows of [tail_in; x].
+//
+// doc_start [B, T] u8, or empty: taps that reach across the start of a document read zero. tail_out holds plain
+// inputs; mask_conv_tail clears those rows of it that belong to an earlier document than the segment's last token.
+#pragma once
+
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+struct ConvSiluForward {
+  View x, weight;
+  View bias;       // optional
+  View tail_in;    // optional: zero when empty
+  View doc_start;  // optional
+  View y;          // out
+  View tail_out;   // out, optional; must not alias tail_in
+};
+void conv_silu_forward(Context& ctx, const ConvSiluForward& args);
+
+struct ConvSiluBackward {
+  View x, weight, bias, tail_in, doc_start;  // as in forward
+  View dy;
+  View dtail_out;       // optional: the gradient that the following segment hands back
+  View dx;              // out (=); may be strided
+  View dweight, dbias;  // out (+=); dbias optional
+  View dtail_in;        // out (=), optional; must not alias dtail_out
+};
+void conv_silu_backward(Context& ctx, const ConvSiluBackward& args);
+
+/// Zeroes in place the rows of a tail [B, K−1, I] that lie before the last document start of the segment
+/// (doc_start [B, T]) that produced it. Its own adjoint: apply it to dtail_out as well.
+struct MaskConvTail {
+  View tail, doc_start;
+};
+void mask_conv_tail(Context& ctx, const MaskConvTail& args);
+
+namespace reference {
+void conv_silu_forward(Context& ctx, const ConvSiluForward& args);
+void conv_silu_backward(Context& ctx, const ConvSiluBackward& args);
+void mask_conv_tail(Context& ctx, const MaskConvTail& args);
+}  // namespace reference
+namespace cpu {
+void conv_silu_forward(Context& ctx, const ConvSiluForward& args);
+void conv_silu_backward(Context& ctx, const ConvSiluBackward& args);
+}  // namespace cpu
+
+}  // namespace natrix

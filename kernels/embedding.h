@@ -1,0 +1,31 @@
+// Token embedding: y[r] = weight[tokens[r]]. Tokens must be in [0, V); the caller has checked them.
+#pragma once
+
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+struct EmbeddingForward {
+  View tokens;  // [R..] i64
+  View weight;  // [V, D]
+  View y;       // out, [R.., D]
+};
+void embedding_forward(Context& ctx, const EmbeddingForward& args);
+
+/// dweight[tokens[r]] += dy[r], rows in order, so that the sum does not depend on threads.
+struct EmbeddingBackward {
+  View tokens, dy;
+  View dweight;  // out (+=), [V, D]
+};
+void embedding_backward(Context& ctx, const EmbeddingBackward& args);
+
+namespace reference {
+void embedding_forward(Context& ctx, const EmbeddingForward& args);
+void embedding_backward(Context& ctx, const EmbeddingBackward& args);
+}  // namespace reference
+namespace cpu {
+void embedding_forward(Context& ctx, const EmbeddingForward& args);
+void embedding_backward(Context& ctx, const EmbeddingBackward& args);
+}  // namespace cpu
+
+}  // namespace natrix

@@ -1,0 +1,69 @@
+// Dense and grouped matrix products. Row-major; every operand may have strided rows.
+//
+//   matmul           c = op(a) op(b)  [+ c]  [+ bias on every row]       op transposes where asked
+//   grouped_matmul   rows are sorted by group (an expert): c[rows of e] = a[rows of e] op(b[e])
+//   grouped_outer    c[e] += a[rows of e]ᵀ b[rows of e]                 the gradient of an expert's weight
+//
+// A linear layer y = x Wᵀ with W [out, in] is matmul({.a = x, .b = W, .c = y, .transpose_b = true}).
+//
+// Contract for recompute: a row of c depends on that row of op(a) and on b alone, to the last bit, whatever other
+// rows stand in the call (so chunk sizes and expert loads do not change results), for calls of 16 rows or more and
+// for groups of any size within them.
+#pragma once
+
+#include <span>
+
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+struct Matmul {
+  View a;     // [M, K], or [K, M] with transpose_a; leading dimensions are collapsed into rows
+  View b;     // [K, N], or [N, K] with transpose_b
+  View c;     // [M, N]; must not alias a or b
+  View bias;  // [N], optional
+  bool transpose_a = false;
+  bool transpose_b = false;
+  bool accumulate = false;  // c += instead of c =
+};
+void matmul(Context& ctx, const Matmul& args);
+
+/// G groups. Rows [offsets[e], offsets[e + 1]) belong to group e; a group may be empty.
+struct GroupedMatmul {
+  View a;                            // [R, K]
+  View b;                            // [G, K, N], or [G, N, K] with transpose_b
+  View c;                            // [R, N] (=)
+  std::span<const int64_t> offsets;  // G + 1 values from 0 to R
+  bool transpose_b = false;
+};
+void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+
+struct GroupedOuter {
+  View a;                            // [R, M]
+  View b;                            // [R, N]
+  View c;                            // [G, M, N] (+=)
+  std::span<const int64_t> offsets;  // as above
+};
+void grouped_outer(Context& ctx, const GroupedOuter& args);
+
+/// sum[j] += Σ_r a[r, j]: the gradient of a bias.
+struct ColumnSum {
+  View a;    // [R, N]
+  View sum;  // [N] (+=)
+};
+void column_sum(Context& ctx, const ColumnSum& args);
+
+namespace reference {
+void matmul(Context& ctx, const Matmul& args);
+void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+void grouped_outer(Context& ctx, const GroupedOuter& args);
+void column_sum(Context& ctx, const ColumnSum& args);
+}  // namespace reference
+namespace cpu {
+void matmul(Context& ctx, const Matmul& args);
+void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+void grouped_outer(Context& ctx, const GroupedOuter& args);
+void column_sum(Context& ctx, const ColumnSum& args);
+}  // namespace cpu
+
+}  // namespace natrix

@@ -1,0 +1,124 @@
+// Routing of tokens to experts: scores, choice, permutation by expert, and the weighted way back.
+//
+//   scores = softmax(logits)  or  σ(logits)                     [T, E]
+//   expert = the top_k largest of scores + bias, largest first; ties go to the smaller index
+//   weight = score of the chosen, optionally divided by their sum, times scale
+//
+// T tokens (all leading dimensions collapsed), E experts, k = top_k, R ≤ T·k rows after the permutation.
+// A slot is the flat index t·k + j of token t's j-th choice. Rows are ordered by (expert, token).
+#pragma once
+
+#include <span>
+
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+enum class RouterScore { kSoftmax, kSigmoid };
+
+struct RouteForward {
+  View logits;     // [T, E]
+  View bias;       // [E], optional: for the choice only (arXiv 2408.15664)
+  RouterScore score = RouterScore::kSoftmax;
+  bool renormalize = false;
+  double scale = 1.0;
+  View scores;     // out, [T, E]
+  View expert;     // out, [T, k] i32
+  View weight;     // out, [T, k]
+  View logsumexp;  // out, [T]: of the logits, for the z-loss
+};
+void route_forward(Context& ctx, const RouteForward& args);
+
+/// Gradient of   Σ weight·dweight  +  Σ_t Σ_e balance[e] · p_te  +  z_scale · Σ_t logsumexp_t²   in the logits, where
+/// p = scores for softmax and scores / Σ_e scores for sigmoid. balance carries the load-balancing loss:
+/// coefficient · E · f_e / T, with f_e and T of the whole step.
+struct RouteBackward {
+  View logits, scores, expert, weight, logsumexp;  // as in forward
+  RouterScore score = RouterScore::kSoftmax;
+  bool renormalize = false;
+  double scale = 1.0;
+  View dweight;    // [T, k]
+  View balance;    // [E], optional
+  double z_scale = 0.0;
+  View dlogits;    // out (=), [T, E]
+};
+void route_backward(Context& ctx, const RouteBackward& args);
+
+/// What the auxiliary losses need of a stretch of tokens. All outputs +=, in f64.
+struct RouteTally {
+  View scores, expert, logsumexp;
+  RouterScore score = RouterScore::kSoftmax;
+  View counts;             // [E] f64: slots that chose the expert
+  View score_sum;          // [E] f64: Σ_t p_te
+  View squared_logsumexp;  // [1] f64: Σ_t logsumexp_t²
+};
+void route_tally(Context& ctx, const RouteTally& args);
+
+/// Sorts slots by (expert, token). With capacity ≥ 0 an expert keeps its first `capacity` tokens; the others' slots
+/// get row −1. Runs on the host: its result decides the shapes of what follows.
+struct RoutePermutation {
+  View expert;                 // [T, k] i32
+  int64_t capacity = -1;
+  View row_of_slot;            // out, [T, k] i64: the row of a slot, or −1
+  View slot_of_row;            // out, [T·k] i64; the first R are set
+  std::span<int64_t> offsets;  // out, E + 1: rows [offsets[e], offsets[e + 1]) go to expert e; offsets[E] = R
+};
+void route_permutation(Context& ctx, const RoutePermutation& args);
+
+/// rows[r] = x[slot_of_row[r] / k].
+struct GatherRows {
+  View x;            // [T, D]
+  View slot_of_row;  // [R] i64
+  int64_t top_k = 1;
+  View rows;         // out, [R, D]
+};
+void gather_rows(Context& ctx, const GatherRows& args);
+
+/// The adjoint of gather_rows: dx[t] (=) Σ_j drows[row_of_slot[t, j]].
+struct GatherRowsBackward {
+  View drows;        // [R, D]
+  View row_of_slot;  // [T, k] i64
+  View dx;           // out, [T, D]
+  bool accumulate = false;
+};
+void gather_rows_backward(Context& ctx, const GatherRowsBackward& args);
+
+/// y[t] = Σ_j weight[t, j] · rows[row_of_slot[t, j]]; dropped slots add nothing.
+struct CombineRows {
+  View rows;         // [R, D]
+  View row_of_slot;  // [T, k] i64
+  View weight;       // [T, k]
+  View y;            // out, [T, D]
+  bool accumulate = false;
+};
+void combine_rows(Context& ctx, const CombineRows& args);
+
+/// drows[r] = weight[slot] · dy[token];  dweight[t, j] = ⟨rows[row], dy[t]⟩, 0 for a dropped slot.
+struct CombineRowsBackward {
+  View rows, row_of_slot, slot_of_row, weight;
+  View dy;       // [T, D]
+  View drows;    // out (=), [R, D]; may alias rows
+  View dweight;  // out (=), [T, k]
+};
+void combine_rows_backward(Context& ctx, const CombineRowsBackward& args);
+
+namespace reference {
+void route_forward(Context& ctx, const RouteForward& args);
+void route_backward(Context& ctx, const RouteBackward& args);
+void route_tally(Context& ctx, const RouteTally& args);
+void route_permutation(Context& ctx, const RoutePermutation& args);
+void gather_rows(Context& ctx, const GatherRows& args);
+void gather_rows_backward(Context& ctx, const GatherRowsBackward& args);
+void combine_rows(Context& ctx, const CombineRows& args);
+void combine_rows_backward(Context& ctx, const CombineRowsBackward& args);
+}  // namespace reference
+namespace cpu {
+void route_forward(Context& ctx, const RouteForward& args);
+void route_backward(Context& ctx, const RouteBackward& args);
+void gather_rows(Context& ctx, const GatherRows& args);
+void gather_rows_backward(Context& ctx, const GatherRowsBackward& args);
+void combine_rows(Context& ctx, const CombineRows& args);
+void combine_rows_backward(Context& ctx, const CombineRowsBackward& args);
+}  // namespace cpu
+
+}  // namespace natrix

@@ -1,0 +1,69 @@
+// Selective scan (Mamba-1, arXiv 2312.00752): a diagonal linear recurrence whose coefficients depend on the input.
+//
+//   h_t = exp(dt_t A) ⊙ h_{t−1} + (dt_t x_t) B_tᵀ        A = −exp(A_log)
+//   y_t = h_t C_t + D ⊙ x_t
+//
+// Shapes: B batch, T tokens, I d_inner, N d_state. x, dt, y and their gradients are [B, T, I]; B and C are
+// [B, T, N]; all of these may be strided rows. A_log is [I, N], D is [I]. dt is after softplus.
+// State [B, I, N]: contiguous, in the dtype of x. f32 on every backend; f64 on the reference backend only.
+//
+// doc_start [B, T] u8, or empty: where it is 1 a new document begins, and h_{t−1} counts as zero.
+//
+// A stretch of tokens is an affine map of its state, state_out = decay ⊙ state_in + state. That is all that segments
+// and ranks need to hand on, see core/sequence/carry_link.h. No buffer of [T, I, N] elements exists anywhere.
+#pragma once
+
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+struct ScanForward {
+  View x, dt, A_log, B, C, D;
+  View doc_start;  // optional
+  View state_in;   // optional: zero when empty
+  View y;          // out
+  View state_out;  // out, optional; may alias state_in
+};
+void scan_forward(Context& ctx, const ScanForward& args);
+
+/// With g_t = ∂L/∂h_t, walked from the last token to the first and seeded with dstate_out:
+///   g_t = dy_t C_tᵀ + exp(dt_{t+1} A) ⊙ g_{t+1}
+struct ScanBackward {
+  View x, dt, A_log, B, C, D, doc_start, state_in;  // as in forward
+  View dy;
+  View dstate_out;          // optional: the gradient that the following segment hands back; zero when empty
+  View dx, ddt, dB, dC;     // out (=)
+  View dA_log, dD;          // out (+=)
+  View dstate_in;           // out (=), optional: for the segment before; may alias dstate_out
+};
+void scan_backward(Context& ctx, const ScanBackward& args);
+
+/// The segment as a map of its state, without its outputs: state_out = decay ⊙ state_in + state.
+/// decay = exp(A Σ dt), or 0 where a document starts inside the segment; state = the state reached from zero.
+struct ScanSummary {
+  View x, dt, A_log, B, doc_start;
+  View decay, state;  // out (=), [B, I, N]
+};
+void scan_summary(Context& ctx, const ScanSummary& args);
+
+/// The same, backwards in time: dstate_in = decay ⊙ dstate_out + state. decay is that of ScanSummary.
+struct ScanSummaryBackward {
+  View dt, A_log, C, doc_start, dy;
+  View decay, state;  // out (=), [B, I, N]
+};
+void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args);
+
+namespace reference {
+void scan_forward(Context& ctx, const ScanForward& args);
+void scan_backward(Context& ctx, const ScanBackward& args);
+void scan_summary(Context& ctx, const ScanSummary& args);
+void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args);
+}  // namespace reference
+namespace cpu {
+void scan_forward(Context& ctx, const ScanForward& args);
+void scan_backward(Context& ctx, const ScanBackward& args);
+void scan_summary(Context& ctx, const ScanSummary& args);
+void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args);
+}  // namespace cpu
+
+}  // namespace natrix
