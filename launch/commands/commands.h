@@ -1,0 +1,26 @@
+// The subcommands of `natrix`. Each add_* declares its flags and help on the parser and, when the user chose it, puts
+// what is to be done into `chosen`; launch/natrix.cpp runs that and turns errors into exit statuses
+// (InputError 2, everything else 1).
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace natrix {
+
+using Action = std::function<int()>;  // returns the exit status
+
+void add_train(CLI::App& app, Action& chosen);
+void add_eval(CLI::App& app, Action& chosen);
+void add_generate(CLI::App& app, Action& chosen);
+void add_score(CLI::App& app, Action& chosen);
+void add_gradients(CLI::App& app, Action& chosen);
+void add_inspect(CLI::App& app, Action& chosen);
+void add_verify(CLI::App& app, Action& chosen);
+void add_data(CLI::App& app, Action& chosen);
+void add_plot(CLI::App& app, Action& chosen);
+
+}  // namespace natrix
