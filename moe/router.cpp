@@ -1,1 +1,123 @@
-namespace natrix {}
+#include "moe/router.h"
+
+#include <algorithm>
+
+#include "kernels/matmul.h"
+#include "kernels/routing.h"
+
+namespace natrix {
+namespace {
+
+RouterScore score_of(const MoeConfig& c) {
+  return c.router == Router::kSoftmax ? RouterScore::kSoftmax : RouterScore::kSigmoid;
+}
+
+}  // namespace
+
+MoeRouter::MoeRouter(const ModelConfig& config, int sublayer, const std::string& prefix)
+    : config_(config.moe),
+      sublayer_(sublayer),
+      gate_(prefix + "router", config.d_model, config.moe.num_experts, false),
+      bias_(make_param(prefix + "router.e_score_correction_bias", {config.moe.num_experts}, Init::kZeros,
+                       false)) {
+  bias_.trainable = false;
+}
+
+void MoeRouter::visit(const ParamVisitor& visitor) {
+  gate_.visit(visitor);
+  if (has_bias()) visitor(bias_);
+}
+
+MoeRouter::Choice MoeRouter::forward(Pass& p, View x) const {
+  const int64_t tokens = x.rows();
+  Choice c{.logits = gate_.forward(p, x),
+           .scores = p.arena().take(x.dtype, {tokens, config_.num_experts}),
+           .expert = p.arena().take(Dtype::kI32, {tokens, config_.top_k}),
+           .weight = p.arena().take(x.dtype, {tokens, config_.top_k}),
+           .logsumexp = p.arena().take(x.dtype, {tokens})};
+  route_forward(p.ctx, {.logits = c.logits,
+                        .bias = has_bias() ? bias_.value : View{},
+                        .score = score_of(config_),
+                        .renormalize = config_.renormalize,
+                        .scores = c.scores,
+                        .expert = c.expert,
+                        .weight = c.weight,
+                        .logsumexp = c.logsumexp});
+  if (p.visit == Visit::kFirst) {
+    StepTally::Layer& t = p.tally.layer(sublayer_, config_.num_experts);
+    route_tally(p.ctx, {.scores = c.scores,
+                        .expert = c.expert,
+                        .logsumexp = c.logsumexp,
+                        .score = score_of(config_),
+                        .counts = t.counts.view(),
+                        .score_sum = t.score_sum.view(),
+                        .squared_logsumexp = t.squared_logsumexp.view()});
+  }
+  if (p.keeps() || p.visit == Visit::kFirst) p.tally.witness(p.segment.index, sublayer_, c.expert);
+  return c;
+}
+
+View MoeRouter::balance(Pass& p) const {
+  if (config_.aux_loss_coef == 0) return {};
+  const auto tokens = static_cast<double>(p.tally.tokens());
+  const auto experts = static_cast<double>(config_.num_experts);
+  const double* n = p.tally.layer(sublayer_, config_.num_experts).counts.view().as<double>();
+  View b = p.arena().take(gate_.weight.value.dtype, {config_.num_experts});
+  for_float(b.dtype, [&](auto zero) {
+    for (int64_t e = 0; e < config_.num_experts; ++e) {
+      const double share = n[e] / (tokens * static_cast<double>(config_.top_k));  // f_e
+      b.as<decltype(zero)>()[e] =
+          static_cast<decltype(zero)>(config_.aux_loss_coef * experts * share / tokens);
+    }
+  });
+  return b;
+}
+
+void MoeRouter::backward(Pass& p, View x, const Choice& c, View dweight, View dx) {
+  View dlogits = p.arena().like(c.logits);
+  route_backward(p.ctx, {.logits = c.logits,
+                         .scores = c.scores,
+                         .expert = c.expert,
+                         .weight = c.weight,
+                         .logsumexp = c.logsumexp,
+                         .score = score_of(config_),
+                         .renormalize = config_.renormalize,
+                         .dweight = dweight,
+                         .balance = balance(p),
+                         .z_scale = config_.z_loss_coef / static_cast<double>(p.tally.tokens()),
+                         .dlogits = dlogits});
+  gate_.backward(p, x, dlogits, dx, /*accumulate=*/true);
+}
+
+void MoeRouter::update_bias(const StepTally& tally) {
+  const auto it = tally.layers().find(sublayer_);
+  if (!has_bias() || it == tally.layers().end()) return;
+  const double* n = it->second.counts.view().as<double>();
+  double mean = 0;
+  for (int64_t e = 0; e < config_.num_experts; ++e) mean += n[e] / static_cast<double>(config_.num_experts);
+  for_float(bias_.value.dtype, [&](auto zero) {
+    auto* b = bias_.value.as<decltype(zero)>();
+    for (int64_t e = 0; e < config_.num_experts; ++e) {
+      const double sign = static_cast<double>(mean > n[e]) - static_cast<double>(mean < n[e]);
+      b[e] += static_cast<decltype(zero)>(config_.bias_update_rate * sign);
+    }
+  });
+}
+
+BalanceFigures balance_figures(const StepTally::Layer& layer, int64_t tokens) {
+  BalanceFigures f;
+  const int64_t experts = layer.counts.view().count();
+  const double* n = layer.counts.view().as<double>();
+  const double* p = layer.score_sum.view().as<double>();
+  double slots = 0;
+  for (int64_t e = 0; e < experts; ++e) slots += n[e];
+  if (tokens == 0 || slots == 0) return f;
+  for (int64_t e = 0; e < experts; ++e) {
+    f.load.push_back(n[e] / slots);
+    f.aux_loss += static_cast<double>(experts) * f.load.back() * p[e] / static_cast<double>(tokens);
+  }
+  f.z_loss = layer.squared_logsumexp.view().as<double>()[0] / static_cast<double>(tokens);
+  return f;
+}
+
+}  // namespace natrix

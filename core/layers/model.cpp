@@ -1,1 +1,132 @@
-namespace natrix {}
+#include "core/layers/model.h"
+
+#include <optional>
+
+#include "core/layers/linear.h"
+#include "core/layers/param_store.h"
+#include "kernels/embedding.h"
+#include "kernels/norm.h"
+
+namespace natrix {
+
+Model::Model(ModelConfig config, const Names& names)
+    : config_(std::move(config)),
+      embedding_(
+          make_param(names.embedding, {config_.vocab_size.value(), config_.d_model}, Init::kNormal, true)),
+      final_norm_(make_param(names.final_norm, {config_.d_model}, Init::kOnes, false)),
+      head_weight_(make_param(names.head, embedding_.shape, Init::kNormal, true)),
+      head_(std::make_unique<LmHead>(config_.tie_embeddings ? embedding_ : head_weight_)) {}
+
+Model::~Model() = default;
+
+void Model::append(const std::string& norm_name, std::unique_ptr<Layer> layer) {
+  stack_.push_back({make_param(norm_name, {config_.d_model}, Init::kOnes, false), std::move(layer)});
+}
+
+void Model::allocate(Dtype dtype, bool with_gradients) {
+  store_ = std::make_unique<ParamStore>(params(), dtype, with_gradients);
+}
+
+Dtype Model::dtype() const {
+  return embedding_.value.dtype;
+}
+
+void Model::visit(const ParamVisitor& visitor) {
+  visitor(embedding_);
+  for (Sublayer& s : stack_) {
+    visitor(s.norm);
+    s.layer->visit(visitor);
+  }
+  visitor(final_norm_);
+  if (!config_.tie_embeddings) visitor(head_weight_);
+}
+
+std::vector<Param*> Model::params() {
+  std::vector<Param*> all;
+  visit([&](Param& p) { all.push_back(&p); });
+  return all;
+}
+
+std::vector<Layer*> Model::layers() {
+  std::vector<Layer*> all;
+  for (Sublayer& s : stack_) all.push_back(s.layer.get());
+  return all;
+}
+
+void Model::zero_gradients() {
+  store_->zero_gradients();
+}
+
+View Model::embed(Pass& p, View tokens) const {
+  View x = p.arena().take(dtype(), Shape{p.segment.batch, p.segment.tokens, config_.d_model});
+  embedding_forward(p.ctx, {.tokens = tokens, .weight = embedding_.value, .y = x});
+  return x;
+}
+
+const Param& Model::norm_after(size_t sublayers) const {
+  return sublayers < stack_.size() ? stack_[sublayers].norm : final_norm_;
+}
+
+View Model::hidden(Pass& p, View tokens) const {
+  View x = embed(p, tokens);   // the residual stream
+  View u = p.arena().like(x);  // what the next sublayer reads
+  Saved saved{.tokens = tokens, .sums = {}, .inv_rms = {}};
+  const auto take_inv_rms = [&] { return p.arena().take(x.dtype, Shape{p.segment.batch, p.segment.tokens}); };
+  View inv_rms = p.keeps() ? take_inv_rms() : View{};
+  rms_norm_forward(
+      p.ctx, {.x = x, .weight = norm_after(0).value, .y = u, .inv_rms = inv_rms, .eps = config_.norm_eps});
+  for (size_t i = 0; i < stack_.size(); ++i) {
+    std::optional<Arena::Frame> frame;  // without backward, nothing of a sublayer outlives it but x and u
+    View next_x = x, next_u = u;
+    if (p.keeps()) {
+      saved.sums.push_back(x);
+      saved.inv_rms.push_back(inv_rms);
+      next_x = p.arena().like(x);
+      next_u = p.arena().like(u);
+      inv_rms = take_inv_rms();
+    } else {
+      frame.emplace(p.arena());
+    }
+    View y = stack_[i].layer->forward(p, u);
+    rms_norm_forward(p.ctx, {.x = x,
+                             .residual = y,
+                             .sum = next_x,
+                             .weight = norm_after(i + 1).value,
+                             .y = next_u,
+                             .inv_rms = inv_rms,
+                             .eps = config_.norm_eps});
+    x = next_x;
+    u = next_u;
+  }
+  if (p.keeps()) {
+    saved.sums.push_back(x);
+    saved.inv_rms.push_back(inv_rms);
+    p.saved.push(std::move(saved));
+  }
+  return u;
+}
+
+void Model::backward(Pass& p, View dhidden) {
+  const Saved saved = p.saved.pop<Saved>();
+  View dx = p.arena().like(dhidden);  // the gradient of the residual stream
+  rms_norm_backward(p.ctx, {.sum = saved.sums.back(),
+                            .weight = final_norm_.value,
+                            .inv_rms = saved.inv_rms.back(),
+                            .dy = dhidden,
+                            .dx = dx,
+                            .dweight = final_norm_.grad});
+  for (size_t i = stack_.size(); i-- > 0;) {
+    Arena::Frame frame(p.arena());
+    View du = stack_[i].layer->backward(p, dx);
+    rms_norm_backward(p.ctx, {.sum = saved.sums[i],
+                              .weight = stack_[i].norm.value,
+                              .inv_rms = saved.inv_rms[i],
+                              .dy = du,
+                              .dsum = dx,
+                              .dx = dx,
+                              .dweight = stack_[i].norm.grad});
+  }
+  embedding_backward(p.ctx, {.tokens = saved.tokens, .dy = dx, .dweight = embedding_.grad});
+}
+
+}  // namespace natrix

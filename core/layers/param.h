@@ -1,4 +1,5 @@
-// Param: one trainable tensor. A layer's visit() list of them serves initialisation, AdamW, checkpoints and names.
+// Param: one trainable tensor. A layer's visit() list of them serves initialisation, AdamW, checkpoints and
+// names.
 #pragma once
 
 #include <functional>
@@ -10,23 +11,25 @@
 namespace natrix {
 
 /// How a fresh tensor is filled, see core/layers/init.h.
-enum class Init { kNormal, kZeros, kOnes, kKaimingUniform, kResidualOut, kConv, kDtWeight, kDtBias, kALog };
+enum class Init { kNormal, kZeros, kOnes, kUniform, kResidualOut, kDtBias, kALog };
 
 /// A stretch of a Param under a name of its own in the checkpoint: the whole, or one expert of a stack.
 struct ParamPart {
-  std::string name;          // the name in the HF checkpoint, e.g. "model.layers.1.feed_forward.experts.3.up_proj.weight"
-  Shape shape;               // the shape there, e.g. [d_inner, 1, K] for conv1d.weight
-  int64_t first = 0;         // offset of its first element in the Param
+  std::string
+      name;     // the name in the HF checkpoint, e.g. "model.layers.1.feed_forward.experts.3.up_proj.weight"
+  Shape shape;  // the shape there, e.g. [d_inner, 1, K] for conv1d.weight
+  int64_t first = 0;  // offset of its first element in the Param
 };
 
 struct Param {
-  std::string name;          // unique in the model
+  std::string name;  // unique in the model
   Shape shape;
   Init init = Init::kNormal;
-  bool decays = false;       // weight decay applies
-  bool trainable = true;     // false: a buffer such as the selection bias; saved, but not AdamW's
+  int64_t fan_in = 1;     // inputs that one output sums over; the last extent unless stated
+  bool decays = false;    // weight decay applies
+  bool trainable = true;  // false: a buffer such as the selection bias; saved, but not AdamW's
   std::vector<ParamPart> parts;
-  View value, grad;          // set by ParamStore; grad accumulates (+=) over backward calls
+  View value, grad;  // set by ParamStore; grad accumulates (+=) over backward calls
 };
 
 using ParamVisitor = std::function<void(Param&)>;

@@ -1,26 +1,42 @@
 #include "kernels/base/arena.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <fmt/format.h>
 
 namespace natrix {
 namespace {
 constexpr int64_t kAlignment = 64;
-constexpr int64_t kFirstBlock = int64_t{1} << 20;
+constexpr int64_t kSmallestBlock = int64_t{1} << 20;
+constexpr int64_t kLargestStep = int64_t{64}
+                                 << 20;  // blocks stop doubling here: untouched pages are cheap, not free
 }  // namespace
+
+void Arena::Free::operator()(void* p) const noexcept {
+  std::free(p);
+}
+
+Arena::Block Arena::new_block(int64_t size) {
+  void* p = std::aligned_alloc(kAlignment, static_cast<size_t>(size));
+  if (p == nullptr) {
+    throw RunError(fmt::format(
+        "out of memory: {} MiB for activations; a smaller --chunk, batch or model needs less", size >> 20));
+  }
+  return {.memory = std::unique_ptr<void, Free>(p), .size = size};
+}
 
 View Arena::take(Dtype dtype, Shape shape) {
   const int64_t bytes = (checked_bytes(dtype, shape) + kAlignment) / kAlignment * kAlignment;
-  while (current_ < blocks_.size() && offset_ + bytes > blocks_[current_].bytes()) {
-    filled_[current_] = offset_;
+  while (current_ < blocks_.size() && offset_ + bytes > blocks_[current_].size) {
+    blocks_[current_].filled = offset_;
     ++current_;
     offset_ = 0;
   }
   if (current_ == blocks_.size()) {
-    const int64_t previous = blocks_.empty() ? kFirstBlock / 2 : blocks_.back().bytes();
-    blocks_.emplace_back(Dtype::kU8, Shape{std::max(bytes, 2 * previous)});
-    filled_.push_back(0);
+    const int64_t step = blocks_.empty() ? kSmallestBlock : std::min(2 * blocks_.back().size, kLargestStep);
+    blocks_.push_back(new_block(std::max(bytes, step)));
   }
-  View v(blocks_[current_].view().as<uint8_t>() + offset_, dtype, shape);
+  View v(static_cast<char*>(blocks_[current_].memory.get()) + offset_, dtype, shape);
   offset_ += bytes;
   peak_ = std::max(peak_, used());
   return v;
@@ -32,25 +48,21 @@ View Arena::zeros(Dtype dtype, Shape shape) {
   return v;
 }
 
-void Arena::reset() {
-  rewind(0, 0);
-  if (blocks_.size() > 1) {
-    const int64_t total = std::max(peak_, kFirstBlock);
-    blocks_.clear();
-    filled_.assign(1, 0);
-    blocks_.emplace_back(Dtype::kU8, Shape{total + kAlignment});
-  }
-}
-
 int64_t Arena::used() const {
   int64_t n = offset_;
-  for (size_t i = 0; i < current_; ++i) n += filled_[i];
+  for (size_t i = 0; i < current_; ++i) n += blocks_[i].filled;
   return n;
 }
 
 void Arena::rewind(size_t block, int64_t offset) {
   current_ = block;
   offset_ = offset;
+  if (block == 0 && offset == 0 && blocks_.size() > 1) {
+    int64_t total = 0;
+    for (const Block& b : blocks_) total += b.size;
+    blocks_.clear();  // before the new one: the two need not fit into memory together
+    blocks_.push_back(new_block(total));
+  }
 }
 
 }  // namespace natrix

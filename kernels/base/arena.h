@@ -1,10 +1,11 @@
-// Arena: a bump allocator that lives for one segment. Activations, what backward needs, and kernel scratch all
-// come from it, in stack order, so peak memory is what one segment needs and never what the sequence needs.
+// Arena: a bump allocator that lives for one segment. Activations, what backward needs, and kernel scratch
+// all come from it, in stack order, so peak memory is what one segment needs and never what the sequence
+// needs.
 //
 //   Arena::Frame frame(arena);        // everything allocated after this line …
 //   View scratch = arena.take(…);     // … goes back when `frame` ends
 //
-// Memory is not zeroed. Blocks are kept for the next segment; reset() merges them into one.
+// Memory is not zeroed. Blocks are kept for the next segment; once all is given back they merge into one.
 #pragma once
 
 #include <memory>
@@ -21,9 +22,10 @@ class Arena {
   View like(View v) { return take(v.dtype, v.shape); }
   View zeros(Dtype dtype, Shape shape);
 
-  void reset();
+  /// Takes everything back.
+  void reset() { rewind(0, 0); }
   int64_t used() const;
-  int64_t peak() const { return peak_; }         // most bytes in use at once since the last clear_peak()
+  int64_t peak() const { return peak_; }  // most bytes in use at once since the last clear_peak()
   void clear_peak() { peak_ = used(); }
 
   /// Returns to the allocation state of its construction. Frames nest.
@@ -41,12 +43,20 @@ class Arena {
   };
 
  private:
+  struct Free {
+    void operator()(void* p) const noexcept;
+  };
+  struct Block {
+    std::unique_ptr<void, Free> memory;
+    int64_t size = 0;
+    int64_t filled = 0;  // bytes in use when the next block was begun
+  };
+  static Block new_block(int64_t size);
   void rewind(size_t block, int64_t offset);
 
-  std::vector<Buffer> blocks_;
-  std::vector<int64_t> filled_;  // bytes used of each block before `current_`
-  size_t current_ = 0;           // index of the block in use
-  int64_t offset_ = 0;           // bytes used of it
+  std::vector<Block> blocks_;
+  size_t current_ = 0;  // index of the block in use
+  int64_t offset_ = 0;  // bytes used of it
   int64_t peak_ = 0;
 };
 

@@ -1,9 +1,8 @@
 #include "kernels/base/buffer.h"
 
-#include <fmt/format.h>
-
 #include <cstdlib>
 #include <cstring>
+#include <fmt/format.h>
 
 namespace natrix {
 namespace {
@@ -20,15 +19,19 @@ int64_t checked_bytes(Dtype dtype, const Shape& shape) {
   return bytes;
 }
 
-void Buffer::Free::operator()(void* p) const noexcept { std::free(p); }
+void Buffer::Free::operator()(void* p) const noexcept {
+  std::free(p);
+}
 
 Buffer::Buffer(Dtype dtype, Shape shape) {
   const auto bytes = static_cast<size_t>(checked_bytes(dtype, shape));
-  const size_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;  // never zero: an empty tensor is not a missing one
+  const size_t rounded =
+      (bytes + kAlignment) / kAlignment * kAlignment;  // never zero: an empty tensor is not a missing one
   void* p = std::aligned_alloc(kAlignment, rounded);
   if (p == nullptr) {
-    throw RunError(fmt::format("out of memory: {} MiB for a tensor {}{}; a smaller batch, chunk or model needs less",
-                               rounded >> 20, name_of(dtype), shape.to_string()));
+    throw RunError(
+        fmt::format("out of memory: {} MiB for a tensor {}{}; a smaller batch, chunk or model needs less",
+                    rounded >> 20, name_of(dtype), shape.to_string()));
   }
   std::memset(p, 0, rounded);
   memory_.reset(p);
@@ -36,7 +39,8 @@ Buffer::Buffer(Dtype dtype, Shape shape) {
 }
 
 void copy(View from, View to) {
-  require(from.dtype == to.dtype && from.rows() == to.rows() && from.cols() == to.cols(), "copy between unlike views");
+  require(from.dtype == to.dtype && from.rows() == to.rows() && from.cols() == to.cols(),
+          "copy between unlike views");
   const auto width = static_cast<size_t>(from.cols() * size_of(from.dtype));
   if (from.contiguous() && to.contiguous()) {
     std::memcpy(to.data, from.data, static_cast<size_t>(from.rows()) * width);

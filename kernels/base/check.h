@@ -4,7 +4,8 @@
 //   RunError     the machine's: I/O, numerics, a lost rank.      The program ends with exit status 1.
 //   ContractError  ours: a caller broke a function's contract.   Exit status 1, worded as a bug report.
 //
-// A message names the culprit (file, key, tensor, operation), what was found, what was expected, and what to do.
+// A message names the culprit (file, key, tensor, operation), what was found, what was expected, and what to
+// do.
 #pragma once
 
 #include <source_location>

@@ -1,12 +1,11 @@
 #include "kernels/base/context.h"
 
-#include <fmt/format.h>
-#include <omp.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <cmath>
+#include <fmt/format.h>
 #include <fstream>
+#include <omp.h>
+#include <sched.h>
 
 namespace natrix {
 
@@ -36,8 +35,9 @@ Context::Context(Backend backend, int threads)
 }
 
 void fail_unavailable(const Context& ctx, std::string_view operation) {
-  throw InputError(fmt::format("{}: this build of natrix has no {} backend; use --backend cpu (or device.backend: cpu)",
-                               operation, name_of(ctx.backend())));
+  throw InputError(
+      fmt::format("{}: this build of natrix has no {} backend; use --backend cpu (or device.backend: cpu)",
+                  operation, name_of(ctx.backend())));
 }
 
 }  // namespace natrix

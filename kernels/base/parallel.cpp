@@ -13,8 +13,8 @@
 namespace natrix {
 namespace {
 
-/// Runs work(block) for every block. ThreadSanitizer cannot see the OpenMP runtime's own barriers and would report
-/// each of them as a race, so its builds use plain threads.
+/// Runs work(block) for every block. ThreadSanitizer cannot see the OpenMP runtime's own barriers and would
+/// report each of them as a race, so its builds use plain threads.
 template <class Work>
 void run_blocks(int threads, int64_t blocks, const Work& work) {
 #if defined(__SANITIZE_THREAD__)
@@ -34,7 +34,8 @@ void run_blocks(int threads, int64_t blocks, const Work& work) {
 
 }  // namespace
 
-void parallel_for(Context& ctx, int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+void parallel_for(Context& ctx, int64_t count, int64_t grain,
+                  const std::function<void(int64_t, int64_t)>& body) {
   require(grain > 0, "parallel_for needs a grain of at least one");
   const int64_t blocks = (count + grain - 1) / grain;
   if (blocks <= 1 || ctx.threads() == 1) {

@@ -46,7 +46,9 @@ int64_t Shape::count() const {
   return n;
 }
 
-int64_t Shape::cols() const { return rank_ == 0 ? 1 : (*this)[rank_ - 1]; }
+int64_t Shape::cols() const {
+  return rank_ == 0 ? 1 : (*this)[rank_ - 1];
+}
 
 int64_t Shape::rows() const {
   int64_t n = 1;
@@ -74,14 +76,18 @@ View View::columns(int64_t begin, int64_t count) const {
 
 View View::row_range(int64_t begin, int64_t count) const {
   require(0 <= begin && 0 <= count && begin + count <= rows(), "rows outside of the view");
-  return View(static_cast<char*>(data) + begin * row_stride * size_of(dtype), dtype, Shape{count, cols()}, row_stride);
+  return View(static_cast<char*>(data) + begin * row_stride * size_of(dtype), dtype, Shape{count, cols()},
+              row_stride);
 }
 
 View View::reshaped(Shape other) const {
-  require(contiguous() && other.count() == count(), "only contiguous elements take another shape of the same count");
+  require(contiguous() && other.count() == count(),
+          "only contiguous elements take another shape of the same count");
   return View(data, dtype, other);
 }
 
-std::string View::to_string() const { return name_of(dtype) + shape.to_string(); }
+std::string View::to_string() const {
+  return name_of(dtype) + shape.to_string();
+}
 
 }  // namespace natrix

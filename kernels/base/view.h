@@ -1,7 +1,7 @@
 // View: a borrowed pointer with a dtype and a shape. It never owns and never frees.
 //
-// Layout: the last dimension (the channels) is contiguous; all dimensions before it are collapsed into rows that
-// lie `row_stride` elements apart. That is what GEMM produces and what a slice of channels needs: after
+// Layout: the last dimension (the channels) is contiguous; all dimensions before it are collapsed into rows
+// that lie `row_stride` elements apart. That is what GEMM produces and what a slice of channels needs: after
 // [x; z] = W_in u, `x` and `z` are two views into one buffer, without a copy.
 //
 //   element (b, t, c) of a [B, T, C] view is at  data + (b * T + t) * row_stride + c
@@ -56,9 +56,9 @@ class Shape {
 
   int rank() const { return rank_; }
   int64_t operator[](int i) const { return extents_[static_cast<size_t>(i < 0 ? rank_ + i : i)]; }
-  int64_t count() const;               // product of all extents
-  int64_t cols() const;                // the last extent; 1 for a scalar
-  int64_t rows() const;                // product of the others
+  int64_t count() const;  // product of all extents
+  int64_t cols() const;   // the last extent; 1 for a scalar
+  int64_t rows() const;   // product of the others
   Shape with_last(int64_t extent) const;
   void push_back(int64_t extent);
   bool operator==(const Shape&) const = default;
@@ -110,7 +110,8 @@ struct View {
   std::string to_string() const;  // "f32[2, 67, 40]"
 };
 
-/// Calls f with a value of the view's floating type: for_float(x.dtype, [&](auto zero) { using T = decltype(zero); … }).
+/// Calls f with a value of the view's floating type: for_float(x.dtype, [&](auto zero) { using T =
+/// decltype(zero); … }).
 template <class F>
 void for_float(Dtype dtype, F&& f) {
   switch (dtype) {

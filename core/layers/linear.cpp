@@ -1,0 +1,45 @@
+#include "core/layers/linear.h"
+
+#include "kernels/matmul.h"
+
+namespace natrix {
+
+Param make_param(std::string name, Shape shape, Init init, bool decays) {
+  Param p{.name = name, .shape = shape, .init = init, .fan_in = shape.cols(), .decays = decays};
+  p.parts = {ParamPart{.name = std::move(name), .shape = shape}};
+  return p;
+}
+
+Linear::Linear(const std::string& prefix, int64_t in, int64_t out, bool with_bias, Init init)
+    : weight(make_param(prefix + ".weight", {out, in}, init, true)), has_bias_(with_bias) {
+  if (with_bias) bias = make_param(prefix + ".bias", {out}, Init::kZeros, false);
+}
+
+View Linear::forward(Pass& p, View x, bool add_bias) const {
+  View y = p.arena().take(x.dtype, x.shape.with_last(weight.shape[0]));
+  matmul(p.ctx, {.a = x,
+                 .b = weight.value,
+                 .c = y,
+                 .bias = has_bias_ && add_bias ? bias.value : View{},
+                 .transpose_b = true});
+  return y;
+}
+
+View Linear::backward(Pass& p, View x, View dy, View dx_into, bool accumulate) {
+  backward_weights(p, x, dy);
+  View dx = dx_into ? dx_into : p.arena().take(x.dtype, x.shape);
+  matmul(p.ctx, {.a = dy, .b = weight.value, .c = dx, .accumulate = accumulate});
+  return dx;
+}
+
+void Linear::backward_weights(Pass& p, View x, View dy) {
+  matmul(p.ctx, {.a = dy, .b = x, .c = weight.grad, .transpose_a = true, .accumulate = true});
+  if (has_bias_) column_sum(p.ctx, {.a = dy, .sum = bias.grad});
+}
+
+void Linear::visit(const ParamVisitor& visitor) {
+  visitor(weight);
+  if (has_bias_) visitor(bias);
+}
+
+}  // namespace natrix

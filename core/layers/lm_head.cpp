@@ -1,0 +1,58 @@
+#include "core/layers/lm_head.h"
+
+#include <algorithm>
+
+#include "kernels/loss.h"
+#include "kernels/matmul.h"
+
+namespace natrix {
+namespace {
+
+/// Rows a tile: logits of about 8 MiB, which stays in a last-level cache, and enough rows for an efficient
+/// GEMM.
+int64_t tile_rows(int64_t vocabulary) {
+  return std::clamp<int64_t>((int64_t{8} << 20) / (4 * std::max<int64_t>(vocabulary, 1)), 64, 4096);
+}
+
+}  // namespace
+
+View LmHead::logits(Context& ctx, View hidden) const {
+  View out = ctx.arena().take(hidden.dtype, Shape{hidden.rows(), weight_->shape[0]});
+  matmul(ctx, {.a = hidden, .b = weight_->value, .c = out, .transpose_b = true});
+  return out;
+}
+
+double LmHead::loss(Context& ctx, View hidden, View targets, View losses) const {
+  return tiles(ctx, hidden, targets, losses, 0.0, {});
+}
+
+double LmHead::loss_and_gradient(Context& ctx, View hidden, View targets, double scale, View dhidden) {
+  return tiles(ctx, hidden, targets, {}, scale, dhidden);
+}
+
+double LmHead::tiles(Context& ctx, View hidden, View targets, View losses, double scale, View dhidden) const {
+  const int64_t rows = hidden.rows(), step = tile_rows(weight_->shape[0]);
+  View flat_targets = targets.reshaped({rows, 1});
+  double sum = 0;
+  for (int64_t first = 0; first < rows; first += step) {
+    Arena::Frame frame(ctx.arena());
+    const int64_t n = std::min(step, rows - first);
+    View h = hidden.row_range(first, n);
+    View l = logits(ctx, h);
+    View row_loss = ctx.arena().take(Dtype::kF64, {n});
+    cross_entropy(ctx, {.logits = l,
+                        .targets = flat_targets.row_range(first, n).reshaped({n}),
+                        .loss = row_loss,
+                        .dlogits = dhidden ? l : View{},
+                        .scale = scale});
+    for (int64_t r = 0; r < n; ++r) sum += row_loss.as<double>()[r];
+    if (losses) std::copy_n(row_loss.as<double>(), n, losses.as<double>() + first);
+    if (dhidden) {
+      matmul(ctx, {.a = l, .b = weight_->value, .c = dhidden.row_range(first, n)});
+      matmul(ctx, {.a = l, .b = h, .c = weight_->grad, .transpose_a = true, .accumulate = true});
+    }
+  }
+  return sum;
+}
+
+}  // namespace natrix

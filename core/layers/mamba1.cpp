@@ -1,0 +1,236 @@
+#include "core/layers/mamba1.h"
+
+#include "kernels/activation.h"
+#include "kernels/conv.h"
+#include "kernels/norm.h"
+#include "kernels/scan.h"
+
+namespace natrix {
+
+Mamba1::Mamba1(const ModelConfig& config, int layer, const std::string& prefix)
+    : layer_(layer),
+      d_inner_(config.d_inner()),
+      d_state_(config.mamba.d_state),
+      d_conv_(config.mamba.d_conv),
+      dt_rank_(config.dt_rank()),
+      inner_norms_(config.mamba.inner_norms),
+      conv_bias_(config.mamba.conv_bias),
+      norm_eps_(config.norm_eps),
+      in_proj_(prefix + "in_proj", config.d_model, 2 * d_inner_, config.mamba.proj_bias),
+      x_proj_(prefix + "x_proj", d_inner_, dt_rank_ + 2 * d_state_, false),
+      dt_proj_(prefix + "dt_proj", dt_rank_, d_inner_, true),
+      out_proj_(prefix + "out_proj", d_inner_, config.d_model, config.mamba.proj_bias, Init::kResidualOut),
+      conv_weight_(make_param(prefix + "conv1d.weight", {d_inner_, d_conv_}, Init::kUniform, false)),
+      conv_bias_param_(make_param(prefix + "conv1d.bias", {d_inner_}, Init::kUniform, false)),
+      A_log_(make_param(prefix + "A_log", {d_inner_, d_state_}, Init::kALog, false)),
+      D_(make_param(prefix + "D", {d_inner_}, Init::kOnes, false)),
+      dt_norm_(make_param(prefix + "dt_layernorm.weight", {dt_rank_}, Init::kOnes, false)),
+      B_norm_(make_param(prefix + "b_layernorm.weight", {d_state_}, Init::kOnes, false)),
+      C_norm_(make_param(prefix + "c_layernorm.weight", {d_state_}, Init::kOnes, false)) {
+  conv_weight_.parts[0].shape = {d_inner_, 1, d_conv_};  // PyTorch's Conv1d: [channels, 1, taps]
+  conv_bias_param_.fan_in = d_conv_;
+  dt_proj_.bias.init = Init::kDtBias;
+}
+
+void Mamba1::visit(const ParamVisitor& visitor) {
+  visitor(A_log_);
+  visitor(D_);
+  if (inner_norms_) {
+    visitor(dt_norm_);
+    visitor(B_norm_);
+    visitor(C_norm_);
+  }
+  visitor(conv_weight_);
+  if (conv_bias_) visitor(conv_bias_param_);
+  in_proj_.visit(visitor);
+  x_proj_.visit(visitor);
+  dt_proj_.visit(visitor);
+  out_proj_.visit(visitor);
+}
+
+View Mamba1::forward(Pass& p, View x) const {
+  const Segment& seg = p.segment;
+  View uz = in_proj_.forward(p, x);
+  View u = uz.columns(0, d_inner_), z = uz.columns(d_inner_, d_inner_);
+
+  View tail_out = p.arena().take(x.dtype, tail_shape(seg));
+  View c = p.arena().take(x.dtype, u.shape);
+  // The tail that this segment leaves does not depend on the one it enters with, unless it is shorter than K
+  // − 1.
+  View tail = p.carry.enter({layer_, CarryPart::kConvTail}, tail_shape(seg), [&] {
+    require(seg.tokens >= d_conv_ - 1,
+            "a segment between ranks must be at least as long as the convolution's tail");
+    return SegmentMap{.decay = {}, .state = tail_of(p, u)};
+  });
+  conv_silu_forward(p.ctx, {.x = u,
+                            .weight = conv_weight_.value,
+                            .bias = conv_bias_ ? conv_bias_param_.value : View{},
+                            .tail_in = tail,
+                            .doc_start = seg.doc_start,
+                            .y = c,
+                            .tail_out = tail_out});
+  if (seg.doc_start) mask_conv_tail(p.ctx, {.tail = tail_out, .doc_start = seg.doc_start});
+  p.carry.leave({layer_, CarryPart::kConvTail}, tail_out);
+
+  Selection sel = select(p, c);
+  View h = p.carry.enter({layer_, CarryPart::kSsmState}, state_shape(seg), [&] {
+    SegmentMap map{p.arena().take(x.dtype, state_shape(seg)), p.arena().take(x.dtype, state_shape(seg))};
+    scan_summary(p.ctx, {.x = c,
+                         .dt = sel.dt,
+                         .A_log = A_log_.value,
+                         .B = sel.B,
+                         .doc_start = seg.doc_start,
+                         .decay = map.decay,
+                         .state = map.state});
+    return map;
+  });
+  View y = p.arena().take(x.dtype, c.shape), h_out = p.arena().take(x.dtype, state_shape(seg));
+  scan_forward(p.ctx, {.x = c,
+                       .dt = sel.dt,
+                       .A_log = A_log_.value,
+                       .B = sel.B,
+                       .C = sel.C,
+                       .D = D_.value,
+                       .doc_start = seg.doc_start,
+                       .state_in = h,
+                       .y = y,
+                       .state_out = h_out});
+  p.carry.leave({layer_, CarryPart::kSsmState}, h_out);
+
+  if (p.keeps()) p.saved.push(Saved{.x = x, .uz = uz, .tail = tail, .c = c, .h = h, .y = y, .sel = sel});
+  return out_proj_.forward(p, gate(p, y, z));
+}
+
+View Mamba1::backward(Pass& p, View dout) {
+  const Segment& seg = p.segment;
+  const Saved s = p.saved.pop<Saved>();
+  View u = s.uz.columns(0, d_inner_), z = s.uz.columns(d_inner_, d_inner_);
+  View duz = p.arena().like(s.uz);
+  View du = duz.columns(0, d_inner_), dz = duz.columns(d_inner_, d_inner_);
+
+  View dgated = out_proj_.backward(p, gate(p, s.y, z), dout);
+  View dy = p.arena().like(s.y);
+  activation_backward(p.ctx, {.x = z, .up = s.y, .dout = dgated, .dx = dz, .dup = dy});
+
+  View dh_out = p.carry.enter({layer_, CarryPart::kSsmState}, state_shape(seg), [&] {
+    SegmentMap map{p.arena().take(dy.dtype, state_shape(seg)), p.arena().take(dy.dtype, state_shape(seg))};
+    scan_summary_backward(p.ctx, {.dt = s.sel.dt,
+                                  .A_log = A_log_.value,
+                                  .C = s.sel.C,
+                                  .doc_start = seg.doc_start,
+                                  .dy = dy,
+                                  .decay = map.decay,
+                                  .state = map.state});
+    return map;
+  });
+  View dc = p.arena().like(s.c), ddt = p.arena().like(s.sel.dt),
+       dh = p.arena().take(dy.dtype, state_shape(seg));
+  View dB = p.arena().like(s.sel.B), dC = p.arena().like(s.sel.C);
+  scan_backward(p.ctx, {.x = s.c,
+                        .dt = s.sel.dt,
+                        .A_log = A_log_.value,
+                        .B = s.sel.B,
+                        .C = s.sel.C,
+                        .D = D_.value,
+                        .doc_start = seg.doc_start,
+                        .state_in = s.h,
+                        .dy = dy,
+                        .dstate_out = dh_out,
+                        .dx = dc,
+                        .ddt = ddt,
+                        .dB = dB,
+                        .dC = dC,
+                        .dA_log = A_log_.grad,
+                        .dD = D_.grad,
+                        .dstate_in = dh});
+  p.carry.leave({layer_, CarryPart::kSsmState}, dh);
+  select_backward(p, s, ddt, dB, dC, dc);
+
+  const auto conv_backward = [&](View dtail_out, View dtail_in, View dweight, View dbias) {
+    conv_silu_backward(p.ctx, {.x = u,
+                               .weight = conv_weight_.value,
+                               .bias = conv_bias_ ? conv_bias_param_.value : View{},
+                               .tail_in = s.tail,
+                               .doc_start = seg.doc_start,
+                               .dy = dc,
+                               .dtail_out = dtail_out,
+                               .dx = du,
+                               .dweight = dweight,
+                               .dbias = dbias,
+                               .dtail_in = dtail_in});
+  };
+  View dtail_out = p.carry.enter({layer_, CarryPart::kConvTail}, tail_shape(seg), [&] {
+    // Run once with a zero gradient from behind: what remains is this segment's own contribution.
+    SegmentMap map{.decay = {}, .state = p.arena().take(dy.dtype, tail_shape(seg))};
+    conv_backward({}, map.state, p.arena().zeros(dy.dtype, conv_weight_.shape),
+                  conv_bias_ ? p.arena().zeros(dy.dtype, {d_inner_}) : View{});
+    return map;
+  });
+  if (dtail_out && seg.doc_start) {
+    View masked = p.arena().like(dtail_out);
+    copy(dtail_out, masked);
+    mask_conv_tail(p.ctx, {.tail = masked, .doc_start = seg.doc_start});
+    dtail_out = masked;
+  }
+  View dtail = p.arena().take(dy.dtype, tail_shape(seg));
+  conv_backward(dtail_out, dtail, conv_weight_.grad, conv_bias_ ? conv_bias_param_.grad : View{});
+  p.carry.leave({layer_, CarryPart::kConvTail}, dtail);
+  return in_proj_.backward(p, s.x, duz);
+}
+
+Mamba1::Selection Mamba1::select(Pass& p, View c) const {
+  Selection sel;
+  sel.projected = x_proj_.forward(p, c);
+  const auto normed = [&](int64_t first, int64_t width, const Param& weight, View& inv_rms) {
+    View raw = sel.projected.columns(first, width);
+    if (!inner_norms_) return raw;
+    View y = p.arena().take(raw.dtype, raw.shape);
+    inv_rms = p.arena().take(raw.dtype, Shape{p.segment.batch, p.segment.tokens});
+    rms_norm_forward(p.ctx, {.x = raw, .weight = weight.value, .y = y, .inv_rms = inv_rms, .eps = norm_eps_});
+    return y;
+  };
+  sel.dt_low = normed(0, dt_rank_, dt_norm_, sel.inv_dt);
+  sel.B = normed(dt_rank_, d_state_, B_norm_, sel.inv_B);
+  sel.C = normed(dt_rank_ + d_state_, d_state_, C_norm_, sel.inv_C);
+  sel.dt = dt_proj_.forward(p, sel.dt_low, /*add_bias=*/false);
+  softplus_forward(p.ctx, {.x = sel.dt, .bias = dt_proj_.bias.value, .y = sel.dt});
+  return sel;
+}
+
+void Mamba1::select_backward(Pass& p, const Saved& s, View ddt, View dB, View dC, View dc) {
+  softplus_backward(p.ctx, {.y = s.sel.dt, .dy = ddt, .dx = ddt});
+  View ddt_low = dt_proj_.backward(p, s.sel.dt_low, ddt);
+  View dprojected = p.arena().like(s.sel.projected);
+  const auto through_norm = [&](int64_t first, int64_t width, Param& weight, View inv_rms, View dnormed) {
+    View draw = dprojected.columns(first, width);
+    if (!inner_norms_) return copy(dnormed, draw);
+    rms_norm_backward(p.ctx, {.sum = s.sel.projected.columns(first, width),
+                              .weight = weight.value,
+                              .inv_rms = inv_rms,
+                              .dy = dnormed,
+                              .dx = draw,
+                              .dweight = weight.grad});
+  };
+  through_norm(0, dt_rank_, dt_norm_, s.sel.inv_dt, ddt_low);
+  through_norm(dt_rank_, d_state_, B_norm_, s.sel.inv_B, dB);
+  through_norm(dt_rank_ + d_state_, d_state_, C_norm_, s.sel.inv_C, dC);
+  x_proj_.backward(p, s.c, dprojected, dc, /*accumulate=*/true);
+}
+
+View Mamba1::tail_of(Pass& p, View u) const {
+  View tail = p.arena().take(u.dtype, tail_shape(p.segment));
+  for (int64_t b = 0; b < p.segment.batch; ++b) {
+    copy(u.row_range((b + 1) * p.segment.tokens - (d_conv_ - 1), d_conv_ - 1),
+         tail.row_range(b * (d_conv_ - 1), d_conv_ - 1));
+  }
+  if (p.segment.doc_start) mask_conv_tail(p.ctx, {.tail = tail, .doc_start = p.segment.doc_start});
+  return tail;
+}
+
+View Mamba1::gate(Pass& p, View y, View z) const {
+  View gated = p.arena().like(y);
+  activation_forward(p.ctx, {.f = Activation::kSilu, .x = z, .up = y, .out = gated});
+  return gated;
+}
+
+}  // namespace natrix

@@ -1,0 +1,56 @@
+// The Mamba-1 mixer (arXiv 2312.00752, figure 3), with Jamba's norms on dt, B and C where the model has them
+// (arXiv 2403.19887).
+//
+//   [u; z]    = W_in x
+//   c         = silu(causal_conv1d(u) + b)
+//   [dt, B, C] = W_x c                          then, optionally, an RMSNorm on each
+//   Δ         = softplus(W_dt dt + b_dt)
+//   y         = scan(c, Δ, A, B, C, D)
+//   out       = W_out (y ⊙ silu(z))
+//
+// The same forward trains, prefills and decodes: what it carries is the conv tail [B, K−1, I] and the state
+// [B, I, N].
+#pragma once
+
+#include "configs/model.h"
+#include "core/layers/linear.h"
+
+namespace natrix {
+
+class Mamba1 final : public Layer {
+ public:
+  /// layer: index in the stack. prefix: names of its tensors, "….mixer.".
+  Mamba1(const ModelConfig& config, int layer, const std::string& prefix);
+
+  View forward(Pass& pass, View x) const override;
+  View backward(Pass& pass, View dy) override;
+  void visit(const ParamVisitor& visitor) override;
+
+ private:
+  struct Selection {            // what the input selects: the scan's coefficients
+    View projected;             // [B, T, R + 2N]: W_x c
+    View dt_low, B, C;          // after the inner norms, or columns of `projected`
+    View inv_dt, inv_B, inv_C;  // inner norms: 1 / rms of each row
+    View dt;                    // Δ [B, T, I]
+  };
+  struct Saved {
+    View x, uz, tail, c, h, y;
+    Selection sel;
+  };
+  Selection select(Pass& pass, View c) const;
+  /// Gradient of `select`: returns dc's share, given the gradients of Δ (overwritten), B and C.
+  void select_backward(Pass& pass, const Saved& s, View ddt, View dB, View dC, View dc);
+  View gate(Pass& pass, View y, View z) const;
+  View tail_of(Pass& pass, View u) const;  // the last K − 1 rows of a segment, masked as mask_conv_tail does
+  Shape tail_shape(const Segment& s) const { return {s.batch, d_conv_ - 1, d_inner_}; }
+  Shape state_shape(const Segment& s) const { return {s.batch, d_inner_, d_state_}; }
+
+  int layer_;
+  int64_t d_inner_, d_state_, d_conv_, dt_rank_;
+  bool inner_norms_, conv_bias_;
+  double norm_eps_;
+  Linear in_proj_, x_proj_, dt_proj_, out_proj_;
+  Param conv_weight_, conv_bias_param_, A_log_, D_, dt_norm_, B_norm_, C_norm_;
+};
+
+}  // namespace natrix

@@ -1,0 +1,70 @@
+// Model: embedding, a stack of residual sublayers x + f(norm(x)), a final norm, and a head.
+//
+// The layers themselves are made by launch/assemble from the pattern string; this file knows only their
+// interface.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "configs/model.h"
+#include "core/layers/lm_head.h"
+
+namespace natrix {
+
+class ParamStore;
+
+class Model {
+ public:
+  /// Names of the tensors outside of the layers.
+  struct Names {
+    std::string embedding, final_norm, head;
+  };
+  Model(ModelConfig config, const Names& names);
+  ~Model();
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  /// Appends a sublayer; norm_name: its norm's weight.
+  void append(const std::string& norm_name, std::unique_ptr<Layer> layer);
+  /// Allocates all parameters and their gradients (zero). Call once, after the last append.
+  void allocate(Dtype dtype, bool with_gradients);
+
+  /// tokens [B, T] i64 → the final norm's output [B, T, D], in the arena. Pushes what backward pops when
+  /// pass.keeps().
+  View hidden(Pass& pass, View tokens) const;
+  /// Adds to all gradients, given the gradient of hidden() [B, T, D] (overwritten).
+  void backward(Pass& pass, View dhidden);
+
+  LmHead& head() { return *head_; }
+  const LmHead& head() const { return *head_; }
+  const ModelConfig& config() const { return config_; }
+  Dtype dtype() const;
+
+  /// Every parameter once, in the order of the stack.
+  void visit(const ParamVisitor& visitor);
+  std::vector<Param*> params();
+  void zero_gradients();
+  /// Visits sublayers, for those who look for a kind of layer (the bias update of MoE layers).
+  std::vector<Layer*> layers();
+
+ private:
+  struct Sublayer {
+    Param norm;
+    std::unique_ptr<Layer> layer;
+  };
+  struct Saved {
+    View tokens;
+    std::vector<View> sums, inv_rms;  // input of each norm, the final one last, and 1 / rms of its rows
+  };
+  View embed(Pass& pass, View tokens) const;
+  const Param& norm_after(size_t sublayers) const;  // of the sublayer that comes next, or the final norm
+
+  ModelConfig config_;
+  Param embedding_, final_norm_, head_weight_;
+  std::unique_ptr<LmHead> head_;
+  std::vector<Sublayer> stack_;
+  std::unique_ptr<ParamStore> store_;
+};
+
+}  // namespace natrix

@@ -1,0 +1,43 @@
+// CarryLink: how a stretch of sequence gets the state it starts from, and hands on the state it ends with.
+//
+// What a stretch hands on is an element of a monoid: the affine map  S_out = decay ⊙ S_in + state  (for a
+// convolution tail or at a document start, decay = 0). Chunked training, truncated BPTT, context parallelism,
+// prefill, decode and prefix files differ only in where carries come from and go to, so layers call enter()
+// and leave() and nothing else. In the backward pass the same two calls carry gradients, backwards in time.
+#pragma once
+
+#include <compare>
+#include <functional>
+
+#include "kernels/base/view.h"
+
+namespace natrix {
+
+enum class CarryPart { kConvTail, kSsmState };
+
+struct CarryKey {
+  int layer = 0;  // index of the sublayer in the stack
+  CarryPart part = CarryPart::kSsmState;
+  auto operator<=>(const CarryKey&) const = default;
+};
+
+/// A segment as a map of its entering state. An empty `decay` stands for zero: the entering state does not
+/// matter.
+struct SegmentMap {
+  View decay, state;
+};
+
+class CarryLink {
+ public:
+  virtual ~CarryLink() = default;
+
+  /// The state that this stretch starts from, of the given shape; an empty view stands for zero. It stays
+  /// valid until the link's next segment begins. `summarise` yields this stretch's own map; links that
+  /// combine maps of several ranks call it, the others do not.
+  virtual View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) = 0;
+
+  /// Hands on the state after this stretch. The view is copied.
+  virtual void leave(CarryKey key, View state) = 0;
+};
+
+}  // namespace natrix

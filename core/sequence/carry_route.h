@@ -1,0 +1,77 @@
+// CarryRoute: a CarryLink that lasts for a whole sweep over the segments of a sequence, in either direction
+// of time. LocalRoute serves one process; routes between ranks stand in distributed/.
+#pragma once
+
+#include "core/sequence/carry_states.h"
+
+namespace natrix {
+
+class CarryRoute : public CarryLink {
+ public:
+  /// The sweep (re)starts at a boundary whose states are `states`; null stands for zero.
+  virtual void resume(const CarryStates* states) = 0;
+  /// The next segment begins: what was left is now what is entered with.
+  virtual void begin_segment() = 0;
+  /// The states that the segments so far have left behind.
+  virtual const CarryStates& carried() const = 0;
+};
+
+/// One process: what a segment leaves, the next one enters with.
+class LocalRoute final : public CarryRoute {
+ public:
+  void resume(const CarryStates* states) override;
+  void begin_segment() override { std::swap(entering_, leaving_); }
+  const CarryStates& carried() const override { return leaving_; }
+  View enter(CarryKey key, const Shape&, const std::function<SegmentMap()>&) override {
+    return entering_.at(key);
+  }
+  void leave(CarryKey key, View state) override { leaving_.put(key, state); }
+
+ private:
+  CarryStates entering_, leaving_;  // two, because backward still reads the state that a segment entered with
+};
+
+/// Cuts the sequence: every segment enters with zero and what it leaves is dropped. The gradient route of
+/// truncated backpropagation through time.
+class CutRoute final : public CarryRoute {
+ public:
+  void resume(const CarryStates*) override {}
+  void begin_segment() override {}
+  const CarryStates& carried() const override { return nothing_; }
+  View enter(CarryKey, const Shape&, const std::function<SegmentMap()>&) override { return {}; }
+  void leave(CarryKey, View) override {}
+
+ private:
+  CarryStates nothing_;
+};
+
+/// Keeps a copy of every state that a segment enters with: the boundary from which it can be run again.
+class RecordingLink final : public CarryLink {
+ public:
+  RecordingLink(CarryLink& inner, CarryStates& boundary) : inner_(inner), boundary_(boundary) {}
+  View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) override {
+    View state = inner_.enter(key, shape, summarise);
+    boundary_.put(key, state);
+    return state;
+  }
+  void leave(CarryKey key, View state) override { inner_.leave(key, state); }
+
+ private:
+  CarryLink& inner_;
+  CarryStates& boundary_;
+};
+
+/// Runs a segment again from its recorded boundary, without any carry traffic.
+class ReplayLink final : public CarryLink {
+ public:
+  explicit ReplayLink(const CarryStates& boundary) : boundary_(boundary) {}
+  View enter(CarryKey key, const Shape&, const std::function<SegmentMap()>&) override {
+    return boundary_.at(key);
+  }
+  void leave(CarryKey, View) override {}
+
+ private:
+  const CarryStates& boundary_;
+};
+
+}  // namespace natrix

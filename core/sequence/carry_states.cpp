@@ -1,0 +1,34 @@
+#include "core/sequence/carry_states.h"
+
+namespace natrix {
+
+View CarryStates::at(CarryKey key) const {
+  auto it = states_.find(key);
+  return it == states_.end() ? View{} : it->second.view();
+}
+
+void CarryStates::put(CarryKey key, View state) {
+  if (!state) {
+    states_.erase(key);
+    return;
+  }
+  Buffer& slot = states_[key];
+  if (!slot || !(slot.view().shape == state.shape) || slot.view().dtype != state.dtype) {
+    slot = Buffer(state.dtype, state.shape);
+  }
+  copy(state, slot.view());
+}
+
+int64_t CarryStates::bytes() const {
+  int64_t n = 0;
+  for (const auto& [key, buffer] : states_) n += buffer.bytes();
+  return n;
+}
+
+CarryStates copy_of(const CarryStates& states) {
+  CarryStates result;
+  for (const auto& [key, buffer] : states.entries()) result.put(key, buffer.view());
+  return result;
+}
+
+}  // namespace natrix

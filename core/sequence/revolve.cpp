@@ -1,0 +1,41 @@
+#include "core/sequence/revolve.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace natrix {
+namespace {
+
+/// Segments before the next boundary to keep. Griewank and Walther's window of optimal choices, its right
+/// end.
+int64_t optimal_split(int64_t length, int64_t slots) {
+  int64_t t = 1;
+  while (reversible_length(slots, t) < length) ++t;
+  const int64_t right =
+      std::max(reversible_length(slots - 1, t - 1), length - reversible_length(slots, t - 1));
+  return std::clamp<int64_t>(length - right, 1, length - 1);
+}
+
+}  // namespace
+
+int64_t reversible_length(int64_t slots, int64_t repeats) {
+  if (slots < 0 || repeats < 0) return 0;
+  int64_t n = 1;  // C(slots + repeats, repeats), built so that every step divides
+  for (int64_t i = 1; i <= std::min(slots, repeats); ++i) {
+    if (__builtin_mul_overflow(n, std::max(slots, repeats) + i, &n))
+      return std::numeric_limits<int64_t>::max();
+    n /= i;
+  }
+  return n;
+}
+
+std::vector<int64_t> boundaries_to_keep(int64_t first, int64_t last, int64_t slots) {
+  std::vector<int64_t> keep;
+  for (; slots > 0 && last - first > 1; --slots) {
+    first += optimal_split(last - first, slots);
+    keep.push_back(first);
+  }
+  return keep;
+}
+
+}  // namespace natrix

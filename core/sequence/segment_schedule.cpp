@@ -1,0 +1,224 @@
+#include "core/sequence/segment_schedule.h"
+
+#include <algorithm>
+#include <deque>
+#include <limits>
+
+#include "core/sequence/revolve.h"
+
+namespace natrix {
+
+struct SegmentSchedule::Recorded {
+  Recorded(Arena& arena, int64_t segment_) : frame(arena), segment(segment_) {}
+
+  Arena::Frame frame;  // gives the activations back when the record is dropped
+  int64_t segment;
+  SaveStack saved;
+  Sequences part;
+  View hidden;
+};
+
+struct SegmentSchedule::Sweep {
+  Sweep(const Sequences& rows_, int64_t segments_, int64_t first_index_, StepResult& result_)
+      : rows(rows_), segments(segments_), first_index(first_index_), result(result_) {}
+
+  const Sequences& rows;
+  int64_t segments;
+  int64_t first_index;               // of its segments within the step
+  int64_t slots = 0;                 // boundaries that fit into memory, besides the start
+  int64_t boundary_bytes = 0;        // of one
+  std::vector<int64_t> keep;         // boundaries that the forward run in progress keeps, ascending
+  std::vector<Boundary> boundaries;  // held, ascending; the start is not among them
+  std::optional<Recorded> recorded;
+  StepResult& result;
+
+  void note_memory() {
+    int64_t bytes = 0;
+    for (const Boundary& b : boundaries) bytes += b.states.bytes();
+    result.boundary_bytes = std::max(result.boundary_bytes, bytes);
+  }
+};
+
+SegmentSchedule::SegmentSchedule(Model& model, Context& ctx, CarryRoute& states, CarryRoute& gradients,
+                                 ScheduleOptions options)
+    : model_(model), ctx_(ctx), states_(states), gradients_(gradients), options_(options) {
+  require(options_.chunk > 0, "a chunk has at least one token");
+}
+
+Sequences SegmentSchedule::slice(const Sequences& rows, int64_t segment) {
+  const int64_t first = segment * options_.chunk, count = std::min(options_.chunk, rows.length() - first);
+  const auto columns = [&](View v) {
+    if (!v) return View{};
+    View part = ctx_.arena().take(v.dtype, {rows.batch(), count});
+    copy(v.columns(first, count), part);
+    return part;
+  };
+  View starts = columns(rows.doc_start);
+  if (starts && std::none_of(starts.as<uint8_t>(), starts.as<uint8_t>() + starts.count(),
+                             [](uint8_t s) { return s; })) {
+    starts = {};  // kernels have a shorter path without document starts
+  }
+  return {.tokens = columns(rows.tokens), .targets = columns(rows.targets), .doc_start = starts};
+}
+
+Segment SegmentSchedule::describe(const Sequences& part, int64_t index) const {
+  return {.batch = part.batch(), .tokens = part.length(), .index = index, .doc_start = part.doc_start};
+}
+
+void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit) {
+  StepTally unused;
+  SaveStack nothing;
+  states_.resume(rows.start);
+  for (int64_t s = 0; s < segments(rows); ++s) {
+    Arena::Frame frame(ctx_.arena());
+    const Sequences part = slice(rows, s);
+    states_.begin_segment();
+    Pass pass{ctx_, nothing, states_, unused, describe(part, s)};
+    View hidden = model_.hidden(pass, part.tokens);
+    visit(s * options_.chunk, hidden);
+  }
+}
+
+StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, double scale, StepTally& tally,
+                                 const std::function<void(StepTally&)>& complete_tally) {
+  StepResult result;
+  std::deque<Sweep> sweeps;  // a sweep holds arena frames and cannot move
+  int64_t index = 0;
+  for (const Sequences& rows : micro_batches) {
+    sweeps.emplace_back(rows, segments(rows), index, result);
+    index += sweeps.back().segments;
+  }
+  const bool exact = options_.gradient == GradientMode::kExact;
+  const bool together = options_.needs_tally && (sweeps.size() > 1 || !exact);
+  const int64_t memory = options_.boundary_memory / (together ? static_cast<int64_t>(sweeps.size()) : 1);
+  if (together) {
+    for (Sweep& s : sweeps) survey(s, tally, false, exact ? memory : 0);
+    complete_tally(tally);
+  }
+  for (Sweep& s : sweeps) {
+    const Visit visit = together ? Visit::kAgain : Visit::kFirst;
+    if (exact) {
+      if (!together) survey(s, tally, true, memory);
+      if (!together && options_.needs_tally) complete_tally(tally);  // the only micro-batch
+      retrace(s, tally, scale);
+    } else {
+      truncated(s, tally, scale, visit);
+    }
+  }
+  if (!options_.needs_tally) complete_tally(tally);  // for the logs
+  return result;
+}
+
+/// Sweep 1. Leaves the boundaries that sweep 2 starts from and, if asked, the last segment recorded.
+void SegmentSchedule::survey(Sweep& w, StepTally& tally, bool record_last, int64_t memory) {
+  const int64_t to_reverse = record_last ? w.segments - 1 : w.segments;
+  states_.resume(w.rows.start);
+  for (int64_t s = 0; s < w.segments; ++s) {
+    if (s == 1) {  // the first segment has shown how large a boundary is
+      w.boundary_bytes = states_.carried().bytes();
+      w.slots = w.boundary_bytes == 0 ? std::numeric_limits<int32_t>::max() : memory / w.boundary_bytes;
+      keep_boundaries(w, 0, to_reverse);
+    }
+    if (record_last && s == w.segments - 1) {
+      states_.begin_segment();
+      record(w, tally, s, states_, Visit::kFirst);
+    } else {
+      pass_over(w, tally, s, states_, Visit::kFirst);
+    }
+  }
+  w.result.end.push_back(copy_of(states_.carried()));
+}
+
+/// Sweep 2: from the last segment to the first.
+void SegmentSchedule::retrace(Sweep& w, StepTally& tally, double scale) {
+  gradients_.resume(nullptr);
+  int64_t last = w.segments;
+  if (w.recorded) {
+    backward_recorded(w, tally, scale, gradients_);
+    --last;
+  }
+  for (int64_t s = last - 1; s >= 0; --s) {
+    if (!w.boundaries.empty() && w.boundaries.back().segment == s) {
+      ReplayLink replay(w.boundaries.back().states);
+      record(w, tally, s, replay, Visit::kAgain);
+      backward_recorded(w, tally, scale, gradients_);
+      w.boundaries.pop_back();
+    } else {
+      advance(w, tally, s);
+      states_.begin_segment();
+      record(w, tally, s, states_, Visit::kAgain);
+      backward_recorded(w, tally, scale, gradients_);
+    }
+    ++w.result.segments_recomputed;
+  }
+}
+
+/// Runs forward from the nearest held boundary up to boundary `last`, keeping boundaries on the way where
+/// they fit.
+void SegmentSchedule::advance(Sweep& w, StepTally& tally, int64_t last) {
+  const int64_t from = w.boundaries.empty() ? 0 : w.boundaries.back().segment;
+  states_.resume(w.boundaries.empty() ? w.rows.start : &w.boundaries.back().states);
+  keep_boundaries(w, from, last + 1);
+  for (int64_t s = from; s < last; ++s) {
+    pass_over(w, tally, s, states_, Visit::kAgain);
+    ++w.result.segments_recomputed;
+  }
+}
+
+void SegmentSchedule::keep_boundaries(Sweep& w, int64_t first, int64_t last) {
+  w.keep = boundaries_to_keep(first, last, w.slots - static_cast<int64_t>(w.boundaries.size()));
+}
+
+/// Truncated BPTT: forward in time, each segment backward at once, no gradient across boundaries.
+void SegmentSchedule::truncated(Sweep& w, StepTally& tally, double scale, Visit visit) {
+  CutRoute cut;
+  states_.resume(w.rows.start);
+  for (int64_t s = 0; s < w.segments; ++s) {
+    states_.begin_segment();
+    record(w, tally, s, states_, visit);
+    backward_recorded(w, tally, scale, cut);
+  }
+  if (visit == Visit::kFirst) w.result.end.push_back(copy_of(states_.carried()));
+}
+
+/// One segment forward, nothing kept but, where the plan says so, its boundary.
+void SegmentSchedule::pass_over(Sweep& w, StepTally& tally, int64_t s, CarryLink& link, Visit visit) {
+  Arena::Frame frame(ctx_.arena());
+  states_.begin_segment();
+  const Sequences part = slice(w.rows, s);
+  SaveStack nothing;
+  const bool kept = std::binary_search(w.keep.begin(), w.keep.end(), s);
+  if (kept) w.boundaries.push_back({.segment = s, .states = {}});
+  std::optional<RecordingLink> recording;
+  if (kept) recording.emplace(link, w.boundaries.back().states);
+  Pass pass{ctx_,           nothing, kept ? *recording : link, tally, describe(part, w.first_index + s),
+            Keep::kNothing, visit};
+  model_.hidden(pass, part.tokens);
+  if (kept) w.note_memory();
+}
+
+void SegmentSchedule::record(Sweep& w, StepTally& tally, int64_t s, CarryLink& link, Visit visit) {
+  w.recorded.emplace(ctx_.arena(), s);
+  Recorded& r = *w.recorded;
+  r.part = slice(w.rows, s);
+  Pass pass{ctx_, r.saved, link, tally, describe(r.part, w.first_index + s), Keep::kForBackward, visit};
+  r.hidden = model_.hidden(pass, r.part.tokens);
+}
+
+void SegmentSchedule::backward_recorded(Sweep& w, StepTally& tally, double scale, CarryRoute& gradients) {
+  Recorded& r = *w.recorded;
+  gradients.begin_segment();
+  Pass pass{ctx_,
+            r.saved,
+            gradients,
+            tally,
+            describe(r.part, w.first_index + r.segment),
+            Keep::kForBackward,
+            Visit::kAgain};
+  View dhidden = ctx_.arena().like(r.hidden);
+  w.result.loss_sum += model_.head().loss_and_gradient(ctx_, r.hidden, r.part.targets, scale, dhidden);
+  model_.backward(pass, dhidden);
+  w.recorded.reset();
+}
+
+}  // namespace natrix

@@ -1,0 +1,102 @@
+// SegmentSchedule: the one owner of every loop over the segments of a sequence.
+//
+// Exact gradients of a sequence of any length in memory that does not grow with it:
+//
+//   sweep 1, forward in time     run every segment, keep only boundary states; the tally fills
+//   (the tally is completed: expert counts of the whole step, over chunks, micro-batches and ranks)
+//   sweep 2, backwards in time   restore a boundary, run the segment again keeping activations, take its
+//   loss, and run
+//                                it backward, seeded with the state gradient of the segment after it
+//
+// The last segment records during sweep 1 where it can, so the monolithic step (one segment) pays no
+// recomputation and is no special case. Boundaries beyond `boundary_memory` are thinned by a binomial
+// schedule (revolve.h).
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "configs/experiment.h"
+#include "core/layers/model.h"
+#include "core/sequence/carry_route.h"
+
+namespace natrix {
+
+/// Rows of equal length: some of an optimizer step's sequences, or a text to read.
+struct Sequences {
+  View tokens;                         // [B, T] i64
+  View targets;                        // [B, T] i64, kIgnoreTarget where there is none; needed for gradients
+  View doc_start;                      // [B, T] u8, or empty
+  const CarryStates* start = nullptr;  // states at the first token; null: zero
+
+  int64_t batch() const { return tokens.extent(0); }
+  int64_t length() const { return tokens.extent(1); }
+};
+
+struct ScheduleOptions {
+  int64_t chunk = 512;
+  GradientMode gradient = GradientMode::kExact;
+  int64_t boundary_memory = int64_t{1} << 30;
+  /// The gradient needs the completed tally of the step (a load-balancing loss): sweep 1 of all micro-batches
+  /// must end before any sweep 2 begins.
+  bool needs_tally = false;
+};
+
+struct StepResult {
+  double loss_sum = 0;              // Σ of the cross-entropies, in nats
+  int64_t boundary_bytes = 0;       // most boundary states held at once
+  int64_t segments_recomputed = 0;  // forward runs beyond the first
+  std::vector<CarryStates> end;     // of each micro-batch, after its last token
+};
+
+class SegmentSchedule {
+ public:
+  /// Borrowed. states and gradients: where carries come from and go to, in either direction of time.
+  SegmentSchedule(Model& model, Context& ctx, CarryRoute& states, CarryRoute& gradients,
+                  ScheduleOptions options);
+
+  /// Runs the model over `rows` without keeping anything for backward. After each segment calls
+  /// visit(first token's index, hidden [B, t, D]); states().carried() holds the end state afterwards.
+  using HiddenVisitor = std::function<void(int64_t first, View hidden)>;
+  void read(const Sequences& rows, const HiddenVisitor& visit);
+  const CarryRoute& states() const { return states_; }
+
+  /// Loss and gradients of a whole optimizer step. `scale` multiplies the loss whose gradient is added to the
+  /// parameters': 1 / (number of predictions in the step). The tally must have begun the step;
+  /// `complete_tally` is called once between the sweeps (ranks add their counts there).
+  StepResult step(
+      std::span<const Sequences> micro_batches, double scale, StepTally& tally,
+      const std::function<void(StepTally&)>& complete_tally = [](StepTally&) {});
+
+ private:
+  struct Boundary {
+    int64_t segment;
+    CarryStates states;
+  };
+  struct Recorded;  // a segment whose activations are alive
+  struct Sweep;     // one micro-batch on its way through the two sweeps
+
+  int64_t segments(const Sequences& rows) const {
+    return (rows.length() + options_.chunk - 1) / options_.chunk;
+  }
+  Sequences slice(const Sequences& rows, int64_t segment);
+  Segment describe(const Sequences& part, int64_t index) const;
+
+  void survey(Sweep& sweep, StepTally& tally, bool record_last, int64_t memory);
+  void retrace(Sweep& sweep, StepTally& tally, double scale);
+  void truncated(Sweep& sweep, StepTally& tally, double scale, Visit visit);
+  void pass_over(Sweep& sweep, StepTally& tally, int64_t segment, CarryLink& link, Visit visit);
+  void record(Sweep& sweep, StepTally& tally, int64_t segment, CarryLink& link, Visit visit);
+  void backward_recorded(Sweep& sweep, StepTally& tally, double scale, CarryRoute& gradients);
+  void keep_boundaries(Sweep& sweep, int64_t first, int64_t last);
+  void advance(Sweep& sweep, StepTally& tally, int64_t last);
+
+  Model& model_;
+  Context& ctx_;
+  CarryRoute& states_;
+  CarryRoute& gradients_;
+  ScheduleOptions options_;
+};
+
+}  // namespace natrix

@@ -1,0 +1,54 @@
+#include "moe/experts.h"
+
+#include "kernels/matmul.h"
+
+namespace natrix {
+
+Experts::Experts(const ModelConfig& config, int64_t first, int64_t count, const std::string& prefix)
+    : activation_(config.moe.activation) {
+  const int64_t d = config.d_model, f = config.moe.d_ff;
+  const auto inputs = input_projections(activation_);
+  const auto halves = static_cast<int64_t>(inputs.size());
+  in_ = make_param(prefix + "experts.in", {count, halves * f, d}, Init::kUniform, true);
+  down_ = make_param(prefix + "experts.down", {count, d, f}, Init::kResidualOut, true);
+  in_.parts.clear();
+  down_.parts.clear();
+  for (int64_t e = 0; e < count; ++e) {
+    const std::string expert = prefix + "experts." + std::to_string(first + e) + ".";
+    for (int64_t h = 0; h < halves; ++h) {
+      in_.parts.push_back({.name = expert + inputs[static_cast<size_t>(h)] + ".weight",
+                           .shape = {f, d},
+                           .first = (e * halves + h) * f * d});
+    }
+    down_.parts.push_back({.name = expert + "down_proj.weight", .shape = {d, f}, .first = e * d * f});
+  }
+}
+
+View Experts::forward(Pass& p, View rows, std::span<const int64_t> offsets, View& hidden) const {
+  hidden = p.arena().take(rows.dtype, rows.shape.with_last(in_.shape[1]));
+  grouped_matmul(p.ctx, {.a = rows, .b = in_.value, .c = hidden, .offsets = offsets, .transpose_b = true});
+  View activated = activate(p, activation_, hidden);
+  View out = p.arena().like(rows);
+  grouped_matmul(p.ctx,
+                 {.a = activated, .b = down_.value, .c = out, .offsets = offsets, .transpose_b = true});
+  return out;
+}
+
+View Experts::backward(Pass& p, View rows, View hidden, std::span<const int64_t> offsets, View dout) {
+  View activated = activate(p, activation_, hidden);
+  grouped_outer(p.ctx, {.a = dout, .b = activated, .c = down_.grad, .offsets = offsets});
+  View dactivated = p.arena().like(activated);
+  grouped_matmul(p.ctx, {.a = dout, .b = down_.value, .c = dactivated, .offsets = offsets});
+  View dhidden = activate_backward(p, activation_, hidden, dactivated);
+  grouped_outer(p.ctx, {.a = dhidden, .b = rows, .c = in_.grad, .offsets = offsets});
+  View drows = p.arena().like(rows);
+  grouped_matmul(p.ctx, {.a = dhidden, .b = in_.value, .c = drows, .offsets = offsets});
+  return drows;
+}
+
+void Experts::visit(const ParamVisitor& visitor) {
+  visitor(in_);
+  visitor(down_);
+}
+
+}  // namespace natrix

@@ -1,0 +1,45 @@
+// MoeLayer: a sparse mixture of expert MLPs, y = Σ_j weight_j · expert_j(x), plus always-active shared
+// experts.
+//
+// Tokens are sorted by expert, sent to their owners through the RowExchange, run as grouped products, sent
+// back and summed with their weights. Dropless unless the model sets a capacity factor.
+#pragma once
+
+#include <memory>
+
+#include "core/row_exchange.h"
+#include "moe/experts.h"
+#include "moe/router.h"
+
+namespace natrix {
+
+class MoeLayer final : public Layer {
+ public:
+  /// `exchange` outlives the layer.
+  MoeLayer(const ModelConfig& config, int sublayer, const std::string& prefix, RowExchange& exchange);
+
+  View forward(Pass& pass, View x) const override;
+  View backward(Pass& pass, View dy) override;
+  void visit(const ParamVisitor& visitor) override;
+
+  MoeRouter& router() { return router_; }
+
+ private:
+  struct Saved {
+    View x;
+    MoeRouter::Choice choice;
+    View row_of_slot, slot_of_row;
+    RowPlan plan;
+    View rows, hidden, out;  // at the owner: experts' inputs and hidden units; at home: experts' outputs
+  };
+  /// Rows an expert takes of `tokens` tokens, or −1 without a limit.
+  int64_t capacity(int64_t tokens) const;
+
+  MoeConfig config_;
+  RowExchange& exchange_;
+  MoeRouter router_;
+  Experts experts_;
+  std::unique_ptr<Mlp> shared_;
+};
+
+}  // namespace natrix

@@ -1,0 +1,53 @@
+// Router: which experts a token goes to, and with what weight; the gradient of that, auxiliary losses
+// included.
+//
+//   logits = x W_rᵀ            scores = softmax(logits) or σ(logits)
+//   chosen = top_k(scores + bias)        weight = score of the chosen [/ their sum]
+//
+// Losses (over all T tokens of the step, E experts, n_e slots that chose e; n_e is not differentiated):
+//   load balancing   aux_loss_coef · E · Σ_e f_e P_e,   f_e = n_e / (T k),   P_e = mean of p_te    (arXiv
+//   2101.03961) z-loss           z_loss_coef · mean(logsumexp(logits)²) (arXiv 2202.08906) bias balancing b_e
+//   += rate · sign(mean n − n_e) after a step, for the choice only            (arXiv 2408.15664)
+#pragma once
+
+#include "configs/model.h"
+#include "core/layers/linear.h"
+
+namespace natrix {
+
+class MoeRouter {
+ public:
+  MoeRouter(const ModelConfig& config, int sublayer, const std::string& prefix);
+
+  struct Choice {  // for T tokens
+    View logits, scores, expert, weight, logsumexp;
+  };
+  /// Scores and chooses; counts into the step's tally on a first visit.
+  Choice forward(Pass& pass, View x) const;
+  /// dx += and the gradient of W_r, given the gradient of the weights [T, k] and the completed tally.
+  void backward(Pass& pass, View x, const Choice& choice, View dweight, View dx);
+  void visit(const ParamVisitor& visitor);
+
+  /// After an optimizer step, from the step's tally; no-op unless the model balances by bias.
+  void update_bias(const StepTally& tally);
+  int sublayer() const { return sublayer_; }
+
+ private:
+  View balance(Pass& pass) const;  // ∂(load-balancing loss)/∂p_te: one value per expert
+  bool has_bias() const { return config_.bias_update_rate > 0; }
+
+  MoeConfig config_;
+  int sublayer_;
+  Linear gate_;
+  Param bias_;
+};
+
+/// Balance figures of one layer of a completed tally, for logs: no coefficient applied.
+struct BalanceFigures {
+  double aux_loss = 0;       // E · Σ f_e P_e; 1 when perfectly balanced
+  double z_loss = 0;         // mean(logsumexp²)
+  std::vector<double> load;  // f_e: shares that sum to one
+};
+BalanceFigures balance_figures(const StepTally::Layer& layer, int64_t tokens);
+
+}  // namespace natrix
