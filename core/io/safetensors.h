@@ -1,8 +1,10 @@
-// safetensors files (https://github.com/huggingface/safetensors): 8 bytes of header length, a JSON header, the data.
+// safetensors files (https://github.com/huggingface/safetensors): 8 bytes of header length, a JSON header,
+// the data.
 //
-// Reading maps the file and checks the whole header before it hands out anything: sizes are bounded by the file's
-// own, offsets must tile the data without overlap or hole, products are overflow-checked. InputError names the file
-// and the tensor. Views point into the map (read-only) and live as long as the file object.
+// Reading maps the file and checks the whole header before it hands out anything: sizes are bounded by the
+// file's own, offsets must tile the data without overlap or hole, products are overflow-checked. InputError
+// names the file and the tensor. Views point into the map (read-only) and live as long as the file object.
+// BOOL reads as u8.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +16,6 @@
 #include "kernels/base/view.h"
 
 namespace natrix {
-
-class MappedFile;
 
 class Safetensors {
  public:
@@ -32,8 +32,9 @@ class Safetensors {
   View at(const std::string& name) const;
 
  private:
+  struct Memory;
   std::string path_;
-  std::unique_ptr<MappedFile> file_;
+  std::unique_ptr<Memory> memory_;  // what the views point into
   std::map<std::string, View> tensors_;
   std::map<std::string, std::string> metadata_;
 };
@@ -43,12 +44,13 @@ struct NamedTensor {
   View view;  // contiguous or strided rows; written contiguous
 };
 
-/// Writes aside (path + ".tmp"), fsyncs, renames. RunError on any I/O failure, leaving no partial file under `path`.
+/// Writes aside (path + ".tmp"), fsyncs, renames. RunError on any I/O failure, leaving no partial file under
+/// `path`.
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
-/// As above for tensors that should not exist in memory at once ([B, T, V] logits of a long text): the header first,
-/// then rows appended in the order of `layout`.
+/// As above for tensors that should not exist in memory at once ([B, T, V] logits of a long text): the header
+/// first, then rows appended in the order of `layout`.
 class SafetensorsWriter {
  public:
   struct Entry {
@@ -58,17 +60,18 @@ class SafetensorsWriter {
   };
   SafetensorsWriter(const std::string& path, const std::vector<Entry>& layout,
                     const std::map<std::string, std::string>& metadata = {});
-  ~SafetensorsWriter();  // removes the temporary file unless commit() ran
-  void append(View rows);                                       // the next bytes
+  ~SafetensorsWriter();    // removes the temporary file unless commit() ran
+  void append(View rows);  // the next bytes
   void write_at(const std::string& tensor, int64_t first_element, View rows);  // any order
-  void commit();                                                // checks that all was written, fsync, rename
+  void commit();  // checks that all was written, fsync, rename
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
-/// Copies a stored tensor (F32, F64, BF16 or F16) into f32 or f64 memory of the same element count. Integers are refused.
+/// Copies a stored tensor (F32, F64, BF16 or F16) into f32 or f64 memory of the same element count. Integers
+/// are refused.
 void load_float(View stored, View to);
 
 }  // namespace natrix

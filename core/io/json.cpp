@@ -1,0 +1,161 @@
+#include "core/io/json.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unordered_set>
+#include <vector>
+
+#include "core/io/mapped_file.h"
+#include "kernels/base/check.h"
+
+namespace natrix {
+namespace {
+
+constexpr int kMostNesting = 32;     // nothing that natrix reads nests deeper than five
+constexpr size_t kMostQuoted = 120;  // bytes of foreign text in a message
+
+using nlohmann::json;
+
+// nlohmann keeps the last of two equal keys without a word; a reader that keeps the first would see another
+// file.
+class DuplicateKeys {
+ public:
+  explicit DuplicateKeys(const std::string& origin) : origin_(origin) {}
+
+  bool operator()(int depth, json::parse_event_t event, json& parsed) {
+    if (depth > kMostNesting) {
+      throw InputError(fmt::format("{}: JSON nested deeper than {} levels", origin_, kMostNesting));
+    }
+    if (event == json::parse_event_t::object_start) open_.emplace_back();
+    if (event == json::parse_event_t::object_end) open_.pop_back();
+    if (event == json::parse_event_t::key && !open_.back().insert(parsed.get<std::string>()).second) {
+      throw InputError(fmt::format("{}: key {} appears twice in one object; expected it once", origin_,
+                                   excerpt(parsed.get_ref<const std::string&>())));
+    }
+    return true;
+  }
+
+ private:
+  const std::string& origin_;
+  std::vector<std::unordered_set<std::string>>
+      open_;  // keys of the objects that enclose the current position
+};
+
+std::string shown(const json& value) {
+  if (value.is_string()) return excerpt(value.get_ref<const std::string&>());
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return fmt::format("an array of {}", value.size());
+  return value.dump();
+}
+
+}  // namespace
+
+std::string excerpt(std::string_view text) {
+  std::string s = "\"";
+  for (size_t i = 0; i < text.size() && i < kMostQuoted; ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c < 0x20 || c >= 0x7f) {
+      s += fmt::format("\\x{:02x}", c);
+    } else {
+      s += static_cast<char>(c);
+    }
+  }
+  return s + (text.size() > kMostQuoted ? "…\"" : "\"");
+}
+
+json parse_json(std::string_view text, const std::string& origin) {
+  try {
+    DuplicateKeys duplicates(origin);  // by reference: std::function copies what it is given
+    return json::parse(text.begin(), text.end(), [&](int depth, json::parse_event_t event, json& parsed) {
+      return duplicates(depth, event, parsed);
+    });
+  } catch (const json::parse_error& e) {
+    const size_t near = std::min(e.byte, text.size());
+    const size_t from = near > 20 ? near - 20 : 0;
+    throw InputError(fmt::format("{}: not valid JSON at byte {}, after {}", origin, e.byte,
+                                 excerpt(text.substr(from, near - from))));
+  } catch (const json::out_of_range&) {
+    throw InputError(fmt::format("{}: a JSON number is too large for a double", origin));
+  }
+}
+
+json read_json_file(const std::string& path) {
+  return parse_json(MappedFile(path).text(), path);
+}
+
+JsonObject::JsonObject(const json& value, std::string origin, std::string path)
+    : value_(&value), origin_(std::move(origin)), path_(std::move(path)) {
+  if (!value.is_object()) {
+    throw InputError(fmt::format("{}: {} is {}; expected a JSON object", origin_,
+                                 path_.empty() ? "the whole" : excerpt(path_), shown(value)));
+  }
+}
+
+bool JsonObject::has(const std::string& key) const {
+  return value_->contains(key);
+}
+
+const json& JsonObject::at(const std::string& key) const {
+  const auto found = value_->find(key);
+  if (found == value_->end())
+    throw InputError(fmt::format("{}: key {} is missing", origin_, excerpt(path_ + key)));
+  return *found;
+}
+
+int64_t JsonObject::integer(const std::string& key, int64_t least, int64_t most,
+                            std::optional<int64_t> fallback) const {
+  if (fallback && !has(key)) return *fallback;
+  const json& value = at(key);
+  const bool fits = value.is_number_unsigned() ? value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX)
+                                               : value.is_number_integer();
+  if (!fits || value.get<int64_t>() < least || value.get<int64_t>() > most) {
+    fail(key, fmt::format("an integer from {} to {}", least, most));
+  }
+  return value.get<int64_t>();
+}
+
+double JsonObject::number(const std::string& key, double least, double most,
+                          std::optional<double> fallback) const {
+  if (fallback && !has(key)) return *fallback;
+  const json& value = at(key);
+  if (!value.is_number() || !(value.get<double>() >= least && value.get<double>() <= most)) {
+    fail(key, fmt::format("a number from {:g} to {:g}", least, most));
+  }
+  return value.get<double>();
+}
+
+bool JsonObject::boolean(const std::string& key, std::optional<bool> fallback) const {
+  if (fallback && !has(key)) return *fallback;
+  const json& value = at(key);
+  if (!value.is_boolean()) fail(key, "true or false");
+  return value.get<bool>();
+}
+
+std::string JsonObject::text(const std::string& key, const std::optional<std::string>& fallback) const {
+  if (fallback && !has(key)) return *fallback;
+  const json& value = at(key);
+  if (!value.is_string()) fail(key, "a string");
+  return value.get<std::string>();
+}
+
+JsonObject JsonObject::object(const std::string& key) const {
+  const json& value = at(key);
+  if (!value.is_object()) fail(key, "an object");
+  return JsonObject(value, origin_, path_ + key + ".");
+}
+
+void JsonObject::allow_only(std::initializer_list<std::string_view> known) const {
+  for (const auto& [key, value] : value_->items()) {
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      throw InputError(fmt::format("{}: key {} is unknown; expected {}", origin_, excerpt(path_ + key),
+                                   fmt::join(known, ", ")));
+    }
+  }
+}
+
+void JsonObject::fail(const std::string& key, std::string_view expected) const {
+  throw InputError(
+      fmt::format("{}: key {} is {}; expected {}", origin_, excerpt(path_ + key), shown(at(key)), expected));
+}
+
+}  // namespace natrix
