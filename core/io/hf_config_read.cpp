@@ -50,8 +50,7 @@ void expect_silu(const JsonObject& j) {
 
 ModelConfig from_mamba(const JsonObject& j) {
   ModelConfig c;
-  c.pattern = "M";
-  c.repeat = j.integer("num_hidden_layers", 1, kMostLayers);
+  set_stack(c, std::string(static_cast<size_t>(j.integer("num_hidden_layers", 1, kMostLayers)), 'M'));
   c.d_model = j.integer("hidden_size", 1, kMostWidth);
   c.vocab_size = j.integer("vocab_size", 1, kMostVocabulary);
   c.tie_embeddings = j.boolean("tie_word_embeddings", true);
