@@ -1,1 +1,57 @@
-int main() { return 0; }
+// The program: parses the command line, runs the chosen command, and turns errors into exit statuses.
+//   0 done; 1 failed (I/O, numerics, a lost rank); 2 bad usage, configuration or input; 75 stopped by a
+//   signal, all saved
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fmt/format.h>
+
+#include "kernels/base/check.h"
+#include "launch/commands/commands.h"
+
+namespace {
+
+constexpr int kFailed = 1, kBadInput = 2;
+
+void complain(std::string_view what) {
+  fmt::print(stderr, "natrix: {}\n", what);
+}
+
+int run(const natrix::Action& action) {
+  try {
+    return action();
+  } catch (const natrix::InputError& e) {
+    complain(e.what());
+    return kBadInput;
+  } catch (const natrix::ContractError& e) {
+    complain(fmt::format("internal error, please report it with the command you ran: {}", e.what()));
+  } catch (const std::bad_alloc&) {
+    complain("out of memory; a smaller --chunk, batch or model needs less");
+  } catch (const std::exception& e) {
+    complain(e.what());
+  }
+  return kFailed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Natrix trains and runs Mamba-MoE models on very long sequences.", "natrix");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "natrix 0.1.0");
+  natrix::Action chosen;
+  natrix::add_train(app, chosen);
+  natrix::add_eval(app, chosen);
+  natrix::add_generate(app, chosen);
+  natrix::add_score(app, chosen);
+  natrix::add_gradients(app, chosen);
+  natrix::add_inspect(app, chosen);
+  natrix::add_verify(app, chosen);
+  natrix::add_data(app, chosen);
+  natrix::add_plot(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : kBadInput;
+  }
+  return run(chosen);
+}

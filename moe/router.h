@@ -42,12 +42,4 @@ class MoeRouter {
   Param bias_;
 };
 
-/// Balance figures of one layer of a completed tally, for logs: no coefficient applied.
-struct BalanceFigures {
-  double aux_loss = 0;       // E · Σ f_e P_e; 1 when perfectly balanced
-  double z_loss = 0;         // mean(logsumexp²)
-  std::vector<double> load;  // f_e: shares that sum to one
-};
-BalanceFigures balance_figures(const StepTally::Layer& layer, int64_t tokens);
-
 }  // namespace natrix

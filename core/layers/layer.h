@@ -32,6 +32,8 @@ struct Pass {
   Segment segment;
   Keep keep = Keep::kNothing;
   Visit visit = Visit::kAgain;
+  /// Diagnosis: called with each sublayer's index and output.
+  const std::function<void(int, View)>* observe = nullptr;
 
   Arena& arena() const { return ctx.arena(); }
   bool keeps() const { return keep == Keep::kForBackward; }

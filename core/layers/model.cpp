@@ -88,6 +88,7 @@ View Model::hidden(Pass& p, View tokens) const {
       frame.emplace(p.arena());
     }
     View y = stack_[i].layer->forward(p, u);
+    if (p.observe != nullptr) (*p.observe)(static_cast<int>(i), y);
     rms_norm_forward(p.ctx, {.x = x,
                              .residual = y,
                              .sum = next_x,

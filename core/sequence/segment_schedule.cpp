@@ -68,7 +68,6 @@ Segment SegmentSchedule::describe(const Sequences& part, int64_t index) const {
 void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit) {
   StepTally unused;
   SaveStack nothing;
-  states_.resume(rows.start);
   for (int64_t s = 0; s < segments(rows); ++s) {
     Arena::Frame frame(ctx_.arena());
     const Sequences part = slice(rows, s);

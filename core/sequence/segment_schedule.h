@@ -56,11 +56,11 @@ class SegmentSchedule {
   SegmentSchedule(Model& model, Context& ctx, CarryRoute& states, CarryRoute& gradients,
                   ScheduleOptions options);
 
-  /// Runs the model over `rows` without keeping anything for backward. After each segment calls
-  /// visit(first token's index, hidden [B, t, D]); states().carried() holds the end state afterwards.
+  /// Runs the model over `rows`, from where the states' route stands, without keeping anything for backward.
+  /// After each segment calls visit(first token's index, hidden [B, t, D]); carried() holds the end state
+  /// afterwards.
   using HiddenVisitor = std::function<void(int64_t first, View hidden)>;
   void read(const Sequences& rows, const HiddenVisitor& visit);
-  const CarryRoute& states() const { return states_; }
 
   /// Loss and gradients of a whole optimizer step. `scale` multiplies the loss whose gradient is added to the
   /// parameters': 1 / (number of predictions in the step). The tally must have begun the step;

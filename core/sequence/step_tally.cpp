@@ -33,4 +33,20 @@ void StepTally::witness(int64_t segment, int sublayer, View expert) {
   }
 }
 
+BalanceFigures balance_figures(const StepTally::Layer& layer, int64_t tokens) {
+  BalanceFigures f;
+  const int64_t experts = layer.counts.view().count();
+  const double* n = layer.counts.view().as<double>();
+  const double* p = layer.score_sum.view().as<double>();
+  double slots = 0;
+  for (int64_t e = 0; e < experts; ++e) slots += n[e];
+  if (tokens == 0 || slots == 0) return f;
+  for (int64_t e = 0; e < experts; ++e) {
+    f.load.push_back(n[e] / slots);
+    f.aux_loss += static_cast<double>(experts) * f.load.back() * p[e] / static_cast<double>(tokens);
+  }
+  f.z_loss = layer.squared_logsumexp.view().as<double>()[0] / static_cast<double>(tokens);
+  return f;
+}
+
 }  // namespace natrix

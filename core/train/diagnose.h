@@ -1,0 +1,16 @@
+// Where a NaN or an infinity came from, in words: for the message that ends a run.
+#pragma once
+
+#include <string>
+
+#include "core/sequence/segment_schedule.h"
+
+namespace natrix {
+
+bool all_finite(View v);
+
+/// Looks, in this order, for non-finite weights, for the first sublayer whose output is not finite when the
+/// rows are run again, and for the non-finite gradient nearest to the loss.
+std::string locate_nonfinite(Model& model, Context& ctx, std::span<const Sequences> rows, int64_t chunk);
+
+}  // namespace natrix

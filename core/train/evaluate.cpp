@@ -1,0 +1,70 @@
+#include "core/train/evaluate.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numbers>
+
+#include "kernels/loss.h"
+
+namespace natrix {
+namespace {
+
+/// Bucket 0 holds positions [0, 16), bucket i ≥ 1 holds [16 · 2^(i−1), 16 · 2^i).
+constexpr int64_t kFirstBucket = 16;
+
+size_t bucket_of(int64_t position) {
+  return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(position / kFirstBucket)));
+}
+
+void add(EvalFigures& f, int64_t position, double nats) {
+  const size_t b = bucket_of(position);
+  while (f.by_position.size() <= b) {
+    const size_t i = f.by_position.size();
+    f.by_position.push_back({.from = i == 0 ? 0 : kFirstBucket << (i - 1)});
+  }
+  f.by_position[b].nats += nats;
+  ++f.by_position[b].predictions;
+  f.nats += nats;
+  ++f.predictions;
+}
+
+}  // namespace
+
+double EvalFigures::loss() const {
+  return predictions > 0 ? nats / static_cast<double>(predictions) : 0;
+}
+double EvalFigures::bits_per_byte() const {
+  return bytes > 0 ? nats / std::numbers::ln2 / static_cast<double>(bytes) : 0;
+}
+double EvalFigures::perplexity() const {
+  return std::exp(loss());
+}
+
+EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
+                     const std::function<void(int64_t)>& progress) {
+  EvalFigures figures{.bytes = windows.bytes()};
+  LocalRoute states;
+  CutRoute none;
+  SegmentSchedule schedule(model, ctx, states, none, {.chunk = std::min(chunk, windows.length())});
+  for (int64_t w = 0; w < windows.count(); w += rows) {
+    const Batch batch = windows.windows(w, std::min(rows, windows.count() - w));
+    const View targets = batch.targets.view();
+    states.resume(nullptr);
+    const Sequences text{.tokens = batch.tokens.view(),
+                         .doc_start = batch.doc_start ? batch.doc_start.view() : View{}};
+    schedule.read(text, [&](int64_t first, View hidden) {
+      const int64_t b = hidden.extent(0), t = hidden.extent(1);
+      View part = ctx.arena().take(Dtype::kI64, {b, t}), losses = ctx.arena().take(Dtype::kF64, {b * t});
+      copy(targets.columns(first, t), part);
+      model.head().loss(ctx, hidden, part, losses);
+      for (int64_t i = 0; i < b * t; ++i) {
+        if (part.as<int64_t>()[i] != kIgnoreTarget) add(figures, first + i % t, losses.as<double>()[i]);
+      }
+      progress(b * t);
+    });
+  }
+  return figures;
+}
+
+}  // namespace natrix

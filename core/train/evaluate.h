@@ -1,0 +1,32 @@
+// Evaluation: loss of held-out text, by windows or in one sequence, and by position.
+#pragma once
+
+#include "core/sequence/segment_schedule.h"
+#include "core/text/batches.h"
+
+namespace natrix {
+
+struct EvalFigures {
+  double nats = 0;  // sum over all predictions
+  int64_t predictions = 0;
+  int64_t bytes = 0;  // of text that the predictions stand for
+  /// Mean loss of the predictions at positions [from, next from): buckets that double in width.
+  struct Bucket {
+    int64_t from = 0;
+    double nats = 0;
+    int64_t predictions = 0;
+    double loss() const { return predictions > 0 ? nats / static_cast<double>(predictions) : 0; }
+  };
+  std::vector<Bucket> by_position;
+
+  double loss() const;           // nats a prediction
+  double bits_per_byte() const;  // (nats / ln 2) / bytes
+  double perplexity() const;
+};
+
+/// Reads every window from a zero state, `rows` at a time. progress(tokens) is called after each segment.
+EvalFigures evaluate(
+    Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
+    const std::function<void(int64_t)>& progress = [](int64_t) {});
+
+}  // namespace natrix

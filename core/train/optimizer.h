@@ -1,0 +1,41 @@
+// AdamW over a model's parameters, with the usual two groups: matrices decay, everything else does not
+// (Param::decays).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "configs/experiment.h"
+#include "core/io/safetensors.h"
+#include "core/layers/param.h"
+#include "kernels/base/buffer.h"
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+class Optimizer {
+ public:
+  Optimizer(const OptimizerConfig& config, std::vector<Param*> params);
+
+  /// The L2 norm of all gradients together.
+  double gradient_norm(Context& ctx) const;
+
+  /// Clips by the given global norm and updates every parameter. step counts from 1 (bias correction).
+  void update(Context& ctx, double lr, double gradient_norm, int64_t step);
+
+  /// The moments, as tensors named "m.<parameter>" and "v.<parameter>".
+  std::vector<NamedTensor> state() const;
+  /// Reads them back. InputError naming the tensor if one is missing or of another shape.
+  void load_state(const Safetensors& file);
+  int64_t bytes() const;
+
+ private:
+  struct Slot {
+    Param* param;
+    Buffer m, v;
+  };
+  OptimizerConfig config_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace natrix

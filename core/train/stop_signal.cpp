@@ -1,0 +1,40 @@
+#include "core/train/stop_signal.h"
+
+namespace natrix {
+namespace {
+
+// A signal handler can reach nothing but globals; this one belongs to the StopSignal that is alive.
+volatile std::sig_atomic_t g_received = 0;
+
+void remember(int signal) {
+  if (signal == SIGINT && g_received == SIGINT) {
+    std::signal(SIGINT, SIG_DFL);
+    std::raise(SIGINT);
+  }
+  g_received = signal;
+}
+
+}  // namespace
+
+StopSignal::StopSignal() {
+  g_received = 0;
+  struct sigaction action = {};
+  action.sa_handler = remember;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGTERM, &action, &terminate_);
+  sigaction(SIGINT, &action, &interrupt_);
+  sigaction(SIGUSR1, &action, &user_);
+}
+
+StopSignal::~StopSignal() {
+  sigaction(SIGTERM, &terminate_, nullptr);
+  sigaction(SIGINT, &interrupt_, nullptr);
+  sigaction(SIGUSR1, &user_, nullptr);
+}
+
+int StopSignal::received() const {
+  return g_received;
+}
+
+}  // namespace natrix

@@ -1,0 +1,65 @@
+#include "core/train/train_step.h"
+
+#include <algorithm>
+
+#include "core/train/memory_plan.h"
+#include "kernels/loss.h"
+
+namespace natrix {
+namespace {
+
+int64_t count_predictions(View targets) {
+  const int64_t* t = targets.as<int64_t>();
+  return targets.count() - std::count(t, t + targets.count(), kIgnoreTarget);
+}
+
+}  // namespace
+
+TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally)
+    : model_(model),
+      ctx_(ctx),
+      carry_state_(config.sequence.carry_state),
+      micro_batch_(config.train.micro_batch_size.value_or(
+          automatic_micro_batch(model.config(), config.train.batch_size, config.sequence.chunk))),
+      schedule_(model, ctx, states_, gradients_,
+                {.chunk = config.sequence.chunk,
+                 .gradient = config.sequence.gradient,
+                 .boundary_memory = config.sequence.boundary_memory,
+                 .needs_tally = needs_tally}) {}
+
+std::vector<Sequences> TrainStep::micro_batches(const Batch& batch) const {
+  std::vector<Sequences> parts;
+  const int64_t rows = batch.tokens.view().rows();
+  for (int64_t first = 0; first < rows; first += micro_batch_) {
+    const int64_t n = std::min(micro_batch_, rows - first);
+    const auto part = [&](const Buffer& b) { return b ? b.view().row_range(first, n) : View{}; };
+    parts.push_back(
+        {.tokens = part(batch.tokens), .targets = part(batch.targets), .doc_start = part(batch.doc_start)});
+    if (carry_state_ && batch.continues && parts.size() <= carried_.size()) {
+      parts.back().start = &carried_[parts.size() - 1];
+    }
+  }
+  return parts;
+}
+
+StepFigures TrainStep::compute(const Batch& batch) {
+  StepFigures f{.predictions = count_predictions(batch.targets.view()),
+                .tokens = batch.tokens.view().count()};
+  tally_.begin_step(f.tokens);
+  model_.zero_gradients();
+  const double scale = 1.0 / static_cast<double>(std::max<int64_t>(f.predictions, 1));
+  StepResult result = schedule_.step(micro_batches(batch), scale, tally_);
+  f.loss = result.loss_sum * scale;
+  f.boundary_bytes = result.boundary_bytes;
+  if (carry_state_) carried_ = std::move(result.end);
+  for (const auto& [sublayer, layer] : tally_.layers()) {
+    BalanceFigures b = balance_figures(layer, f.tokens);
+    f.aux_loss += b.aux_loss;
+    f.z_loss += b.z_loss;
+    f.dropped += layer.dropped;
+    f.expert_load.push_back(std::move(b.load));
+  }
+  return f;
+}
+
+}  // namespace natrix

@@ -1,0 +1,50 @@
+// TrainStep: loss and gradients of one optimizer step, cut into micro-batches and segments.
+#pragma once
+
+#include <memory>
+
+#include "core/sequence/segment_schedule.h"
+#include "core/text/batches.h"
+
+namespace natrix {
+
+/// What one step computed. Means are over the whole step; auxiliary figures carry no coefficient.
+struct StepFigures {
+  double loss = 0;  // mean next-token cross-entropy, nats
+  int64_t predictions = 0;
+  int64_t tokens = 0;
+  double aux_loss = 0, z_loss = 0;               // summed over MoE layers
+  std::vector<std::vector<double>> expert_load;  // [MoE layer][expert], shares
+  int64_t dropped = 0;                           // slots beyond capacity
+  int64_t boundary_bytes = 0;
+};
+
+class TrainStep {
+ public:
+  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally);
+
+  /// Zeroes the gradients, then computes them. Where the batch continues the one before and the configuration
+  /// carries states, rows start from the states that the last call ended with.
+  StepFigures compute(const Batch& batch);
+
+  const StepTally& tally() const { return tally_; }
+  int64_t micro_batch_size() const { return micro_batch_; }
+
+  /// States carried from step to step, a set for each micro-batch; empty unless sequence.carry_state.
+  std::vector<CarryStates>& carried() { return carried_; }
+
+  /// The batch as micro-batches, for whoever runs it again (diagnosis).
+  std::vector<Sequences> micro_batches(const Batch& batch) const;
+
+ private:
+  Model& model_;
+  Context& ctx_;
+  bool carry_state_;
+  int64_t micro_batch_;
+  LocalRoute states_, gradients_;
+  SegmentSchedule schedule_;
+  StepTally tally_;
+  std::vector<CarryStates> carried_;
+};
+
+}  // namespace natrix

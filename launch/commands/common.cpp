@@ -1,0 +1,84 @@
+#include "launch/commands/common.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "core/io/safetensors.h"
+#include "kernels/loss.h"
+
+namespace natrix {
+
+Backend parse_backend(const std::string& name) {
+  if (name == "auto" || name == "cpu") return Backend::kCpu;
+  if (name == "reference") return Backend::kReference;
+  if (name == "cuda") {
+    throw InputError("--backend cuda: this build of natrix has no CUDA backend; use --backend cpu");
+  }
+  throw InputError(fmt::format("--backend {}: choose one of auto, cpu, reference", name));
+}
+
+Backend CommonFlags::backend_kind() const {
+  return parse_backend(backend);
+}
+
+Dtype CommonFlags::element() const {
+  if (dtype == "fp32") return Dtype::kF32;
+  if (dtype == "fp64" && backend_kind() == Backend::kReference) return Dtype::kF64;
+  throw InputError(
+      fmt::format("--dtype {}: the {} backend computes in fp32{}", dtype, name_of(backend_kind()),
+                  backend_kind() == Backend::kReference ? " or fp64" : "; fp64 needs --backend reference"));
+}
+
+void add_common_flags(CLI::App& command, CommonFlags& f) {
+  command
+      .add_option("--chunk,--chunk-size", f.chunk,
+                  "Tokens that are in memory at once; results do not depend on it")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->capture_default_str();
+  command.add_option("--backend,--device", f.backend, "auto, cpu or reference (plain loops in double)")
+      ->capture_default_str();
+  command.add_option("--dtype", f.dtype, "fp32; fp64 with --backend reference")->capture_default_str();
+  command.add_option("-t,--threads", f.threads, "Threads; 0: as many as this process may use")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command.add_flag("--json", f.json, "Print one JSON object to stdout and nothing else there");
+  command.add_flag("-q,--quiet", f.quiet, "No progress, no remarks");
+}
+
+void add_model_argument(CLI::App& command, std::string& model) {
+  command.add_option("MODEL", model, "A Hugging Face directory, or a run directory (its latest checkpoint)")
+      ->required();
+}
+
+Buffer read_tokens(const std::string& path, int64_t vocab_size) {
+  const Safetensors file(path);
+  View stored = file.at("tokens");
+  if (stored.dtype != Dtype::kI64 || stored.shape.rank() != 2 || stored.count() == 0) {
+    throw InputError(
+        fmt::format("{}: tensor \"tokens\" is {}; expected i64 [batch, length] with at least one token", path,
+                    stored.to_string()));
+  }
+  Buffer tokens(Dtype::kI64, stored.shape);
+  copy(stored, tokens.view());
+  const int64_t* t = tokens.view().as<int64_t>();
+  for (int64_t i = 0; i < stored.count(); ++i) {
+    if (t[i] < 0 || t[i] >= vocab_size) {
+      throw InputError(fmt::format("{}: tokens[{}, {}] is {}; the model's vocabulary has {} entries", path,
+                                   i / stored.cols(), i % stored.cols(), t[i], vocab_size));
+    }
+  }
+  return tokens;
+}
+
+Buffer next_token_targets(View tokens) {
+  Buffer targets(Dtype::kI64, tokens.shape);
+  for (int64_t b = 0; b < tokens.rows(); ++b) {
+    const int64_t* from = tokens.row<int64_t>(b);
+    int64_t* to = targets.view().row<int64_t>(b);
+    std::copy(from + 1, from + tokens.cols(), to);
+    to[tokens.cols() - 1] = kIgnoreTarget;
+  }
+  return targets;
+}
+
+}  // namespace natrix

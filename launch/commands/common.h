@@ -1,0 +1,41 @@
+// What several commands share: flags of the machine, the model argument, and JSON results.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "launch/assemble.h"
+
+namespace CLI {
+class App;
+}
+
+namespace natrix {
+
+struct CommonFlags {
+  int64_t chunk = 2048;
+  std::string backend = "auto";
+  std::string dtype = "fp32";
+  int threads = 0;  // 0: as many as this process may use
+  bool json = false;
+  bool quiet = false;
+
+  Backend backend_kind() const;
+  Dtype element() const;  // fp64 runs on the reference backend only
+  Context context() const { return Context(backend_kind(), threads); }
+};
+
+/// --chunk --backend --dtype --threads --json --quiet.
+void add_common_flags(CLI::App& command, CommonFlags& flags);
+/// The positional MODEL: a HF directory or a run directory.
+void add_model_argument(CLI::App& command, std::string& model);
+
+Backend parse_backend(const std::string& name);
+
+/// Tokens [B, T] from a safetensors file, each in [0, vocab_size).
+Buffer read_tokens(const std::string& path, int64_t vocab_size);
+
+/// targets[b, t] = tokens[b, t + 1]; the last of each row is kIgnoreTarget.
+Buffer next_token_targets(View tokens);
+
+}  // namespace natrix

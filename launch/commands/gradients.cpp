@@ -1,0 +1,80 @@
+// natrix gradients: dloss/dparameter of the mean next-token cross-entropy of given tokens, under the
+// checkpoint's names.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "core/io/checkpoint_dir.h"
+#include "core/io/safetensors.h"
+#include "core/sequence/segment_schedule.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/common.h"
+
+namespace natrix {
+namespace {
+
+struct GradientsFlags {
+  CommonFlags common;
+  std::string model, tokens, out;
+};
+
+int gradients(const GradientsFlags& flags) {
+  const std::string dir = resolve_model_dir(flags.model);
+  Context ctx = flags.common.context();
+  ModelConfig config = read_hf_config(dir);
+  config.moe.aux_loss_coef = 0;  // the gradient of the cross-entropy alone
+  config.moe.z_loss_coef = 0;
+  AssembledModel model = assemble_model(config, flags.common.element(), true);
+  load_weights(dir, model->params(), config.tie_embeddings);
+  const Buffer tokens = read_tokens(flags.tokens, *config.vocab_size);
+  const Buffer targets = next_token_targets(tokens.view());
+  const int64_t batch = tokens.view().rows(), length = tokens.view().cols();
+  if (length < 2)
+    throw InputError(fmt::format("{}: a gradient needs at least two tokens a row", flags.tokens));
+
+  LocalRoute states, backwards;
+  SegmentSchedule schedule(*model, ctx, states, backwards, {.chunk = std::min(flags.common.chunk, length)});
+  StepTally tally;
+  tally.begin_step(batch * length);
+  const Sequences rows{.tokens = tokens.view(), .targets = targets.view()};
+  const auto predictions = static_cast<double>(batch * (length - 1));
+  const StepResult result = schedule.step({&rows, 1}, 1 / predictions, tally);
+
+  std::vector<NamedTensor> named;
+  std::vector<Buffer> converted;
+  model->visit([&](Param& p) {
+    if (!p.trainable) return;
+    for (const ParamPart& part : p.parts) {
+      View grad(static_cast<char*>(p.grad.data) + part.first * size_of(p.grad.dtype), p.grad.dtype,
+                part.shape);
+      converted.emplace_back(Dtype::kF32, part.shape);
+      convert(grad, converted.back().view());
+      named.push_back({.name = part.name, .view = converted.back().view()});
+    }
+  });
+  write_safetensors(flags.out, named);
+  const double loss = result.loss_sum / predictions;
+  if (flags.common.json) {
+    fmt::print("{}\n", nlohmann::json{{"loss", loss}, {"tensors", named.size()}, {"out", flags.out}}.dump());
+  } else {
+    fmt::print("mean loss {:.6f} nats; gradients of {} tensors in {}\n", loss, named.size(), flags.out);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_gradients(CLI::App& app, Action& chosen) {
+  CLI::App* c = app.add_subcommand("gradients", "Gradients of the mean loss of given tokens");
+  auto flags = std::make_shared<GradientsFlags>();
+  add_model_argument(*c, flags->model);
+  c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64")->required();
+  c->add_option("-o,--out", flags->out, "safetensors file to write: a f32 tensor a parameter")->required();
+  add_common_flags(*c, flags->common);
+  c->footer(
+      "Example: natrix gradients runs/quickstart --tokens tokens.safetensors --out gradients.safetensors "
+      "--chunk 512");
+  c->callback([flags, &chosen] { chosen = [flags] { return gradients(*flags); }; });
+}
+
+}  // namespace natrix

@@ -1,0 +1,81 @@
+// natrix score: logits and loss of given tokens, streamed to a file chunk by chunk.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "core/io/checkpoint_dir.h"
+#include "core/io/safetensors.h"
+#include "core/sequence/segment_schedule.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/common.h"
+
+namespace natrix {
+namespace {
+
+struct ScoreFlags {
+  CommonFlags common;
+  std::string model, tokens, out;
+};
+
+/// Rows [B, t] of a [B, T] tensor of targets, contiguous.
+View columns_of(Arena& arena, View v, int64_t first, int64_t count) {
+  View part = arena.take(v.dtype, {v.rows(), count});
+  copy(v.columns(first, count), part);
+  return part;
+}
+
+int score(const ScoreFlags& flags) {
+  Context ctx = flags.common.context();
+  AssembledModel model = load_model(resolve_model_dir(flags.model), flags.common.element(), false);
+  const int64_t vocabulary = *model->config().vocab_size;
+  const Buffer tokens = read_tokens(flags.tokens, vocabulary);
+  const Buffer targets = next_token_targets(tokens.view());
+  const int64_t batch = tokens.view().rows(), length = tokens.view().cols();
+
+  SafetensorsWriter out(flags.out,
+                        {{"logits", Dtype::kF32, {batch, length, vocabulary}}, {"loss", Dtype::kF32, {1}}});
+  LocalRoute states;
+  CutRoute none;
+  SegmentSchedule schedule(*model, ctx, states, none, {.chunk = std::min(flags.common.chunk, length)});
+  double sum = 0;
+  schedule.read({.tokens = tokens.view()}, [&](int64_t first, View hidden) {
+    View part = columns_of(ctx.arena(), targets.view(), first, hidden.extent(1));
+    sum += model->head().loss(ctx, hidden, part);
+    for (int64_t b = 0; b < batch; ++b) {
+      Arena::Frame frame(ctx.arena());
+      View logits = model->head().logits(ctx, hidden.row_range(b * hidden.extent(1), hidden.extent(1)));
+      View f32 = ctx.arena().take(Dtype::kF32, logits.shape);
+      convert(logits, f32);
+      out.write_at("logits", (b * length + first) * vocabulary, f32);
+    }
+  });
+  const int64_t predictions = batch * (length - 1);
+  auto loss = static_cast<float>(predictions > 0 ? sum / static_cast<double>(predictions) : 0.0);
+  out.write_at("loss", 0, View(&loss, Dtype::kF32, {1}));
+  out.commit();
+  if (flags.common.json) {
+    fmt::print("{}\n",
+               nlohmann::json{{"loss", loss}, {"predictions", predictions}, {"out", flags.out}}.dump());
+  } else {
+    fmt::print("mean loss {:.6f} nats over {} predictions; logits {} in {}\n", loss, predictions,
+               Shape{batch, length, vocabulary}.to_string(), flags.out);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_score(CLI::App& app, Action& chosen) {
+  CLI::App* c = app.add_subcommand("score", "Logits and loss of given tokens");
+  auto flags = std::make_shared<ScoreFlags>();
+  add_model_argument(*c, flags->model);
+  c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64")->required();
+  c->add_option("-o,--out", flags->out,
+                "safetensors file to write: \"logits\" [B, T, V] f32 and \"loss\" [1]")
+      ->required();
+  add_common_flags(*c, flags->common);
+  c->footer("Example: natrix score runs/quickstart --tokens tokens.safetensors --out scores.safetensors");
+  c->callback([flags, &chosen] { chosen = [flags] { return score(*flags); }; });
+}
+
+}  // namespace natrix
