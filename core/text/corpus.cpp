@@ -1,0 +1,146 @@
+#include "core/text/corpus.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fmt/format.h>
+
+#include "core/text/source_files.h"
+#include "core/text/token_shards.h"
+#include "kernels/base/check.h"
+
+namespace natrix {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Files read as bytes. A byte's id is its value, so a position in the corpus is an offset in a file.
+class FileCorpus final : public Corpus {
+ public:
+  FileCorpus(std::string name, const std::vector<std::string>& paths, int64_t eod)
+      : name_(std::move(name)), eod_(eod), separator_(eod == kNoEod ? 0 : 1) {
+    for (const auto& path : paths) {
+      starts_.push_back(size_);
+      size_ += separator_ + files_.add(path);
+    }
+    starts_.push_back(size_);  // the last separator: an empty document after all others
+    size_ += separator_;
+  }
+
+  std::string name() const override { return name_; }
+  int64_t size() const override { return size_; }
+  int64_t documents() const override { return static_cast<int64_t>(files_.count()); }
+  int64_t eod() const override { return eod_; }
+
+  void read(int64_t begin, int64_t count, int64_t* tokens, uint8_t* starts) const override {
+    require(begin >= 0 && count >= 0 && begin + count <= size_, "tokens outside of the corpus");
+    if (starts != nullptr) std::fill_n(starts, count, uint8_t{0});
+    const int64_t end = begin + count;
+    const auto mark = [&](int64_t position) {
+      if (starts != nullptr) starts[position - begin] = 1;
+    };
+    int64_t at = begin;
+    for (auto d = static_cast<size_t>(document_at(begin)); at < end; ++d) {
+      const bool at_start = at == starts_[d];
+      if (at_start) mark(at);
+      if (at_start && separator_ == 1) tokens[at++ - begin] = eod_;
+      const int64_t text = std::min(end, d < files_.count() ? starts_[d + 1] : size_) - at;
+      if (text <= 0) continue;
+      read_text(d, at - starts_[d] - separator_, text, tokens + (at - begin));
+      at += text;
+    }
+  }
+
+  int64_t text_bytes(int64_t begin, int64_t count) const override {
+    if (separator_ == 0) return count;
+    const auto first = std::lower_bound(starts_.begin(), starts_.end(), begin);
+    return count - (std::lower_bound(first, starts_.end(), begin + count) - first);
+  }
+
+ private:
+  int64_t document_at(int64_t position) const {
+    return std::upper_bound(starts_.begin(), starts_.end(), position) - starts_.begin() - 1;
+  }
+
+  void read_text(size_t document, int64_t offset, int64_t count, int64_t* tokens) const {
+    // The bytes land in the last eighth of the tokens' own memory, and are widened from the front: token i is
+    // written over bytes up to 8i + 7, which never passes byte 7·count + i that it comes from.
+    auto* bytes = reinterpret_cast<unsigned char*>(tokens) + 7 * count;
+    files_.read(document, offset, count, bytes);
+    for (int64_t i = 0; i < count; ++i) tokens[i] = bytes[i];
+  }
+
+  std::string name_;
+  SourceFiles files_;
+  std::vector<int64_t>
+      starts_;  // position of each document's first token; one more entry for what follows them
+  int64_t eod_;
+  int64_t separator_;  // tokens before each document: 1 or 0
+  int64_t size_ = 0;
+};
+
+/// Every regular file below `directory` in order of its path's bytes: the same on every machine.
+std::vector<std::string> files_below(const std::string& directory) {
+  std::vector<std::string> files;
+  try {
+    for (auto at = fs::recursive_directory_iterator(directory); at != fs::recursive_directory_iterator();
+         ++at) {
+      if (at->path().filename().string().starts_with('.')) {
+        at.disable_recursion_pending();
+      } else if (at->is_regular_file()) {
+        files.push_back(at->path().string());
+      }
+    }
+  } catch (const fs::filesystem_error& error) {
+    throw InputError(fmt::format("cannot list {}: {}", directory, error.code().message()));
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+std::vector<std::string> list_documents(const std::vector<std::string>& paths, const std::string& key) {
+  std::vector<std::string> files;
+  for (const auto& path : paths) {
+    std::error_code error;
+    const auto status = fs::status(path, error);
+    if (!fs::exists(status)) throw InputError(fmt::format("{}: {} does not exist", key, path));
+    if (!fs::is_directory(status)) {
+      files.push_back(path);
+      continue;
+    }
+    if (is_token_shards(path)) {
+      throw InputError(
+          fmt::format("{}: {} holds token shards, which cannot be mixed with other paths; give it alone, or "
+                      "make one directory of all sources with natrix data",
+                      key, path));
+    }
+    const auto below = files_below(path);
+    if (below.empty())
+      throw InputError(fmt::format("{}: there are no files below {} (hidden ones do not count)", key, path));
+    files.insert(files.end(), below.begin(), below.end());
+  }
+  return files;
+}
+
+}  // namespace
+
+std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
+                                    const std::string& key) {
+  if (paths.empty())
+    throw InputError(fmt::format("{} names no files; give files or directories of text", key));
+  if (paths.size() == 1 && is_token_shards(paths[0])) return open_token_shards(paths[0], tokenizer);
+  if (tokenizer.name() != "bytes") {
+    throw InputError(
+        fmt::format("{}: {} is text, which the tokenizer '{}' does not read on the fly; make token shards of "
+                    "it first: natrix data PATH… --out DIR --tokenizer {}",
+                    key, paths[0], tokenizer.name(), tokenizer.name()));
+  }
+  auto name = paths.size() == 1 ? paths[0] : fmt::format("{} and {} more", paths[0], paths.size() - 1);
+  auto corpus = std::make_unique<FileCorpus>(std::move(name), list_documents(paths, key), tokenizer.eod());
+  if (corpus->text_bytes(0, corpus->size()) == 0) {
+    throw InputError(
+        fmt::format("{}: {} has no text: {} file(s) of 0 bytes", key, corpus->name(), corpus->documents()));
+  }
+  return corpus;
+}
+
+}  // namespace natrix

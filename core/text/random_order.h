@@ -1,0 +1,29 @@
+// RandomOrder: a random permutation of [0, count) that needs no memory, whatever the count.
+//
+// A Feistel network permutes the smallest even power of two that holds `count`; a value outside of the range
+// is sent through it again until it falls inside (cycle walking, fewer than four rounds on average). Integers
+// only: the same order on every machine.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace natrix {
+
+/// The splitmix64 finaliser: a bijection of 64 bits that scatters well.
+uint64_t scatter(uint64_t x);
+
+class RandomOrder {
+ public:
+  RandomOrder(int64_t count, uint64_t key);
+  int64_t operator[](int64_t index) const;
+
+ private:
+  uint64_t permute(uint64_t x) const;
+
+  uint64_t count_;
+  int half_bits_;
+  std::array<uint64_t, 6> round_keys_;
+};
+
+}  // namespace natrix

@@ -1,0 +1,46 @@
+// Token shards: a corpus that was tokenised once and is read as it lies on disk. docs/data.md has the format.
+//
+//   DIR/index.json        what the shards are: tokenizer, vocabulary, counts, sources; written last
+//   DIR/shard-00000.bin   64 bytes of header, then u16 or u32 tokens, separators included
+//   …                     the next tokens; a document may go on from one shard into the next
+//
+// What a reader checks: index against headers against file sizes when opened, every token against the
+// vocabulary when read, and the payload's checksum on request (check_token_shards). InputError names the file
+// and what is wrong.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/text/corpus.h"
+
+namespace natrix {
+
+/// True for a directory that natrix data wrote, or began to write.
+bool is_token_shards(const std::string& dir);
+
+/// InputError if the shards are damaged, or were made with another tokenizer than this.
+std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenizer& tokenizer);
+
+struct ShardSummary {
+  std::string tokenizer;
+  int64_t vocab_size = 0, eod = kNoEod;
+  int64_t token_bytes = 0;  // of one token on disk: 2 or 4
+  int64_t tokens = 0, documents = 0, text_bytes = 0;
+  int64_t shards = 0;
+};
+
+inline constexpr int64_t kShardTokens = int64_t{1}
+                                        << 28;  // 512 MiB of u16: a few per corpus, yet easy to copy
+
+/// `sources` are the paths as the user gave them, for the index. Writes `corpus` to `dir`, which must be new
+/// or empty, through `dir`.partial: `dir` appears whole or not at all. The corpus must have separators.
+ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer,
+                                const std::vector<std::string>& sources, const std::string& dir,
+                                int64_t shard_tokens = kShardTokens);
+
+/// Reads everything, and compares checksums, tokens and counts. InputError names the first damaged shard.
+ShardSummary check_token_shards(const std::string& dir);
+
+}  // namespace natrix
