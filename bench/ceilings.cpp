@@ -1,0 +1,145 @@
+#include "bench/ceilings.h"
+
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <numeric>
+#include <vector>
+
+#include "kernels/base/parallel.h"
+#include "kernels/cpu/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "bench/ceilings.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "kernels/cpu/vector_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace natrix::bench::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+using cpu::HWY_NAMESPACE::Exp2NonPositive;
+
+constexpr int64_t kFmaRounds = 50'000;
+constexpr int64_t kExpRounds = 20'000;
+
+/// Multiply-adds on twelve independent sums: enough to hide the latency of two units, few enough for 16
+/// registers. Returns the number of operations; *sink keeps the compiler from dropping them.
+double fma_work(float seed, float* sink) {
+  const hn::ScalableTag<float> d;
+  const auto a = hn::Set(d, seed), b = hn::Set(d, 1 - seed);
+  auto s0 = a, s1 = a, s2 = a, s3 = a, s4 = a, s5 = a, s6 = a, s7 = a, s8 = a, s9 = a, s10 = a, s11 = a;
+  for (int64_t i = 0; i < kFmaRounds; ++i) {
+    s0 = hn::MulAdd(s0, a, b);
+    s1 = hn::MulAdd(s1, a, b);
+    s2 = hn::MulAdd(s2, a, b);
+    s3 = hn::MulAdd(s3, a, b);
+    s4 = hn::MulAdd(s4, a, b);
+    s5 = hn::MulAdd(s5, a, b);
+    s6 = hn::MulAdd(s6, a, b);
+    s7 = hn::MulAdd(s7, a, b);
+    s8 = hn::MulAdd(s8, a, b);
+    s9 = hn::MulAdd(s9, a, b);
+    s10 = hn::MulAdd(s10, a, b);
+    s11 = hn::MulAdd(s11, a, b);
+  }
+  const auto low = hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)), hn::Add(s4, s5));
+  const auto high = hn::Add(hn::Add(hn::Add(s6, s7), hn::Add(s8, s9)), hn::Add(s10, s11));
+  *sink = hn::GetLane(hn::SumOfLanes(d, hn::Add(low, high)));
+  return 12.0 * 2.0 * static_cast<double>(kFmaRounds) * static_cast<double>(hn::Lanes(d));
+}
+
+/// Exponentials of four independent arguments, all of them small and negative.
+double exp_work(float seed, float* sink) {
+  const hn::ScalableTag<float> d;
+  const auto step = hn::Set(d, -seed / static_cast<float>(kExpRounds)), quarter = hn::Set(d, 0.25f);
+  auto x0 = hn::Zero(d), sum = hn::Zero(d);
+  for (int64_t i = 0; i < kExpRounds; ++i) {
+    const auto x1 = hn::Sub(x0, quarter), x2 = hn::Sub(x1, quarter), x3 = hn::Sub(x2, quarter);
+    const auto e01 = hn::Add(Exp2NonPositive(d, x0), Exp2NonPositive(d, x1));
+    const auto e23 = hn::Add(Exp2NonPositive(d, x2), Exp2NonPositive(d, x3));
+    sum = hn::Add(sum, hn::Add(e01, e23));
+    x0 = hn::Add(x0, step);
+  }
+  *sink = hn::GetLane(hn::SumOfLanes(d, sum));
+  return 4.0 * static_cast<double>(kExpRounds) * static_cast<double>(hn::Lanes(d));
+}
+
+}  // namespace natrix::bench::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace natrix::bench {
+namespace {
+
+HWY_EXPORT(fma_work);
+HWY_EXPORT(exp_work);
+
+double do_fma_work(float seed, float* sink) {
+  return HWY_DYNAMIC_DISPATCH(fma_work)(seed, sink);
+}
+double do_exp_work(float seed, float* sink) {
+  return HWY_DYNAMIC_DISPATCH(exp_work)(seed, sink);
+}
+
+constexpr double kPatience = 0.3;  // seconds spent on each ceiling
+constexpr int64_t kCopyBytes = int64_t{192}
+                               << 20;  // a multiple of what today's last-level caches hold for two cores
+
+/// The best rate, in units a second, of `attempt`, which returns how many units it did.
+double best_rate(const std::function<double()>& attempt) {
+  using Clock = std::chrono::steady_clock;
+  const auto seconds_since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  double best = 0;
+  for (const auto begin = Clock::now(); seconds_since(begin) < kPatience;) {
+    const auto start = Clock::now();
+    const double units = attempt();
+    best = std::max(best, units / seconds_since(start));
+  }
+  return best;
+}
+
+/// Of all threads together. `work` takes well under a millisecond, so that some attempts meet an undisturbed
+/// machine.
+double best_rate_in_registers(Context& ctx, double (*work)(float, float*)) {
+  const volatile float seed = 0.5f;  // volatile: the compiler may not compute the result beforehand
+  std::vector<float> sinks(static_cast<size_t>(ctx.threads()));
+  std::vector<double> units(sinks.size());
+  return best_rate([&] {
+    parallel_for(ctx, ctx.threads(), 1, [&](int64_t i, int64_t) {
+      units[static_cast<size_t>(i)] = work(seed, &sinks[static_cast<size_t>(i)]);
+    });
+    return std::accumulate(units.begin(), units.end(), 0.0);
+  });
+}
+
+double best_copy_rate(Context& ctx) {
+  const Buffer from(Dtype::kU8, {kCopyBytes}),
+      to(Dtype::kU8, {kCopyBytes});  // zeroed, hence already paged in
+  const int64_t share = kCopyBytes / ctx.threads();
+  return best_rate([&] {
+    parallel_for(ctx, kCopyBytes, share, [&](int64_t begin, int64_t end) {
+      std::memcpy(to.view().as<uint8_t>() + begin, from.view().as<uint8_t>() + begin,
+                  static_cast<size_t>(end - begin));
+    });
+    return 2.0 * static_cast<double>(kCopyBytes);
+  });
+}
+
+}  // namespace
+
+Ceilings measure_ceilings(Context& ctx) {
+  return {.flops = best_rate_in_registers(ctx, do_fma_work),
+          .exps = best_rate_in_registers(ctx, do_exp_work),
+          .bytes = best_copy_rate(ctx)};
+}
+
+std::string instruction_set() {
+  return hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
+}
+
+}  // namespace natrix::bench
+#endif

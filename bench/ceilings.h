@@ -1,0 +1,25 @@
+// Ceilings: what this machine can do at most, measured in the same run as the figures that stand beside them.
+// Machines differ and clouds share them; a ceiling from a data sheet, or from yesterday, says little.
+#pragma once
+
+#include <string>
+
+#include "kernels/base/context.h"
+
+namespace natrix::bench {
+
+/// Per second, of all the context's threads together.
+struct Ceilings {
+  double flops = 0;  // f32 multiply-adds in registers, two operations each
+  double exps = 0;   // f32 exponentials in registers: Exp2NonPositive, the cheapest of kernels/cpu
+  double bytes = 0;  // copying arrays far larger than the caches: bytes read + bytes written
+};
+
+/// Takes about a second. Each ceiling is the best of several attempts: what disturbs a measurement only slows
+/// it.
+Ceilings measure_ceilings(Context& ctx);
+
+/// The instruction set that run-time dispatch picks here, "AVX3_ZEN4" for instance.
+std::string instruction_set();
+
+}  // namespace natrix::bench

@@ -1,0 +1,241 @@
+#include "bench/harness.h"
+
+#include <algorithm>
+#include <benchmark/benchmark.h>
+#include <cmath>
+#include <cstdio>
+#include <fmt/format.h>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+
+#include "bench/ceilings.h"
+
+namespace natrix::bench {
+namespace {
+
+/// The ceiling of one case on one machine: the resource that takes longest.
+struct Roof {
+  const char* unit;  // of figures bound by it
+  double amount;     // what one call needs
+  double rate;       // what the machine does in a second
+  double seconds() const { return amount / rate; }
+};
+
+Roof roof_of(const Cost& cost, const Ceilings& machine) {
+  Roof roof{"GB/s", cost.bytes, machine.bytes};
+  for (const Roof& other :
+       {Roof{"GFLOP/s", cost.flops, machine.flops}, Roof{"Gexp/s", cost.exps, machine.exps}}) {
+    if (other.seconds() > roof.seconds()) roof = other;
+  }
+  return roof;
+}
+
+/// One case at one number of threads.
+struct Row {
+  const Case* what;
+  Context* ctx;
+  Roof roof;
+  std::string id{};              // its name for --benchmark_filter
+  std::optional<Trial> trial{};  // from the first timing of the row to its report
+  std::string failure{};
+  double seconds = std::numeric_limits<double>::infinity();  // the best repetition's mean
+
+  double figure() const { return roof.amount / seconds / 1e9; }
+  double percent() const { return 100 * roof.seconds() / seconds; }
+};
+
+double largest_difference(View got, View want) {
+  double difference = 0, scale = std::numeric_limits<double>::min();
+  for (int64_t r = 0; r < want.rows(); ++r) {
+    for (int64_t c = 0; c < want.cols(); ++c) {
+      const double a = got.row<float>(r)[c], b = want.row<float>(r)[c];
+      difference =
+          std::fmax(difference, std::isnan(a) ? std::numeric_limits<double>::infinity() : std::fabs(a - b));
+      scale = std::fmax(scale, std::fabs(b));
+    }
+  }
+  return difference / scale;
+}
+
+/// Sets the row's trial up; its failure, if the first run differs from the reference's.
+void verify(Row& row) {
+  Context oracle(Backend::kReference, row.ctx->threads());
+  const Trial want = row.what->set_up(oracle);
+  row.trial = row.what->set_up(*row.ctx);
+  want.run();
+  row.trial->run();
+  for (size_t i = 0; i < want.outputs.size(); ++i) {
+    const double difference = largest_difference(row.trial->outputs[i], want.outputs[i]);
+    if (difference <= row.what->tolerance) continue;
+    row.failure = fmt::format(
+        "output {} differs from the reference by {:.2e} of its largest element; at most {:.2e} expected", i,
+        difference, row.what->tolerance);
+  }
+}
+
+void time(benchmark::State& state, Row& row) {
+  if (!row.trial && row.failure.empty()) verify(row);
+  if (!row.failure.empty()) return state.SkipWithError(row.failure.c_str());
+  for (auto _ : state) row.trial->run();
+}
+
+constexpr const char* kLine = "{:<24} {:<34} {:>7} {:>11} {:>16} {:>16} {:>6}\n";
+
+std::string text_of(double seconds) {
+  return seconds < 1e-3 ? fmt::format("{:.2f} us", seconds * 1e6) : fmt::format("{:.2f} ms", seconds * 1e3);
+}
+
+/// Prints a row as soon as it is known, and lets go of its operands.
+class Table : public benchmark::BenchmarkReporter {
+ public:
+  Table(std::vector<Row>& rows, bool print) : rows_(rows), print_(print) {}
+
+  bool ReportContext(const benchmark::BenchmarkReporter::Context&) override {
+    if (print_) fmt::print(kLine, "kernel", "shape", "threads", "time", "figure", "ceiling", "%");
+    return true;
+  }
+
+  void ReportRuns(const std::vector<Run>& runs) override {
+    if (runs.front().run_type != Run::RT_Iteration)
+      return;  // means and deviations of what has just been reported
+    const std::string& id = runs.front().run_name.function_name;
+    Row& row = *std::find_if(rows_.begin(), rows_.end(), [&](const Row& r) { return r.id == id; });
+    for (const Run& run : runs) {
+      if (run.iterations > 0)
+        row.seconds = std::min(row.seconds, run.real_accumulated_time / static_cast<double>(run.iterations));
+    }
+    row.trial.reset();
+    if (print_) print(row);
+  }
+
+ private:
+  static void print(const Row& row) {
+    if (!row.failure.empty()) {
+      fmt::print("{:<24} {:<34} WRONG: {}\n", row.what->family, row.what->shape, row.failure);
+    } else {
+      fmt::print(kLine, row.what->family, row.what->shape, row.ctx->threads(), text_of(row.seconds),
+                 fmt::format("{:.2f} {}", row.figure(), row.roof.unit),
+                 fmt::format("{:.2f} {}", row.roof.rate / 1e9, row.roof.unit),
+                 fmt::format("{:.0f}", row.percent()));
+    }
+    std::fflush(stdout);
+  }
+
+  std::vector<Row>& rows_;
+  bool print_;
+};
+
+nlohmann::ordered_json to_json(const Row& row) {
+  nlohmann::ordered_json j{
+      {"kernel", row.what->family}, {"shape", row.what->shape}, {"threads", row.ctx->threads()}};
+  if (!row.failure.empty()) {
+    j["failure"] = row.failure;
+  } else {
+    j.update({{"seconds", row.seconds},
+              {"figure", row.figure()},
+              {"ceiling", row.roof.rate / 1e9},
+              {"unit", row.roof.unit},
+              {"percent", row.percent()}});
+  }
+  return j;
+}
+
+nlohmann::ordered_json to_json(int threads, const Ceilings& c) {
+  return {
+      {"threads", threads}, {"gflops", c.flops / 1e9}, {"gexps", c.exps / 1e9}, {"gbytes", c.bytes / 1e9}};
+}
+
+/// The contexts to time with: one thread and all of them, or what --threads asks for.
+std::vector<std::unique_ptr<Context>> make_contexts(std::optional<int> threads) {
+  std::vector<std::unique_ptr<Context>> contexts;
+  if (threads) {
+    contexts.push_back(std::make_unique<Context>(Backend::kCpu, *threads));
+  } else {
+    contexts.push_back(std::make_unique<Context>(Backend::kCpu, 1));
+    if (available_processors() > 1) contexts.push_back(std::make_unique<Context>(Backend::kCpu));
+  }
+  return contexts;
+}
+
+struct Options {
+  std::optional<int> threads;
+  bool json = false;
+};
+
+/// What Google Benchmark left of the command line; nothing, if it is not understood.
+std::optional<Options> parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view arg = argv[i];
+    if (arg == "--json") {
+      options.json = true;
+    } else if (arg == "--threads" && i + 1 < argc && std::atoi(argv[i + 1]) > 0) {
+      options.threads = std::atoi(argv[++i]);
+    } else {
+      fmt::print(
+          stderr,
+          "{}: expected --json, --threads N (N of at least 1) or an option of Google Benchmark, got {}\n",
+          argv[0], arg);
+      return {};
+    }
+  }
+  return options;
+}
+
+}  // namespace
+
+int Suite::run(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  const std::optional<Options> options = parse(argc, argv);
+  if (!options) return 2;
+
+  const auto contexts = make_contexts(options->threads);
+  nlohmann::ordered_json report{{"suite", name_}, {"instructions", instruction_set()}};
+  if (!options->json) fmt::print("bench {}: {}\n", name_, instruction_set());
+  std::vector<Row> rows;
+  for (const auto& ctx : contexts) {
+    const Ceilings machine = measure_ceilings(*ctx);
+    report["ceilings"].push_back(to_json(ctx->threads(), machine));
+    if (!options->json) {
+      fmt::print(
+          "ceilings, threads {}: {:.1f} GFLOP/s f32, {:.2f} Gexp/s, {:.1f} GB/s copied (read + written)\n",
+          ctx->threads(), machine.flops / 1e9, machine.exps / 1e9, machine.bytes / 1e9);
+    }
+    for (const Case& c : cases_) {
+      rows.push_back({.what = &c,
+                      .ctx = ctx.get(),
+                      .roof = roof_of(c.cost, machine),
+                      .id = fmt::format("{}/{}/threads {}", c.family, c.shape, ctx->threads())});
+    }
+  }
+
+  for (Row& row : rows) {
+    benchmark::RegisterBenchmark(row.id.c_str(), [&row](benchmark::State& state) { time(state, row); })
+        ->UseRealTime()
+        ->MinTime(0.1)
+        ->Repetitions(5);
+  }
+  Table table(rows, !options->json);
+  benchmark::RunSpecifiedBenchmarks(&table);
+
+  const auto timed = [](const Row& r) {
+    return !r.failure.empty() || std::isfinite(r.seconds);
+  };  // not filtered out
+  for (const Row& row : rows) {
+    if (timed(row)) report["rows"].push_back(to_json(row));
+  }
+  if (options->json) fmt::print("{}\n", report.dump(2));
+  return std::any_of(rows.begin(), rows.end(), [](const Row& r) { return !r.failure.empty(); }) ? 1 : 0;
+}
+
+Buffer normal(Shape shape, uint64_t seed, double scale) {
+  Buffer b(Dtype::kF32, shape);
+  std::mt19937_64 engine(seed);
+  std::normal_distribution<float> distribution(0.0f, static_cast<float>(scale));
+  std::generate_n(b.view().as<float>(), shape.count(), [&] { return distribution(engine); });
+  return b;
+}
+
+}  // namespace natrix::bench

@@ -1,0 +1,63 @@
+// What the benchmarks share: a case is verified against the reference backend, then timed on the CPU backend
+// with one thread and with all of them, and its figure is printed beside the ceiling that bounds it.
+//
+//   int main(int argc, char** argv) {
+//     natrix::bench::Suite suite("routing");
+//     suite.add({.family = "gather_rows", .shape = "T 4096  D 768", .cost = {.bytes = …}, .set_up = …});
+//     return suite.run(argc, argv);
+//   }
+//
+// Options of every program: --threads N (only these), --json (one JSON object on stdout and nothing else
+// there), and Google Benchmark's, which runs the timing loops: --benchmark_filter=REGEX,
+// --benchmark_min_time=SECONDS.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/base/buffer.h"
+#include "kernels/base/context.h"
+
+namespace natrix::bench {
+
+/// What one call must do at least: operations of the formula, and each operand's bytes once. The ceiling of a
+/// case is its roofline, the machine's time for the dearest of the three.
+struct Cost {
+  double flops = 0;  // a multiply-add counts two
+  double exps = 0;
+  double bytes = 0;  // read + written
+};
+
+/// Operands in place, ready to be used again and again.
+struct Trial {
+  std::function<void()> run;
+  std::vector<View> outputs;  // of one run, to be compared with the reference's
+};
+
+struct Case {
+  std::string family;  // the kernel
+  std::string shape;   // "T 4096  D 768"
+  Cost cost;
+  /// Makes the operands; called with contexts of both backends and has to give both the same (seeded)
+  /// numbers. `ctx` outlives the trial; what `run` uses is best held by a shared_ptr in its capture.
+  std::function<Trial(Context&)> set_up;
+  double tolerance = 1e-5;  // on max |cpu − reference| / max |reference|, for each output
+};
+
+class Suite {
+ public:
+  explicit Suite(std::string name) : name_(std::move(name)) {}
+  void add(Case c) { cases_.push_back(std::move(c)); }
+  /// Exit status: 0; 1 if a case differs from the reference; 2 for an unknown option.
+  int run(int argc, char** argv);
+
+ private:
+  std::string name_;
+  std::vector<Case> cases_;
+};
+
+/// f32, normally distributed, the same for the same seed.
+Buffer normal(Shape shape, uint64_t seed, double scale = 1.0);
+
+}  // namespace natrix::bench
