@@ -1,0 +1,114 @@
+#include "kernels/scan.h"
+
+#include "kernels/base/dispatch.h"
+
+namespace natrix {
+namespace {
+
+/// What the four operations share: dt [B, T, I] gives the sizes, and A_log, B (or C) and doc_start go with
+/// it.
+struct ScanShapes {
+  Dtype dtype;
+  Shape activation;  // [B, T, I]
+  Shape per_state;   // [B, T, N]
+  Shape state;       // [B, I, N]
+  Shape A;           // [I, N]
+
+  ScanShapes(View dt, View A_log) : dtype(dt.dtype) {
+    require(dtype == Dtype::kF32 || dtype == Dtype::kF64, "scan: dt must be f32 or f64");
+    require(dt.shape.rank() == 3 && A_log.shape.rank() == 2, "scan: dt must be [B, T, I] and A_log [I, N]");
+    const int64_t batch = dt.extent(0), tokens = dt.extent(1), channels = dt.extent(2),
+                  states = A_log.extent(1);
+    activation = dt.shape;
+    per_state = {batch, tokens, states};
+    state = {batch, channels, states};
+    A = {channels, states};
+    check_view(dt, dtype, activation, "scan: dt");
+    check_dense(A_log, dtype, A, "scan: A_log");
+  }
+
+  void doc_start(View v) const {
+    check_optional(v, Dtype::kU8, {activation[0], activation[1]}, "scan: doc_start");
+  }
+  void optional_state(View v, std::string_view what) const {
+    if (v) check_dense(v, dtype, state, what);
+  }
+  void optional_D(View v, std::string_view what) const {
+    if (v) check_dense(v, dtype, {activation[2]}, what);
+  }
+};
+
+void check(const ScanForward& a) {
+  const ScanShapes s(a.dt, a.A_log);
+  check_view(a.x, s.dtype, s.activation, "scan_forward: x");
+  check_view(a.B, s.dtype, s.per_state, "scan_forward: B");
+  check_view(a.C, s.dtype, s.per_state, "scan_forward: C");
+  s.optional_D(a.D, "scan_forward: D");
+  s.doc_start(a.doc_start);
+  s.optional_state(a.state_in, "scan_forward: state_in");
+  check_view(a.y, s.dtype, s.activation, "scan_forward: y");
+  s.optional_state(a.state_out, "scan_forward: state_out");
+}
+
+void check(const ScanBackward& a) {
+  const ScanShapes s(a.dt, a.A_log);
+  check_view(a.x, s.dtype, s.activation, "scan_backward: x");
+  check_view(a.B, s.dtype, s.per_state, "scan_backward: B");
+  check_view(a.C, s.dtype, s.per_state, "scan_backward: C");
+  s.optional_D(a.D, "scan_backward: D");
+  s.doc_start(a.doc_start);
+  s.optional_state(a.state_in, "scan_backward: state_in");
+  check_view(a.dy, s.dtype, s.activation, "scan_backward: dy");
+  s.optional_state(a.dstate_out, "scan_backward: dstate_out");
+  check_view(a.dx, s.dtype, s.activation, "scan_backward: dx");
+  check_view(a.ddt, s.dtype, s.activation, "scan_backward: ddt");
+  check_view(a.dB, s.dtype, s.per_state, "scan_backward: dB");
+  check_view(a.dC, s.dtype, s.per_state, "scan_backward: dC");
+  check_dense(a.dA_log, s.dtype, s.A, "scan_backward: dA_log");
+  require(static_cast<bool>(a.D) == static_cast<bool>(a.dD), "scan_backward: D and dD come together");
+  s.optional_D(a.dD, "scan_backward: dD");
+  s.optional_state(a.dstate_in, "scan_backward: dstate_in");
+}
+
+void check(const ScanSummary& a) {
+  const ScanShapes s(a.dt, a.A_log);
+  check_view(a.x, s.dtype, s.activation, "scan_summary: x");
+  check_view(a.B, s.dtype, s.per_state, "scan_summary: B");
+  s.doc_start(a.doc_start);
+  check_dense(a.decay, s.dtype, s.state, "scan_summary: decay");
+  check_dense(a.state, s.dtype, s.state, "scan_summary: state");
+}
+
+void check(const ScanSummaryBackward& a) {
+  const ScanShapes s(a.dt, a.A_log);
+  check_view(a.C, s.dtype, s.per_state, "scan_summary_backward: C");
+  check_view(a.dy, s.dtype, s.activation, "scan_summary_backward: dy");
+  s.doc_start(a.doc_start);
+  check_dense(a.decay, s.dtype, s.state, "scan_summary_backward: decay");
+  check_dense(a.state, s.dtype, s.state, "scan_summary_backward: state");
+}
+
+}  // namespace
+
+void scan_forward(Context& ctx, const ScanForward& args) {
+  check(args);
+  dispatch<ScanForward>(ctx, "scan_forward", args, {.reference = reference::scan_forward});
+}
+
+void scan_backward(Context& ctx, const ScanBackward& args) {
+  check(args);
+  dispatch<ScanBackward>(ctx, "scan_backward", args, {.reference = reference::scan_backward});
+}
+
+void scan_summary(Context& ctx, const ScanSummary& args) {
+  check(args);
+  dispatch<ScanSummary>(ctx, "scan_summary", args, {.reference = reference::scan_summary});
+}
+
+void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args) {
+  check(args);
+  dispatch<ScanSummaryBackward>(ctx, "scan_summary_backward", args,
+                                {.reference = reference::scan_summary_backward});
+}
+
+}  // namespace natrix
