@@ -1,0 +1,115 @@
+#include "core/io/state_file.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "core/io/json.h"
+#include "core/io/xxhash64.h"
+#include "kernels/base/buffer.h"
+
+namespace natrix {
+namespace {
+
+constexpr const char* kVersion = "1";
+constexpr size_t kPositionDigits =
+    19;  // of 2^63 - 1: zero-padded, so that the file's size does not tell the position
+
+// Over the tensors in the order of their names: a flipped bit in a state is a plausible state otherwise.
+std::string checksum(std::vector<NamedTensor> tensors) {
+  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  Xxhash64 hash;
+  for (const NamedTensor& t : tensors) {
+    hash.add(t.name + "\n" + t.view.to_string() + "\n");
+    const int64_t row_bytes = t.view.cols() * size_of(t.view.dtype);
+    for (int64_t r = 0; r < t.view.rows(); ++r) {
+      hash.add(static_cast<const char*>(t.view.data) + r * t.view.row_stride * size_of(t.view.dtype),
+               row_bytes);
+    }
+  }
+  return hash.hex();
+}
+
+std::vector<NamedTensor> tensors_of(const Safetensors& file) {
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, view] : file.tensors()) tensors.push_back({name, view});
+  return tensors;
+}
+
+const std::string& metadata(const Safetensors& file, const std::string& key) {
+  const auto found = file.metadata().find(key);
+  if (found == file.metadata().end()) {
+    throw InputError(
+        fmt::format("{}: not a state file: its metadata has no {}; expected one that --state-out wrote",
+                    file.path(), excerpt(key)));
+  }
+  return found->second;
+}
+
+StateInfo info_of(const Safetensors& file) {
+  if (const std::string& version = metadata(file, "natrix_state"); version != kVersion) {
+    throw InputError(
+        fmt::format("{}: a state file of version {}; expected {}", file.path(), excerpt(version), kVersion));
+  }
+  const std::string& tokens = metadata(file, "tokens");
+  if (tokens.size() != kPositionDigits || tokens.find_first_not_of("0123456789") != std::string::npos) {
+    throw InputError(fmt::format("{}: metadata \"tokens\" is {}; expected {} digits", file.path(),
+                                 excerpt(tokens), kPositionDigits));
+  }
+  if (const std::string found = checksum(tensors_of(file)); metadata(file, "checksum") != found) {
+    throw InputError(fmt::format("{}: is damaged: its tensors' checksum is {}, but it says {}", file.path(),
+                                 found, excerpt(metadata(file, "checksum"))));
+  }
+  return {metadata(file, "model"), std::stoll(tokens), metadata(file, "about")};
+}
+
+void check_tensors(const Safetensors& file, const std::vector<NamedTensor>& expected) {
+  for (const NamedTensor& t : expected) {
+    const View stored = file.at(t.name);
+    if (stored.dtype != t.view.dtype || stored.shape != t.view.shape) {
+      throw InputError(fmt::format("{}: tensor {} is {}; this model's state is {}", file.path(),
+                                   excerpt(t.name), stored.to_string(), t.view.to_string()));
+    }
+  }
+  for (const auto& [name, view] : file.tensors()) {
+    const bool known =
+        std::any_of(expected.begin(), expected.end(), [&](const NamedTensor& t) { return t.name == name; });
+    if (!known) {
+      throw InputError(
+          fmt::format("{}: tensor {} is not part of this model's state", file.path(), excerpt(name)));
+    }
+  }
+}
+
+}  // namespace
+
+void write_state_file(const std::string& path, const StateInfo& info,
+                      const std::vector<NamedTensor>& tensors) {
+  require(info.tokens >= 0, "a state at a negative position");
+  write_safetensors(path, tensors,
+                    {{"natrix_state", kVersion},
+                     {"model", info.model},
+                     {"tokens", fmt::format("{:0{}}", info.tokens, kPositionDigits)},
+                     {"checksum", checksum(tensors)},
+                     {"about", info.about}});
+}
+
+StateInfo read_state_info(const std::string& path) {
+  return info_of(Safetensors(path));
+}
+
+StateInfo read_state_file(const std::string& path, const std::string& model,
+                          const std::vector<NamedTensor>& into) {
+  const Safetensors file(path);
+  StateInfo info = info_of(file);
+  if (info.model != model) {
+    throw InputError(
+        fmt::format("{}: the state of another model: it belongs to {} ({}), this model is {}; use it with "
+                    "that model, or read the text again with this one",
+                    path, excerpt(info.model), excerpt(info.about), excerpt(model)));
+  }
+  check_tensors(file, into);
+  for (const NamedTensor& t : into) copy(file.at(t.name), t.view);
+  return info;
+}
+
+}  // namespace natrix
