@@ -14,28 +14,20 @@
 #include <vector>
 
 #include "core/text/corpus.h"
+#include "core/text/shard_format.h"
 
 namespace natrix {
 
-/// True for a directory that natrix data wrote, or began to write.
+/// True for a directory that natrix data wrote, also where it is damaged.
 bool is_token_shards(const std::string& dir);
 
 /// InputError if the shards are damaged, or were made with another tokenizer than this.
 std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenizer& tokenizer);
 
-struct ShardSummary {
-  std::string tokenizer;
-  int64_t vocab_size = 0, eod = kNoEod;
-  int64_t token_bytes = 0;  // of one token on disk: 2 or 4
-  int64_t tokens = 0, documents = 0, text_bytes = 0;
-  int64_t shards = 0;
-};
+inline constexpr int64_t kShardTokens = int64_t{1} << 28;  // 512 MiB of u16: few files, yet easy to copy
 
-inline constexpr int64_t kShardTokens = int64_t{1}
-                                        << 28;  // 512 MiB of u16: a few per corpus, yet easy to copy
-
-/// `sources` are the paths as the user gave them, for the index. Writes `corpus` to `dir`, which must be new
-/// or empty, through `dir`.partial: `dir` appears whole or not at all. The corpus must have separators.
+/// Writes `corpus` to `dir`, which must be new or empty, through `dir`.partial: `dir` appears whole or not at
+/// all. The corpus must have separators. `sources` are the paths as the user gave them, for the index.
 ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer,
                                 const std::vector<std::string>& sources, const std::string& dir,
                                 int64_t shard_tokens = kShardTokens);

@@ -1,0 +1,257 @@
+#include "core/text/token_shards.h"
+
+#include <cstring>
+
+#include "core/text/batches.h"
+#include "tests/core/text_helpers.h"
+
+namespace natrix {
+namespace {
+
+namespace fs = std::filesystem;
+
+const auto kBytes = make_tokenizer("bytes");
+
+std::string slurp(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class TokenShards : public testing::Test {
+ protected:
+  TokenShards() {
+    std::mt19937 random(1);
+    documents_ = random_documents(random, 9, 200);
+    documents_[4].clear();
+    text_ = open_corpus({write_documents(scratch_, "texts", documents_)}, *kBytes);
+  }
+  std::string make(int64_t shard_tokens, const std::string& name = "shards") {
+    write_token_shards(*text_, *kBytes, {"texts"}, scratch_ / name, shard_tokens);
+    return scratch_ / name;
+  }
+  /// Replaces bytes of a file.
+  static void poke(const std::string& path, size_t offset, const std::string& bytes) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(offset));
+    file << bytes;
+  }
+  static void replace(const std::string& path, const std::string& from, const std::string& to) {
+    auto text = slurp(path);
+    const auto at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from << " not in " << text;
+    text.replace(at, from.size(), to);
+    std::ofstream(path, std::ios::binary) << text;
+  }
+  static std::function<void()> opening(const std::string& dir) {
+    return [dir] { open_corpus({dir}, *kBytes); };
+  }
+
+  ScratchDir scratch_;
+  std::vector<std::string> documents_;
+  std::unique_ptr<Corpus> text_;
+};
+
+TEST_F(TokenShards, HoldTheTokensOfTheText) {
+  const auto expected = expected_tokens(documents_);
+  const auto size = static_cast<int64_t>(expected.size());
+  std::mt19937 random(2);
+  for (const int64_t shard_tokens : {int64_t{7}, int64_t{100}, size - 1, size, 2 * size}) {
+    const auto dir = make(shard_tokens, "shards-of-" + std::to_string(shard_tokens));
+    const auto corpus = open_corpus({dir}, *kBytes);
+    ASSERT_EQ(corpus->size(), size);
+    EXPECT_EQ(corpus->documents(), 9);
+    EXPECT_EQ(corpus->eod(), 256);
+    EXPECT_EQ(read_tokens(*corpus, 0, size), expected);
+    for (int i = 0; i < 50; ++i) {
+      const auto begin = static_cast<int64_t>(random()) % size;
+      const auto count = static_cast<int64_t>(random()) % (size - begin + 1);
+      std::vector<int64_t> a(static_cast<size_t>(count)), b(a);
+      std::vector<uint8_t> starts_a(a.size()), starts_b(a.size());
+      corpus->read(begin, count, a.data(), starts_a.data());
+      text_->read(begin, count, b.data(), starts_b.data());
+      EXPECT_EQ(a, b);
+      EXPECT_EQ(starts_a, starts_b);
+      EXPECT_EQ(corpus->text_bytes(begin, count), text_->text_bytes(begin, count));
+    }
+    EXPECT_EQ(check_token_shards(dir).shards, (size + shard_tokens - 1) / shard_tokens);
+    EXPECT_FALSE(fs::exists(dir + ".partial"));
+  }
+}
+
+TEST_F(TokenShards, AreTheDocumentedBytes) {
+  const auto dir = make(100);
+  const auto bytes = slurp(dir + "/shard-00001.bin");
+  ASSERT_EQ(bytes.size(), 64u + 200u);
+  EXPECT_EQ(bytes.substr(0, 8), "NATRIXTK");
+  const auto field = [&](size_t offset, size_t size) {
+    int64_t value = 0;
+    std::memcpy(&value, bytes.data() + offset, size);
+    return value;
+  };
+  EXPECT_EQ(field(8, 4), 1);     // version
+  EXPECT_EQ(field(12, 4), 2);    // bytes a token
+  EXPECT_EQ(field(16, 8), 100);  // tokens
+  EXPECT_EQ(field(24, 8), 257);  // vocabulary
+  EXPECT_EQ(field(32, 8), 256);  // end of document
+  EXPECT_NE(slurp(dir + "/index.json").find("\"xxh3\": \"" + bytes.substr(40, 16) + "\""), std::string::npos);
+  const auto expected = expected_tokens(documents_);
+  for (size_t i = 0; i < 100; ++i) EXPECT_EQ(field(64 + 2 * i, 2), expected[100 + i]);
+}
+
+TEST_F(TokenShards, WideVocabulariesTakeFourBytes) {
+  EXPECT_EQ(token_bytes_for(257), 2);
+  EXPECT_EQ(token_bytes_for(65536), 2);
+  EXPECT_EQ(token_bytes_for(65537), 4);
+  const std::vector<int64_t> tokens = {0, 65535, 65536, 4294967295};
+  std::vector<unsigned char> stored(16);
+  narrow_tokens(tokens.data(), 4, 4, stored.data());
+  std::vector<int64_t> back(4);
+  auto* tail = reinterpret_cast<unsigned char*>(back.data()) + 16;  // widened in place, as readers do
+  std::memcpy(tail, stored.data(), 16);
+  widen_tokens(tail, 4, 4, back.data());
+  EXPECT_EQ(back, tokens);
+}
+
+TEST_F(TokenShards, TrainLikeTheirText) {
+  const std::shared_ptr<const Corpus> shards = open_corpus({make(50)}, *kBytes);
+  const std::shared_ptr<const Corpus> text = std::move(text_);
+  const auto a = shuffled_windows(shards, Documents::kPacked, 20, 4, 3);
+  const auto b = shuffled_windows(text, Documents::kPacked, 20, 4, 3);
+  for (int64_t step = 0; step < 10; ++step) {
+    const Batch x = a->batch(step, 0, 4), y = b->batch(step, 0, 4);
+    EXPECT_EQ(std::memcmp(x.tokens.view().data, y.tokens.view().data, 4 * 20 * 8), 0);
+    EXPECT_EQ(std::memcmp(x.targets.view().data, y.targets.view().data, 4 * 20 * 8), 0);
+    EXPECT_EQ(std::memcmp(x.doc_start.view().data, y.doc_start.view().data, 4 * 20), 0);
+  }
+}
+
+TEST_F(TokenShards, NeverReplaceWhatIsThere) {
+  const auto dir = make(100);
+  expect_error<InputError>([&] { make(100); }, {dir, "not an empty directory"});
+  const auto file = scratch_.write("file", "x");
+  expect_error<InputError>([&] { make(100, "file"); }, {file, "not an empty directory"});
+  EXPECT_EQ(slurp(file), "x");
+  fs::create_directory(scratch_ / "empty");
+  EXPECT_NO_THROW(check_token_shards(make(100, "empty")));
+  EXPECT_NO_THROW(check_token_shards(make(100, "new/below/")));
+}
+
+TEST_F(TokenShards, ARunThatWasKilledLeavesNothingInTheWay) {
+  scratch_.write("shards.partial/shard-00000.bin.tmp", "half");
+  scratch_.write("shards.partial/shard-00099.bin", "old");
+  const auto dir = make(1000000);
+  EXPECT_FALSE(fs::exists(dir + "/shard-00099.bin"));
+  check_token_shards(dir);
+  scratch_.write("other.partial/thesis.txt", "mine");
+  expect_error<InputError>([&] { make(100, "other"); }, {"other.partial", "remove it"});
+  EXPECT_EQ(slurp(scratch_ / "other.partial/thesis.txt"), "mine");
+}
+
+TEST_F(TokenShards, AFailureLeavesNoDirectory) {
+  const auto big = open_corpus({scratch_.write("vanishing", std::string(500, 'a'))}, *kBytes);
+  fs::resize_file(scratch_ / "vanishing", 10);
+  EXPECT_THROW(write_token_shards(*big, *kBytes, {}, scratch_ / "out", 100), RunError);
+  EXPECT_FALSE(fs::exists(scratch_ / "out"));
+  EXPECT_FALSE(fs::exists(scratch_ / "out.partial"));
+}
+
+TEST_F(TokenShards, CannotBeMixedWithOtherPaths) {
+  const auto dir = make(100);
+  expect_error<InputError>(
+      [&] {
+        open_corpus({scratch_ / "texts", dir}, *kBytes);
+      },
+      {"data.train", dir, "alone"});
+}
+
+TEST_F(TokenShards, NeedTheirOwnTokenizer) {
+  const auto dir = make(100);
+  expect_error<InputError>([&] { open_corpus({dir}, *make_tokenizer("bytes", 256)); }, {dir, "257", "256"});
+}
+
+TEST_F(TokenShards, DamageIsNamed) {
+  const auto damage = [&](const std::function<void(const std::string& dir)>& hurt,
+                          std::vector<std::string> parts) {
+    static int count = 0;
+    const auto dir = make(300, "damaged-" + std::to_string(++count));
+    hurt(dir);
+    parts.push_back(dir);
+    expect_error<InputError>(opening(dir), parts);
+  };
+  const std::string shard = "/shard-00000.bin", index = "/index.json";
+  damage([&](auto& dir) { poke(dir + shard, 0, "GGUF"); },
+         {"shard-00000.bin", "does not start with NATRIXTK"});
+  damage([&](auto& dir) { poke(dir + shard, 8, "\x07"); }, {"format version is 7"});
+  damage([&](auto& dir) { poke(dir + shard, 12, "\x04"); }, {"bytes per token is 4"});
+  damage([&](auto& dir) { poke(dir + shard, 16, "\xff\xff\xff\xff\xff\xff\xff\x7f"); },
+         {"number of tokens is 9223372036854775807"});
+  damage([&](auto& dir) { poke(dir + shard, 24, "\x10"); }, {"vocabulary is"});
+  damage([&](auto& dir) { poke(dir + shard, 40, "zz"); }, {"checksum"});
+  damage([&](auto& dir) { fs::resize_file(dir + shard, 64 + 599); },
+         {"has 599 bytes after its header; expected 300 tokens"});
+  damage([&](auto& dir) { fs::resize_file(dir + shard, 64 + 602); }, {"has 602 bytes"});
+  damage([&](auto& dir) { fs::resize_file(dir + shard, 10); }, {"10 bytes long, shorter than its header"});
+  damage([&](auto& dir) { fs::remove(dir + shard); }, {"shard-00000.bin", "No such file"});
+  damage([&](auto& dir) { fs::remove(dir + index); }, {"index.json", "missing"});
+  damage([&](auto& dir) { fs::resize_file(dir + index, 60); }, {"index.json", "not valid JSON"});
+  damage([&](auto& dir) { fs::resize_file(dir + index, 0); }, {"index.json", "not valid JSON"});
+  damage([&](auto& dir) { poke(dir + shard, 64, "a"); },
+         {"token 0 is 353", "outside of the vocabulary of 257"});
+  damage([&](auto& dir) { poke(dir + shard, 64, std::string("a\0", 2)); },
+         {"token 0 is 97; expected the end of document"});
+}
+
+TEST_F(TokenShards, AnAbsurdIndexIsRefused) {
+  const auto absurd = [&](const std::string& from, const std::string& to, std::vector<std::string> parts) {
+    static int count = 0;
+    const auto dir = make(300, "absurd-" + std::to_string(++count));
+    replace(dir + "/index.json", from, to);
+    parts.push_back(dir + "/index.json");
+    expect_error<InputError>(opening(dir), parts);
+  };
+  const auto tokens = "\"tokens\": " + std::to_string(text_->size());
+  absurd("\"version\": 1", "\"version\": 2", {"version", "2"});
+  absurd("\"format\": \"natrix", "\"format\": \"matrix", {"format"});
+  absurd(tokens, "\"tokens\": 1e30", {"tokens", "integer"});
+  absurd(tokens, "\"tokens\": -1", {"tokens", "-1"});
+  absurd(tokens, "\"tokens\": 9223372036854775807", {"lack"});
+  absurd(tokens, "\"tokens\": 299", {"tokens", "300", "299"});  // less than its first shard
+  absurd("\"tokens\": 300", "\"tokens\": 0", {"shards[0].tokens"});
+  absurd("\"eod\": 256", "\"eod\": 257", {"eod", "257"});
+  absurd("\"eod\": 256,", "", {"eod", "missing"});
+  absurd("\"vocab_size\": 257", "\"vocab_size\": 65537", {"vocab_size", "65536"});
+  absurd("\"token_bytes\": 2", "\"token_bytes\": 3", {"token_bytes", "2 or 4"});
+  absurd("\"file\": \"shard-00000.bin\"", "\"file\": \"../../etc/passwd\"", {"file", "passwd"});
+  absurd("\"shards\": [", "\"shards\": [7, ", {"shards[0]", "object"});
+}
+
+TEST_F(TokenShards, ATokenIsCheckedWhenItIsRead) {
+  const auto dir = make(300);
+  poke(dir + "/shard-00001.bin", 64 + 2 * 50, "\x01\x01");  // 257
+  const auto corpus = open_corpus({dir}, *kBytes);
+  EXPECT_NO_THROW(read_tokens(*corpus, 0, 350));
+  expect_error<InputError>([&] { read_tokens(*corpus, 340, 20); },
+                           {"shard-00001.bin", "token 50 is 257", "vocabulary of 257"});
+}
+
+TEST_F(TokenShards, CheckingFindsWhatReadingDoesNot) {
+  const auto dir = make(300);
+  const auto path = dir + "/shard-00001.bin";
+  const char first = slurp(path)[64];
+  poke(path, 64, std::string(1, static_cast<char>(first ^ 1)));
+  EXPECT_NO_THROW(opening(dir)());
+  expect_error<InputError>([&] { check_token_shards(dir); }, {path, "checksum"});
+
+  const auto other = make(300, "other");
+  replace(other + "/index.json", "\"documents\": 9", "\"documents\": 8");
+  expect_error<InputError>([&] { check_token_shards(other); }, {other, "10 ends of document", "8 documents"});
+}
+
+TEST_F(TokenShards, AnIndexOfSomebodyElseIsText) {
+  scratch_.write("site/index.json", "{\"title\": \"home\"}");
+  EXPECT_FALSE(is_token_shards(scratch_ / "site"));
+  EXPECT_EQ(open_corpus({scratch_ / "site"}, *kBytes)->size(), 2 + 17);
+}
+
+}  // namespace
+}  // namespace natrix
