@@ -1,0 +1,69 @@
+// Progress: how far a long task is, on stderr.
+//
+//   Progress progress("reading", tokens, "tokens", {.quiet = flags.quiet});
+//   schedule.read(…, [&](…) { progress.advance(chunk); });      // gone when `progress` ends
+//
+// On a terminal: a bar, redrawn at most ten times a second, that removes itself at the end. Elsewhere, and
+// where TERM is dumb: a plain line at most every ten seconds, and one at the end. A task that ends within a
+// second shows nothing. NO_COLOR is honoured. Costs one clock reading an advance.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace natrix {
+
+struct ProgressStyle {
+  int width = 0;  // columns of the terminal; 0: lines, not a bar
+  bool color = false;
+  bool unicode = false;  // the terminal shows UTF-8
+};
+
+/// Where progress goes. A test gives its own.
+struct ProgressOutput {
+  std::function<void(std::string_view)> write;
+  std::function<double()> now;           // seconds, never going back
+  std::function<ProgressStyle()> style;  // asked before each drawing: windows change size
+};
+ProgressOutput progress_on_stderr();
+
+struct ProgressOptions {
+  bool quiet = false;
+};
+
+class Progress {
+ public:
+  /// `total` 0: not known beforehand; then without bar and remaining time.
+  Progress(std::string task, int64_t total, std::string unit, ProgressOptions options = {},
+           ProgressOutput output = progress_on_stderr());
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void advance(int64_t units);
+
+ private:
+  void show(double now);
+
+  std::string task_, unit_;
+  int64_t total_, done_ = 0;
+  bool quiet_;
+  ProgressOutput output_;
+  double begun_, next_;  // when it began; when it may be shown (again)
+  bool bar_on_screen_ = false, lines_shown_ = false;
+};
+
+/// What a task looks like after `seconds`.
+struct ProgressState {
+  std::string_view task, unit;
+  int64_t done = 0, total = 0;
+  double seconds = 0;
+};
+/// At most width - 1 columns, so that the cursor never wraps: first the bar gives way, then figures from the
+/// right.
+std::string render_bar(const ProgressState& state, const ProgressStyle& style);
+std::string render_line(const ProgressState& state);
+
+}  // namespace natrix
