@@ -25,9 +25,7 @@ std::unique_ptr<Layer> make_layer(char letter, const ModelConfig& c, int sublaye
   }
 }
 
-}  // namespace
-
-AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients) {
+AssembledModel build(const ModelConfig& config) {
   if (!config.vocab_size) throw InputError("model.vocab_size is not known: name a tokenizer or set the key");
   const HfNames names(config);
   AssembledModel a;
@@ -40,14 +38,32 @@ AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_
     a.model->append(names.norm(i),
                     make_layer(stack[static_cast<size_t>(i)], config, i, names.block(i), *a.exchange));
   }
-  a.model->allocate(dtype, with_gradients);
+  return a;
+}
+
+}  // namespace
+
+AssembledModel describe_model(const ModelConfig& config) {
+  return build(config);
+}
+
+AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients) {
+  AssembledModel a = build(config);
+  a->allocate(dtype, with_gradients);
+  return a;
+}
+
+AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype,
+                          bool with_gradients) {
+  AssembledModel a = build(config);
+  check_weights(dir, config, a->params());  // before memory is taken for what the files may not hold
+  a->allocate(dtype, with_gradients);
+  load_weights(dir, config, a->params());
   return a;
 }
 
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients) {
-  AssembledModel a = assemble_model(read_hf_config(dir), dtype, with_gradients);
-  load_weights(dir, a->params(), a->config().tie_embeddings);
-  return a;
+  return load_model(dir, read_hf_config(dir), dtype, with_gradients);
 }
 
 void update_router_biases(Model& model, const StepTally& tally) {

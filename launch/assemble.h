@@ -23,8 +23,14 @@ struct AssembledModel {
 /// allocated, not set.
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients);
 
-/// Reads a checkpoint directory (HF layout): config.json and all weights.
+/// The same without memory for its parameters: their names and shapes.
+AssembledModel describe_model(const ModelConfig& config);
+
+/// Reads a checkpoint directory (HF layout): config.json and all weights. With `config`, that of the
+/// directory with settings changed that do not concern the weights.
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients);
+AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype,
+                          bool with_gradients);
 
 /// After an optimizer step: bias balancing of every MoE layer that uses it.
 void update_router_biases(Model& model, const StepTally& tally);

@@ -8,4 +8,7 @@ namespace natrix {
 int64_t resident_bytes();       // now
 int64_t peak_resident_bytes();  // the highest so far
 
+/// Starts the peak again from the present figure, where the kernel allows it.
+void reset_peak_resident();
+
 }  // namespace natrix

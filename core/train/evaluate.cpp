@@ -67,4 +67,33 @@ EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int
   return figures;
 }
 
+EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Documents documents,
+                            int64_t chunk, const std::function<void(int64_t)>& progress) {
+  EvalFigures figures{.bytes =
+                          corpus.text_bytes(1, corpus.size() - 1)};  // the first token is read, not predicted
+  LocalRoute states;
+  CutRoute none;
+  SegmentSchedule schedule(model, ctx, states, none, {.chunk = chunk});
+  int64_t position = -1;
+  for (int64_t first = 0; first + 1 < corpus.size(); first += chunk) {
+    Arena::Frame frame(ctx.arena());
+    const int64_t n = std::min(chunk, corpus.size() - 1 - first);
+    View read = ctx.arena().take(Dtype::kI64, {n + 1}), starts = ctx.arena().take(Dtype::kU8, {n + 1});
+    corpus.read(first, n + 1, read.as<int64_t>(), starts.as<uint8_t>());
+    const bool packed = documents == Documents::kPacked;
+    const View tokens(read.data, Dtype::kI64, {1, n}), doc_start(starts.data, Dtype::kU8, {1, n});
+    const View targets(read.as<int64_t>() + 1, Dtype::kI64, {1, n});
+    schedule.read({.tokens = tokens, .doc_start = packed ? doc_start : View{}}, [&](int64_t, View hidden) {
+      View losses = ctx.arena().take(Dtype::kF64, {n});
+      model.head().loss(ctx, hidden, targets, losses);
+      for (int64_t t = 0; t < n; ++t) {
+        position = packed && starts.as<uint8_t>()[t] ? 0 : position + 1;
+        add(figures, position, losses.as<double>()[t]);
+      }
+    });
+    progress(n);
+  }
+  return figures;
+}
+
 }  // namespace natrix

@@ -29,4 +29,10 @@ EvalFigures evaluate(
     Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
     const std::function<void(int64_t)>& progress = [](int64_t) {});
 
+/// Reads the whole corpus as one sequence of any length, `chunk` tokens in memory at once. Positions count
+/// from the start of a document if documents are packed, else from the start of the corpus.
+EvalFigures evaluate_stream(
+    Model& model, Context& ctx, const Corpus& corpus, Documents documents, int64_t chunk,
+    const std::function<void(int64_t)>& progress = [](int64_t) {});
+
 }  // namespace natrix

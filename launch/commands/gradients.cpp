@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/io/checkpoint_dir.h"
+#include "core/io/hf_checkpoint.h"
+#include "core/io/hf_formats.h"
 #include "core/io/safetensors.h"
 #include "core/sequence/segment_schedule.h"
 #include "launch/commands/commands.h"
@@ -24,8 +26,7 @@ int gradients(const GradientsFlags& flags) {
   ModelConfig config = read_hf_config(dir);
   config.moe.aux_loss_coef = 0;  // the gradient of the cross-entropy alone
   config.moe.z_loss_coef = 0;
-  AssembledModel model = assemble_model(config, flags.common.element(), true);
-  load_weights(dir, model->params(), config.tie_embeddings);
+  AssembledModel model = load_model(dir, config, flags.common.element(), true);
   const Buffer tokens = read_tokens(flags.tokens, *config.vocab_size);
   const Buffer targets = next_token_targets(tokens.view());
   const int64_t batch = tokens.view().rows(), length = tokens.view().cols();
@@ -40,18 +41,13 @@ int gradients(const GradientsFlags& flags) {
   const auto predictions = static_cast<double>(batch * (length - 1));
   const StepResult result = schedule.step({&rows, 1}, 1 / predictions, tally);
 
-  std::vector<NamedTensor> named;
-  std::vector<Buffer> converted;
-  model->visit([&](Param& p) {
-    if (!p.trainable) return;
-    for (const ParamPart& part : p.parts) {
-      View grad(static_cast<char*>(p.grad.data) + part.first * size_of(p.grad.dtype), p.grad.dtype,
-                part.shape);
-      converted.emplace_back(Dtype::kF32, part.shape);
-      convert(grad, converted.back().view());
-      named.push_back({.name = part.name, .view = converted.back().view()});
-    }
-  });
+  std::vector<NamedTensor> named = named_parts(model->params(), &Param::grad);
+  std::vector<Buffer> converted;  // the file holds f32, whatever the model computed in
+  for (NamedTensor& t : named) {
+    converted.emplace_back(Dtype::kF32, t.view.shape);
+    convert(t.view, converted.back().view());
+    t.view = converted.back().view();
+  }
   write_safetensors(flags.out, named);
   const double loss = result.loss_sum / predictions;
   if (flags.common.json) {

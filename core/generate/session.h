@@ -1,0 +1,48 @@
+// Session: a model reading and writing one stream of tokens a row, in memory that does not depend on its
+// length.
+//
+// The same layers prefill in chunks of any size and decode token by token. The last token given is held back
+// until its logits are asked for: a saved session is (states before that token, that token), so reading and
+// then resuming is the same computation as never having stopped.
+#pragma once
+
+#include <functional>
+
+#include "core/sequence/segment_schedule.h"
+
+namespace natrix {
+
+class Session {
+ public:
+  /// Borrowed. chunk: tokens a row that are in memory at once during prefill.
+  Session(Model& model, Context& ctx, int64_t batch, int64_t chunk);
+
+  /// Appends tokens [B, T] i64 to each row; progress(tokens read) after each chunk.
+  void feed(
+      View tokens, const std::function<void(int64_t)>& progress = [](int64_t) {});
+  /// Logits of the next token, f32 [B, V]; valid until the next call. Something must have been fed.
+  View logits();
+
+  const Model& model() const { return model_; }
+  int64_t batch() const { return batch_; }
+  /// Tokens of a row that the states stand for; the pending token is not among them.
+  int64_t position() const { return position_; }
+  const CarryStates& states() const { return route_.carried(); }
+  View pending() const { return pending_ ? pending_.view() : View{}; }  // [B, 1] i64, or empty
+  /// Goes on from a saved session. pending: [B, 1], or empty.
+  void restore(const CarryStates& states, View pending, int64_t position);
+
+ private:
+  void read(View tokens, const SegmentSchedule::HiddenVisitor& visit);
+
+  Model& model_;
+  Context& ctx_;
+  int64_t batch_;
+  LocalRoute route_;
+  CutRoute no_gradients_;
+  SegmentSchedule schedule_;
+  Buffer pending_, logits_;
+  int64_t position_ = 0;
+};
+
+}  // namespace natrix

@@ -1,0 +1,48 @@
+#include "core/generate/session_file.h"
+
+#include <fmt/format.h>
+
+#include "core/io/state_file.h"
+#include "core/layers/carried_shapes.h"
+
+namespace natrix {
+namespace {
+
+constexpr int64_t kNothingPending = -1;
+
+}  // namespace
+
+void save_session(const std::string& path, const std::string& model_hash, const Session& session) {
+  const ModelConfig& config = session.model().config();
+  CarryStates states = zero_states(config, session.batch(), session.model().dtype());
+  for (const auto& [key, buffer] : session.states().entries()) states.put(key, buffer.view());
+  Buffer pending(Dtype::kI64, {session.batch(), 1});
+  std::fill_n(pending.view().as<int64_t>(), session.batch(), kNothingPending);
+  if (session.pending()) copy(session.pending(), pending.view());
+  std::vector<NamedTensor> tensors = named_states(states);
+  tensors.push_back({"pending", pending.view()});
+  write_state_file(path,
+                   {.model = model_hash,
+                    .tokens = session.position(),
+                    .about = fmt::format("{} d_model {}", config.stack(), config.d_model)},
+                   tensors);
+}
+
+void load_session(const std::string& path, const std::string& model_hash, Session& session) {
+  CarryStates states = zero_states(session.model().config(), session.batch(), session.model().dtype());
+  Buffer pending(Dtype::kI64, {session.batch(), 1});
+  std::vector<NamedTensor> tensors = named_states(states);
+  tensors.push_back({"pending", pending.view()});
+  const StateInfo info = read_state_file(path, model_hash, tensors);
+  const int64_t* p = pending.view().as<int64_t>();
+  const int64_t vocabulary = *session.model().config().vocab_size;
+  for (int64_t b = 0; b < session.batch(); ++b) {
+    if (p[b] < kNothingPending || p[b] >= vocabulary) {
+      throw InputError(fmt::format("{}: pending[{}] is {}; the model's vocabulary has {} entries", path, b,
+                                   p[b], vocabulary));
+    }
+  }
+  session.restore(states, p[0] == kNothingPending ? View{} : pending.view(), info.tokens);
+}
+
+}  // namespace natrix

@@ -1,0 +1,141 @@
+#include "core/train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <fmt/format.h>
+
+#include "core/report/memory.h"
+#include "core/report/units.h"
+#include "core/train/diagnose.h"
+#include "core/train/evaluate.h"
+#include "core/train/lr_schedule.h"
+#include "core/train/stop_signal.h"
+
+namespace natrix {
+namespace {
+
+constexpr double kSpike = 6;  // standard deviations of the recent losses that are worth a warning
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Trainer::Trainer(TrainerParts parts) : p_(std::move(parts)) {}
+Trainer::~Trainer() = default;
+
+int Trainer::run() {
+  const StopSignal stop;
+  resume();
+  while (position_.step < p_.config.train.steps) {
+    one_step();
+    if (p_.held_out != nullptr && due(p_.config.train.eval_every)) evaluate_held_out();
+    if (stop.received() != 0) {
+      save();
+      p_.log.info(fmt::format(
+          "stopped by {} after step {}; all is saved in {}; start the same command again to go on",
+          strsignal(stop.received()), position_.step, last_checkpoint_));
+      return kExitStopped;
+    }
+    if (due(p_.config.checkpoint.every)) save();
+  }
+  return 0;
+}
+
+/// Every so many steps, and after the last.
+bool Trainer::due(int64_t every) const {
+  return position_.step == p_.config.train.steps || (every > 0 && position_.step % every == 0);
+}
+
+void Trainer::resume() {
+  if (p_.config.checkpoint.resume) {
+    const auto found = p_.checkpoint.resume([&](const std::string& why) { p_.log.warn(why); });
+    if (found) {
+      position_ = *found;
+      saved_step_ = position_.step;
+      p_.log.info(fmt::format("going on after step {}/{}", position_.step, p_.config.train.steps));
+    }
+  }
+  metrics_ = std::make_unique<MetricsLog>(p_.config.run.dir + "/metrics.jsonl",
+                                          position_.step > 0 ? position_.step : -1);
+}
+
+void Trainer::one_step() {
+  const auto start = std::chrono::steady_clock::now();
+  const Batch batch = p_.data.batch(position_.step, 0, p_.config.train.batch_size);
+  const StepFigures figures = p_.step.compute(batch);
+  const double norm = p_.optimizer.gradient_norm(p_.ctx);
+  const double lr = learning_rate(p_.config.optimizer, p_.config.train.steps, position_.step);
+  if (!std::isfinite(figures.loss) || !std::isfinite(norm)) {
+    refuse_nonfinite(batch, figures, norm);
+  } else {
+    p_.optimizer.update(p_.ctx, lr, norm, position_.step + 1);
+    p_.after_update(p_.step.tally());
+  }
+  ++position_.step;
+  position_.tokens += figures.tokens;
+  record(figures, norm, lr, seconds_since(start));
+}
+
+void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, double norm) {
+  const auto rows = p_.step.micro_batches(batch);
+  const std::string what =
+      fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1, figures.loss, norm,
+                  locate_nonfinite(p_.model, p_.ctx, rows, p_.config.sequence.chunk));
+  if (p_.config.train.on_nan == OnNan::kSkip) {
+    p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
+    return;
+  }
+  throw RunError(what +
+                 (last_checkpoint_.empty() && saved_step_ < 0
+                      ? "; there is no checkpoint yet"
+                      : fmt::format("; the last good checkpoint is that of step {}", saved_step_)) +
+                 "; a lower optimizer.lr, a longer warm-up or train.on_nan: skip may help");
+}
+
+void Trainer::record(const StepFigures& f, double norm, double lr, double seconds) {
+  const StepScores scores = scorer_.update(f.loss, norm);
+  mean_seconds_ = mean_seconds_ == 0 ? seconds : 0.95 * mean_seconds_ + 0.05 * seconds;
+  if (scores.loss && *scores.loss > kSpike) {
+    p_.log.warn(fmt::format("step {}: the loss {:.4f} is {:.1f} standard deviations above the recent ones",
+                            position_.step, f.loss, *scores.loss));
+  }
+  if (!due(p_.config.log.every)) return;
+  const StepMetrics m{.step = position_.step,
+                      .tokens = position_.tokens,
+                      .loss = f.loss,
+                      .grad_norm = norm,
+                      .lr = lr,
+                      .aux_loss = f.aux_loss,
+                      .z_loss = f.z_loss,
+                      .tokens_per_second = static_cast<double>(f.tokens) / seconds,
+                      .seconds = seconds,
+                      .memory_bytes = peak_resident_bytes(),
+                      .expert_load = f.expert_load};
+  metrics_->append(m);
+  const auto left = static_cast<double>(p_.config.train.steps - position_.step);
+  p_.log.info(log_line(m, scores, p_.config.train.steps, left * mean_seconds_));
+}
+
+void Trainer::evaluate_held_out() {
+  const EvalFigures f = evaluate(p_.model, p_.ctx, *p_.held_out,
+                                 std::max<int64_t>(p_.step.micro_batch_size(), 1), p_.config.sequence.chunk);
+  EvalMetrics m{.step = position_.step, .eval_loss = f.loss(), .eval_bits_per_byte = f.bits_per_byte()};
+  for (const EvalFigures::Bucket& b : f.by_position) m.loss_by_position.push_back({b.from, b.loss()});
+  metrics_->append(m);
+  p_.log.info(fmt::format("step {}/{} | held out: loss {:.4f} | {:.4f} bits per byte | perplexity {:.2f}",
+                          position_.step, p_.config.train.steps, f.loss(), f.bits_per_byte(),
+                          f.perplexity()));
+}
+
+void Trainer::save() {
+  if (saved_step_ == position_.step) return;
+  metrics_->sync();
+  last_checkpoint_ = p_.checkpoint.save(position_, p_.config.checkpoint.keep);
+  saved_step_ = position_.step;
+}
+
+}  // namespace natrix

@@ -1,0 +1,90 @@
+// natrix eval: loss, perplexity, bits per byte and loss by position of held-out text.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "core/io/checkpoint_dir.h"
+#include "core/report/memory.h"
+#include "core/report/progress.h"
+#include "core/train/evaluate.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/common.h"
+
+namespace natrix {
+namespace {
+
+struct EvalFlags {
+  CommonFlags common;
+  std::string model, tokenizer = "bytes";
+  std::vector<std::string> data;
+  int64_t context = 0, batch = 8;
+  bool joined = false;
+};
+
+void print_text(const EvalFigures& f, int64_t context) {
+  fmt::print(
+      "mean loss {:.6f} nats\nperplexity {:.4f}\nbits per byte {:.4f}\n{} predictions over {} bytes, {}\n",
+      f.loss(), f.perplexity(), f.bits_per_byte(), f.predictions, f.bytes,
+      context == 0 ? std::string("each document in one sequence") : fmt::format("context {}", context));
+  fmt::print("\n{:>12}  {:>12}  {:>8}\n", "position", "predictions", "loss");
+  for (const EvalFigures::Bucket& b : f.by_position) {
+    if (b.predictions > 0) fmt::print("{:>12}  {:>12}  {:>8.4f}\n", b.from, b.predictions, b.loss());
+  }
+}
+
+void print_json(const EvalFigures& f, int64_t context) {
+  nlohmann::ordered_json j = {{"loss", f.loss()},
+                              {"perplexity", f.perplexity()},
+                              {"bits_per_byte", f.bits_per_byte()},
+                              {"predictions", f.predictions},
+                              {"bytes", f.bytes},
+                              {"context", context},
+                              {"peak_memory_bytes", peak_resident_bytes()}};
+  for (const EvalFigures::Bucket& b : f.by_position) {
+    if (b.predictions > 0)
+      j["loss_by_position"].push_back({{"from", b.from}, {"predictions", b.predictions}, {"loss", b.loss()}});
+  }
+  fmt::print("{}\n", j.dump());
+}
+
+int evaluate_text(const EvalFlags& flags) {
+  Context ctx = flags.common.context();
+  AssembledModel model = load_model(resolve_model_dir(flags.model), flags.common.element(), false);
+  const auto tokenizer = make_tokenizer(flags.tokenizer, model->config().vocab_size);
+  const std::shared_ptr<const Corpus> corpus = open_corpus(flags.data, *tokenizer, "--data");
+  const Documents documents = flags.joined ? Documents::kJoined : Documents::kPacked;
+
+  Progress progress("reading", corpus->size(), "tokens", {.quiet = flags.common.quiet});
+  const auto advance = [&](int64_t n) { progress.advance(n); };
+  const EvalFigures figures =
+      flags.context == 0
+          ? evaluate_stream(*model, ctx, *corpus, documents, flags.common.chunk, advance)
+          : evaluate(*model, ctx, EvalWindows(corpus, documents, flags.context, corpus->size()), flags.batch,
+                     flags.common.chunk, advance);
+  flags.common.json ? print_json(figures, flags.context) : print_text(figures, flags.context);
+  return 0;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Action& chosen) {
+  CLI::App* c =
+      app.add_subcommand("eval", "Loss, perplexity and bits per byte of held-out text, by position");
+  auto f = std::make_shared<EvalFlags>();
+  add_model_argument(*c, f->model);
+  c->add_option("--data", f->data, "Files, directories or token shards")->required();
+  c->add_option("-c,--context,--ctx-size", f->context,
+                "Tokens a window; 0: each document in one sequence, however long")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  c->add_option("-b,--batch-size", f->batch, "Windows read at once")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
+  c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text")->capture_default_str();
+  c->add_flag("--joined", f->joined, "Carry states from one document into the next");
+  add_common_flags(*c, f->common);
+  c->footer("Example: natrix eval runs/quickstart --data held-out.txt --context 4096");
+  c->callback([f, &chosen] { chosen = [f] { return evaluate_text(*f); }; });
+}
+
+}  // namespace natrix

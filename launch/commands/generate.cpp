@@ -1,0 +1,263 @@
+// natrix generate: continue a text or given tokens; save and load the state of a prefix.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "core/generate/sampler.h"
+#include "core/generate/session_file.h"
+#include "core/io/checkpoint_dir.h"
+#include "core/io/hf_checkpoint.h"
+#include "core/io/hf_formats.h"
+#include "core/io/safetensors.h"
+#include "core/report/memory.h"
+#include "core/report/progress.h"
+#include "core/text/tokenizer.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/common.h"
+
+namespace natrix {
+namespace {
+
+struct GenerateFlags {
+  CommonFlags common;
+  SamplerConfig sampler;
+  std::string model, prompt, prompt_file, tokens, out, tokenizer, state_in, state_out;
+  int64_t count = 128;
+  bool ignore_eos = false;
+};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+class Generation {
+ public:
+  explicit Generation(const GenerateFlags& flags)
+      : flags_(flags),
+        dir_(resolve_model_dir(flags.model)),
+        ctx_(flags.common.context()),
+        model_(load_model(dir_, flags.common.element(), false)),
+        hash_(flags.state_in.empty() && flags.state_out.empty() ? "" : hash_weights(model_->params())) {}
+
+  int run() { return flags_.tokens.empty() ? text() : tokens(); }
+
+ private:
+  int64_t vocabulary() const { return *model_->config().vocab_size; }
+
+  /// Tokens in, tokens out: [B, T] → [B, T + n].
+  int tokens() {
+    const Buffer prompt = read_tokens(flags_.tokens, vocabulary());
+    const int64_t batch = prompt.view().rows(), length = prompt.view().cols();
+    Session session(*model_, ctx_, batch, flags_.common.chunk);
+    open_state(session);
+    feed(session, prompt.view());
+    std::vector<Sampler> samplers;
+    for (int64_t b = 0; b < batch; ++b) {
+      SamplerConfig c = flags_.sampler;
+      c.seed += static_cast<uint64_t>(b);
+      samplers.emplace_back(c);
+      for (int64_t t = 0; t < length; ++t) samplers.back().accept(prompt.view().row<int64_t>(b)[t]);
+    }
+    Buffer all(Dtype::kI64, {batch, length + flags_.count});
+    copy(prompt.view(), all.view().columns(0, length));
+    const std::vector<int64_t> eos = flags_.ignore_eos ? std::vector<int64_t>{} : read_hf_eos_token_ids(dir_);
+    std::vector<bool> ended(static_cast<size_t>(batch), false);
+    const auto start = std::chrono::steady_clock::now();
+    for (int64_t n = 0; n < flags_.count; ++n) {
+      View logits = session.logits(), next = all.view().columns(length + n, 1);
+      for (int64_t b = 0; b < batch; ++b) {
+        const auto row = static_cast<size_t>(b);
+        const int64_t token =
+            ended[row] ? eos.front()
+                       : samplers[row].sample({logits.row<float>(b), static_cast<size_t>(vocabulary())});
+        samplers[row].accept(token);
+        if (std::ranges::find(eos, token) != eos.end()) ended[row] = true;
+        next.row<int64_t>(b)[0] = token;
+      }
+      session.feed(next);
+    }
+    write_safetensors(flags_.out, {{"tokens", all.view()}});
+    close_state(session);
+    report(session, flags_.count * batch, seconds_since(start), {{"out", flags_.out}});
+    return 0;
+  }
+
+  /// Text in, text out.
+  int text() {
+    const auto tokenizer =
+        make_tokenizer(flags_.tokenizer.empty() ? "bytes" : flags_.tokenizer, vocabulary());
+    Session session(*model_, ctx_, 1, flags_.common.chunk);
+    Sampler sampler(flags_.sampler);
+    const bool resumed = open_state(session);
+    const int64_t read = read_prompt(session, sampler, *tokenizer);
+    if (read == 0 && !resumed) {
+      if (tokenizer->eod() == kNoEod)
+        throw InputError("generate needs a prompt: --prompt, --prompt-file or --state-in");
+      feed_ids(session, {tokenizer->eod()});  // an empty prompt is the start of a document
+    }
+    std::string continuation;
+    StreamDecoder decoder(*tokenizer);
+    const auto emit = [&](const std::string& piece) {
+      continuation += piece;
+      if (!flags_.common.json) std::cout << piece << std::flush;
+    };
+    const auto start = std::chrono::steady_clock::now();
+    int64_t n = 0;
+    for (; n < flags_.count; ++n) {
+      const View logits = session.logits();
+      const int64_t token = sampler.sample({logits.as<float>(), static_cast<size_t>(vocabulary())});
+      feed_ids(session, {token});
+      sampler.accept(token);
+      if (token == tokenizer->eod() && !flags_.ignore_eos) break;
+      emit(decoder.push(token));
+    }
+    emit(decoder.finish());
+    if (!flags_.common.json && flags_.count > 0) std::cout << std::endl;
+    close_state(session);
+    report(session, n, seconds_since(start), {{"text", continuation}});
+    return 0;
+  }
+
+  /// Streams the prompt through the model, so that a file of any size needs no memory.
+  int64_t read_prompt(Session& session, Sampler& sampler, const Tokenizer& tokenizer) {
+    if (flags_.prompt_file.empty()) return feed_text(session, sampler, tokenizer, flags_.prompt, nullptr);
+    std::ifstream file;
+    if (flags_.prompt_file != "-") {
+      file.open(flags_.prompt_file, std::ios::binary);
+      if (!file)
+        throw InputError(fmt::format("--prompt-file {}: cannot be opened for reading", flags_.prompt_file));
+    }
+    std::istream& in = flags_.prompt_file == "-" ? std::cin : file;
+    int64_t total = 0, size = 0;
+    if (file.is_open()) {
+      size = static_cast<int64_t>(file.seekg(0, std::ios::end).tellg());
+      file.seekg(0);
+    }
+    Progress progress("reading", size, "tokens", {.quiet = flags_.common.quiet});
+    std::string piece(static_cast<size_t>(std::max<int64_t>(flags_.common.chunk, 1024)), '\0');
+    while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
+      total +=
+          feed_text(session, sampler, tokenizer, {piece.data(), static_cast<size_t>(in.gcount())}, &progress);
+    }
+    if (in.bad()) throw RunError(fmt::format("--prompt-file {}: reading failed", flags_.prompt_file));
+    return total;
+  }
+
+  int64_t feed_text(Session& session, Sampler& sampler, const Tokenizer& tokenizer, std::string_view text,
+                    Progress* progress) {
+    const std::vector<int64_t> ids = tokenizer.encode(text);
+    for (int64_t id : ids) sampler.accept(id);
+    feed_ids(session, ids);
+    if (progress != nullptr) progress->advance(static_cast<int64_t>(ids.size()));
+    return static_cast<int64_t>(ids.size());
+  }
+
+  void feed_ids(Session& session, const std::vector<int64_t>& ids) {
+    if (ids.empty()) return;
+    Buffer tokens(Dtype::kI64, {1, static_cast<int64_t>(ids.size())});
+    std::copy(ids.begin(), ids.end(), tokens.view().as<int64_t>());
+    session.feed(tokens.view());
+  }
+
+  void feed(Session& session, View tokens) {
+    Progress progress("reading", tokens.count(), "tokens", {.quiet = flags_.common.quiet});
+    session.feed(tokens, [&](int64_t n) { progress.advance(n * tokens.rows()); });
+  }
+
+  bool open_state(Session& session) {
+    if (flags_.state_in.empty()) return false;
+    const auto start = std::chrono::steady_clock::now();
+    load_session(flags_.state_in, hash_, session);
+    resume_seconds_ = seconds_since(start);
+    return true;
+  }
+
+  void close_state(const Session& session) {
+    if (!flags_.state_out.empty()) save_session(flags_.state_out, hash_, session);
+  }
+
+  void report(const Session& session, int64_t generated, double seconds, nlohmann::json result) {
+    const double rate = seconds > 0 ? static_cast<double>(generated) / seconds : 0;
+    if (flags_.common.json) {
+      result["generated"] = generated;
+      result["position"] = session.position();
+      result["tokens_per_second"] = rate;
+      result["peak_memory_bytes"] = peak_resident_bytes();
+      if (!flags_.state_in.empty()) result["state_load_seconds"] = resume_seconds_;
+      fmt::print("{}\n", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    } else if (!flags_.common.quiet) {
+      fmt::print(
+          stderr, "natrix: {} tokens at {:.1f} tokens/s; {} tokens read; peak memory {:.0f} MiB{}\n",
+          generated, rate, session.position(), static_cast<double>(peak_resident_bytes()) / 1048576,
+          flags_.state_in.empty() ? "" : fmt::format("; state loaded in {:.1f} ms", resume_seconds_ * 1e3));
+    }
+  }
+
+  const GenerateFlags& flags_;
+  std::string dir_;
+  Context ctx_;
+  AssembledModel model_;
+  std::string hash_;
+  double resume_seconds_ = 0;
+};
+
+void check(const GenerateFlags& f) {
+  const int sources = !f.prompt.empty() + !f.prompt_file.empty() + !f.tokens.empty();
+  if (sources > 1) throw InputError("give one of --prompt, --prompt-file and --tokens");
+  if (f.tokens.empty() != f.out.empty())
+    throw InputError("--tokens IN.safetensors and --out OUT.safetensors go together");
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, Action& chosen) {
+  CLI::App* c = app.add_subcommand("generate", "Continue a text or given tokens");
+  auto f = std::make_shared<GenerateFlags>();
+  add_model_argument(*c, f->model);
+  c->add_option("-p,--prompt", f->prompt, "Text to continue");
+  c->add_option("-f,--prompt-file,--file", f->prompt_file,
+                "A file with the text to continue; - reads standard input");
+  c->add_option("--tokens", f->tokens, "safetensors file with \"tokens\" [B, T] int64");
+  c->add_option("-o,--out", f->out, "With --tokens: file to write, \"tokens\" [B, T + n]");
+  c->add_option("-n,--n-predict,--predict,--max-new-tokens", f->count, "Tokens to generate; 0: read only")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  SamplerConfig& s = f->sampler;
+  c->add_option("--temp,--temperature", s.temperature, "0 is greedy")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  c->add_option("--top-k,--top_k", s.top_k, "0: off")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  c->add_option("--top-p,--top_p", s.top_p, "1: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  c->add_option("--min-p,--min_p", s.min_p, "0: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  c->add_option("--repeat-penalty,--repetition-penalty,--repetition_penalty", s.repeat_penalty, "1: off")
+      ->check(CLI::Range(0.01, 100.0))
+      ->capture_default_str();
+  c->add_option("--repeat-last-n", s.repeat_last_n, "Tokens that the penalty looks back on")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31))
+      ->capture_default_str();
+  c->add_option("-s,--seed", s.seed, "Seed of the sampler")->capture_default_str();
+  c->add_flag("--ignore-eos", f->ignore_eos, "Go on after the end of a document");
+  c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text: bytes");
+  c->add_option("--state-in", f->state_in, "Go on from a saved state");
+  c->add_option("--state-out", f->state_out, "Save the state at the end: a file of constant size");
+  add_common_flags(*c, f->common);
+  c->footer(
+      "Examples:\n"
+      "  natrix generate runs/quickstart -p \"In the beginning\" -n 200\n"
+      "  natrix generate runs/quickstart -f book.txt -n 0 --state-out book.state\n"
+      "  natrix generate runs/quickstart --state-in book.state -n 200");
+  c->callback([f, &chosen] {
+    chosen = [f] {
+      check(*f);
+      return Generation(*f).run();
+    };
+  });
+}
+
+}  // namespace natrix

@@ -1,0 +1,136 @@
+// natrix inspect: what a model, a configuration, a run or a saved state is.
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <fmt/format.h>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "core/io/checkpoint_dir.h"
+#include "core/io/hf_checkpoint.h"
+#include "core/io/hf_formats.h"
+#include "core/io/state_file.h"
+#include "core/report/units.h"
+#include "core/train/memory_plan.h"
+#include "launch/commands/commands.h"
+#include "launch/experiment.h"
+
+namespace natrix {
+namespace {
+
+struct InspectFlags {
+  std::string what;
+  std::vector<std::string> overrides;
+  bool json = false, tensors = false;
+};
+
+const char* class_of(const ModelConfig& c) {
+  switch (hf_family(c)) {
+    case HfFamily::kMamba: return "MambaForCausalLM";
+    case HfFamily::kJamba: return "JambaForCausalLM";
+    case HfFamily::kNatrix: return "natrix";
+  }
+  return "?";
+}
+
+nlohmann::ordered_json model_facts(const ModelConfig& c) {
+  const ParameterCount n = count_parameters(c);
+  return {{"class", class_of(c)},
+          {"stack", c.stack()},
+          {"d_model", c.d_model},
+          {"vocab_size", c.vocab_size.value_or(0)},
+          {"parameters", n.total},
+          {"active_parameters", n.active},
+          {"weight_bytes_fp32", 4 * n.total},
+          {"state_bytes_per_sequence", boundary_bytes_per_row(c)},
+          {"activation_bytes_per_token", activation_bytes_per_token(c)}};
+}
+
+nlohmann::ordered_json experiment_facts(const Experiment& e) {
+  const MemoryPlan m = plan_memory(e.config);
+  nlohmann::ordered_json j = model_facts(e.config.model);
+  j["training_memory"] = {{"weights", m.parameters},         {"gradients", m.gradients},
+                          {"optimizer", m.optimizer},        {"activations", m.activations},
+                          {"boundary_states", m.boundaries}, {"total", m.total()}};
+  return j;
+}
+
+/// One "key: value" a line; bytes and counts as people read them, beside the exact figure.
+void print_facts(const nlohmann::ordered_json& facts, const std::string& indent = "") {
+  for (const auto& [key, value] : facts.items()) {
+    if (value.is_object()) {
+      fmt::print("{}{}:\n", indent, key);
+      print_facts(value, indent + "  ");
+    } else if (value.is_number_integer() && value.get<int64_t>() >= 10000) {
+      const auto n = value.get<int64_t>();
+      const bool bytes =
+          key.find("parameters") == std::string::npos && key.find("tokens") == std::string::npos;
+      fmt::print("{}{}: {} ({})\n", indent, key, n,
+                 bytes ? human_bytes(n) : human_count(static_cast<double>(n)));
+    } else {
+      fmt::print("{}{}: {}\n", indent, key, value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  }
+}
+
+void print_tensors(const ModelConfig& config) {
+  AssembledModel model = describe_model(config);
+  fmt::print("tensors:\n");
+  model->visit([](Param& p) {
+    for (const ParamPart& part : p.parts) {
+      fmt::print("  {:<64} {}{}\n", part.name, part.shape.to_string(), p.decays ? "  decays" : "");
+    }
+  });
+}
+
+bool is_state_file(const std::string& path) {
+  return std::filesystem::is_regular_file(path) && !path.ends_with(".yaml") && !path.ends_with(".yml");
+}
+
+int inspect(const InspectFlags& flags) {
+  nlohmann::ordered_json facts;
+  std::optional<ModelConfig> model;
+  std::string resolved;
+  if (is_state_file(flags.what)) {
+    const StateInfo s = read_state_info(flags.what);
+    facts = {{"state", flags.what},
+             {"tokens", s.tokens},
+             {"model", s.model},
+             {"about", s.about},
+             {"bytes", std::filesystem::file_size(flags.what)}};
+  } else if (std::filesystem::is_regular_file(flags.what)) {
+    const Experiment e = resolve_experiment(load_experiment(flags.what, flags.overrides));
+    facts = experiment_facts(e);
+    model = e.config.model;
+    resolved = to_yaml(e.loaded, true);
+  } else {
+    const std::string dir = resolve_model_dir(flags.what);
+    model = read_hf_config(dir);
+    facts = model_facts(*model);
+    facts["directory"] = dir;
+  }
+  if (flags.json) {
+    fmt::print("{}\n", facts.dump());
+    return 0;
+  }
+  print_facts(facts);
+  if (model && flags.tensors) print_tensors(*model);
+  if (!resolved.empty()) fmt::print("\nresolved configuration:\n{}", resolved);
+  return 0;
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Action& chosen) {
+  CLI::App* c = app.add_subcommand(
+      "inspect", "Sizes, shapes, memory and resolved settings of a model, configuration, run or state");
+  auto f = std::make_shared<InspectFlags>();
+  c->add_option("WHAT", f->what, "A model or run directory, a YAML configuration, or a state file")
+      ->required();
+  c->add_option("OVERRIDES", f->overrides, "With a configuration: section.key=value");
+  c->add_flag("--tensors", f->tensors, "List every tensor");
+  c->add_flag("--json", f->json, "Print one JSON object");
+  c->footer("Example: natrix inspect configs/quickstart.yaml --tensors");
+  c->callback([f, &chosen] { chosen = [f] { return inspect(*f); }; });
+}
+
+}  // namespace natrix

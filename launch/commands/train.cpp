@@ -1,0 +1,159 @@
+// natrix train: the experiment that a YAML describes.
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "core/io/atomic_file.h"
+#include "core/io/byte_tokenizer_json.h"
+#include "core/io/hf_formats.h"
+#include "core/report/report.h"
+#include "core/report/units.h"
+#include "core/train/memory_plan.h"
+#include "core/train/trainer.h"
+#include "launch/commands/commands.h"
+#include "launch/experiment.h"
+
+namespace natrix {
+namespace {
+
+struct TrainFlags {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::optional<int64_t> chunk, threads;
+  std::string backend;
+  bool print_config = false, dry_run = false, quiet = false;
+
+  /// Flags are overrides with a shorter name.
+  std::vector<std::string> all_overrides() const {
+    std::vector<std::string> all = overrides;
+    if (chunk) all.push_back(fmt::format("sequence.chunk={}", *chunk));
+    if (threads) all.push_back(fmt::format("device.threads={}", *threads));
+    if (!backend.empty()) all.push_back("device.backend=" + backend);
+    return all;
+  }
+};
+
+std::string read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+/// config.json and, for byte-level models, the tokenizer's files.
+ModelTexts texts_of(const Experiment& e) {
+  const int64_t vocabulary = *e.config.model.vocab_size;
+  const std::string inherited = e.init_dir.empty() ? "" : read_text(e.init_dir + "/config.json");
+  std::optional<int64_t> eos;
+  if (e.tokenizer && e.tokenizer->eod() != kNoEod) eos = e.tokenizer->eod();
+  ModelTexts texts{.config = hf_config_json(e.config.model, eos, inherited)};
+  if (e.tokenizer && e.tokenizer->name() == "bytes" && (vocabulary == 256 || vocabulary == 257)) {
+    texts.tokenizer = byte_tokenizer_json(vocabulary);
+    texts.tokenizer_config = byte_tokenizer_config_json(vocabulary);
+  } else if (std::filesystem::exists(e.init_dir + "/tokenizer.json")) {
+    texts.tokenizer = read_text(e.init_dir + "/tokenizer.json");
+    texts.tokenizer_config = read_text(e.init_dir + "/tokenizer_config.json");
+  }
+  return texts;
+}
+
+std::unique_ptr<EvalWindows> held_out_of(const Experiment& e) {
+  const DataConfig& data = e.config.data;
+  if (data.eval.empty()) return nullptr;
+  std::shared_ptr<const Corpus> corpus = open_corpus(data.eval, *e.tokenizer, "data.eval");
+  return std::make_unique<EvalWindows>(corpus, data.documents, e.config.sequence.length,
+                                       e.config.train.eval_tokens);
+}
+
+void describe(const Experiment& e, RunLog& log) {
+  const ParameterCount n = count_parameters(e.config.model);
+  const MemoryPlan m = plan_memory(e.config);
+  const SequenceConfig& s = e.config.sequence;
+  log.info(fmt::format("{} x {}: {} parameters ({} active), d_model {}, vocabulary {}",
+                       e.config.model.pattern, e.config.model.repeat,
+                       human_count(static_cast<double>(n.total)), human_count(static_cast<double>(n.active)),
+                       e.config.model.d_model, *e.config.model.vocab_size));
+  log.info(fmt::format("{} steps of {} x {} tokens, in chunks of {}; {} backend, {} threads",
+                       e.config.train.steps, e.config.train.batch_size, s.length, s.chunk,
+                       name_of(e.backend()), e.context().threads()));
+  log.info(fmt::format("memory: {} weights, {} gradients, {} optimizer, {} activations, {} boundary states",
+                       human_bytes(m.parameters), human_bytes(m.gradients), human_bytes(m.optimizer),
+                       human_bytes(m.activations), human_bytes(m.boundaries)));
+}
+
+void make_run_directory(const Experiment& e) {
+  std::error_code error;
+  std::filesystem::create_directories(e.config.run.dir, error);
+  if (error)
+    throw RunError(fmt::format("run.dir {}: cannot be created: {}", e.config.run.dir, error.message()));
+  write_file(e.config.run.dir + "/config.yaml", to_yaml(e.loaded, false));
+}
+
+int train(const TrainFlags& flags) {
+  const Experiment e = resolve_experiment(load_experiment(flags.config, flags.all_overrides()));
+  if (flags.print_config) {
+    std::cout << to_yaml(e.loaded, true);
+    return 0;
+  }
+  if (flags.dry_run) {
+    RunLog log("", false);
+    describe(e, log);
+    return 0;
+  }
+  const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
+  const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
+                                      e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
+  const auto held_out = held_out_of(e);
+  AssembledModel model = e.make_model();
+  make_run_directory(e);
+  RunLog log(e.config.run.dir + "/natrix.log", flags.quiet);
+  describe(e, log);
+
+  Context ctx = e.context();
+  TrainStep step(*model, ctx, e.config, needs_tally(e.config.model));
+  Optimizer optimizer(e.config.optimizer, model->params());
+  RunCheckpoint checkpoint(e.config.run.dir + "/checkpoints", texts_of(e), *model, optimizer, step);
+  Trainer trainer({.config = e.config,
+                   .model = *model,
+                   .ctx = ctx,
+                   .data = *data,
+                   .held_out = held_out.get(),
+                   .step = step,
+                   .optimizer = optimizer,
+                   .checkpoint = checkpoint,
+                   .log = log,
+                   .after_update = [&](const StepTally& tally) { update_router_biases(*model, tally); }});
+  const int status = trainer.run();
+  if (status == 0) {
+    const std::string report = e.config.run.dir + "/report.html";
+    write_report({e.config.run.dir}, report);
+    log.info(fmt::format("done; the report is {}", report));
+  }
+  return status;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Action& chosen) {
+  CLI::App* c = app.add_subcommand("train", "Train the experiment that a YAML describes");
+  auto f = std::make_shared<TrainFlags>();
+  c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
+  c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
+  c->add_option("--chunk", f->chunk, "sequence.chunk");
+  c->add_option("--backend", f->backend, "device.backend");
+  c->add_option("-t,--threads", f->threads, "device.threads");
+  c->add_flag("--print-config", f->print_config,
+              "Print the resolved configuration, with where each value came from, and stop");
+  c->add_flag("--dry-run", f->dry_run, "Print sizes and memory, and stop");
+  c->add_flag("-q,--quiet", f->quiet, "Only warnings on stderr");
+  c->footer(
+      "Example: natrix train configs/quickstart.yaml train.steps=200 run.dir=runs/short\n"
+      "A run that was stopped or killed goes on from its newest checkpoint when the same command is started "
+      "again.");
+  c->callback([f, &chosen] { chosen = [f] { return train(*f); }; });
+}
+
+}  // namespace natrix

@@ -1,0 +1,134 @@
+#include "launch/experiment.h"
+
+#include <fmt/format.h>
+
+#include "core/io/checkpoint_dir.h"
+#include "core/io/hf_formats.h"
+#include "core/layers/init.h"
+
+namespace natrix {
+namespace {
+
+/// model.init_from decides the architecture; keys that are set all the same must agree with it.
+void adopt_checkpoint(Experiment& e) {
+  e.init_dir = resolve_model_dir(e.config.model.init_from);
+  const ModelConfig found = read_hf_config(e.init_dir);
+  const ModelConfig& asked = e.loaded.config.model;
+  const auto agree = [&](const char* key, bool equal) {
+    if (e.loaded.was_set(key) && !equal) {
+      throw InputError(
+          fmt::format("{}: {} does not agree with model.init_from ({}); leave the key out, or train from a "
+                      "fresh model without init_from",
+                      e.loaded.origin_of(key), key, e.init_dir));
+    }
+  };
+  const MambaConfig &fm = found.mamba, &am = asked.mamba;
+  const MoeConfig &fe = found.moe, &ae = asked.moe;
+  if (e.loaded.was_set("model.pattern") || e.loaded.was_set("model.repeat")) {
+    agree(e.loaded.was_set("model.pattern") ? "model.pattern" : "model.repeat",
+          asked.stack() == found.stack());
+  }
+  agree("model.d_model", asked.d_model == found.d_model);
+  agree("model.vocab_size", !asked.vocab_size || asked.vocab_size == found.vocab_size);
+  agree("model.tie_embeddings", asked.tie_embeddings == found.tie_embeddings);
+  agree("model.norm_eps", asked.norm_eps == found.norm_eps);
+  agree("model.mamba.d_state", am.d_state == fm.d_state);
+  agree("model.mamba.d_conv", am.d_conv == fm.d_conv);
+  agree("model.mamba.expand", am.expand == fm.expand);
+  agree("model.mamba.dt_rank", asked.dt_rank() == found.dt_rank());
+  agree("model.mamba.inner_norms", am.inner_norms == fm.inner_norms);
+  agree("model.mamba.conv_bias", am.conv_bias == fm.conv_bias);
+  agree("model.mamba.proj_bias", am.proj_bias == fm.proj_bias);
+  agree("model.mlp.d_ff", asked.mlp.d_ff == found.mlp.d_ff);
+  agree("model.mlp.activation", asked.mlp.activation == found.mlp.activation);
+  agree("model.moe.num_experts", ae.num_experts == fe.num_experts);
+  agree("model.moe.top_k", ae.top_k == fe.top_k);
+  agree("model.moe.d_ff", ae.d_ff == fe.d_ff);
+  agree("model.moe.activation", ae.activation == fe.activation);
+  agree("model.moe.router", ae.router == fe.router);
+  agree("model.moe.renormalize", ae.renormalize == fe.renormalize);
+  agree("model.moe.shared_experts", ae.shared_experts == fe.shared_experts);
+  agree("model.moe.bias_update_rate", (ae.bias_update_rate > 0) == (fe.bias_update_rate > 0));
+
+  e.config.model = found;
+  e.config.model.init_from = asked.init_from;
+  MoeConfig& moe = e.config.model.moe;  // what the checkpoint need not hold
+  const auto take = [&](const char* key, auto& to, const auto& from) {
+    if (e.loaded.was_set(key) || hf_family(found) != HfFamily::kNatrix) to = from;
+  };
+  take("model.moe.aux_loss_coef", moe.aux_loss_coef, ae.aux_loss_coef);
+  take("model.moe.z_loss_coef", moe.z_loss_coef, ae.z_loss_coef);
+  take("model.moe.capacity_factor", moe.capacity_factor, ae.capacity_factor);
+  if (e.loaded.was_set("model.moe.bias_update_rate")) moe.bias_update_rate = ae.bias_update_rate;
+}
+
+void settle_vocabulary(Experiment& e) {
+  std::optional<int64_t>& size = e.config.model.vocab_size;
+  const bool text = e.config.data.batches.empty();
+  if (!text && e.config.data.eval.empty()) {
+    if (!size) {
+      throw InputError(
+          "model.vocab_size is auto, but data.batches holds tokens without a tokenizer: set "
+          "model.vocab_size");
+    }
+    if (e.config.data.tokenizer == "bytes" && (*size == 256 || *size == 257))
+      e.tokenizer = make_tokenizer("bytes", size);
+    return;
+  }
+  e.tokenizer = make_tokenizer(e.config.data.tokenizer, size);
+  if (!size) size = e.tokenizer->vocab_size();
+}
+
+void check_one_process(const ParallelConfig& p) {
+  if (p.dp.value_or(1) > 1 || p.cp > 1 || p.ep > 1) {
+    throw InputError(fmt::format(
+        "parallel: dp {}, cp {}, ep {} need several ranks; this build of natrix runs one process: "
+        "set all three to 1 (or dp: auto)",
+        p.dp.value_or(1), p.cp, p.ep));
+  }
+}
+
+}  // namespace
+
+Experiment resolve_experiment(LoadedConfig loaded) {
+  Experiment e;
+  e.config = loaded.config;
+  e.loaded = std::move(loaded);
+  check_one_process(e.config.parallel);
+  if (!e.config.model.init_from.empty()) adopt_checkpoint(e);
+  settle_vocabulary(e);
+  e.backend();
+  e.dtype();
+  return e;
+}
+
+Backend Experiment::backend() const {
+  switch (config.device.backend) {
+    case DeviceBackend::kAuto:
+    case DeviceBackend::kCpu: return Backend::kCpu;
+    case DeviceBackend::kReference: return Backend::kReference;
+    case DeviceBackend::kCuda: break;
+  }
+  throw InputError("device.backend: cuda is not in this build of natrix; use cpu");
+}
+
+Dtype Experiment::dtype() const {
+  if (config.device.dtype == DeviceDtype::kFp32) return Dtype::kF32;
+  if (config.device.dtype == DeviceDtype::kFp64 && backend() == Backend::kReference) return Dtype::kF64;
+  throw InputError(config.device.dtype == DeviceDtype::kFp64
+                       ? "device.dtype: fp64 needs device.backend: reference"
+                       : "device.dtype: bf16 needs a CUDA device; the CPU trains in fp32");
+}
+
+Context Experiment::context() const {
+  return Context(backend(), static_cast<int>(config.device.threads.value_or(0)));
+}
+
+AssembledModel Experiment::make_model() const {
+  if (!init_dir.empty()) return load_model(init_dir, config.model, dtype(), true);
+  AssembledModel model = assemble_model(config.model, dtype(), true);
+  initialise(model->params(), config.train.seed, static_cast<int64_t>(config.model.stack().size()));
+  return model;
+}
+
+}  // namespace natrix

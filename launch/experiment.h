@@ -1,0 +1,29 @@
+// Experiment: a configuration with everything resolved that the YAML leaves open, and what training it needs.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "configs/load.h"
+#include "core/text/tokenizer.h"
+#include "launch/assemble.h"
+
+namespace natrix {
+
+struct Experiment {
+  LoadedConfig loaded;                   // as written; the run's config.yaml is printed from it
+  ExperimentConfig config;               // resolved: model from init_from, vocabulary from the tokenizer
+  std::unique_ptr<Tokenizer> tokenizer;  // null with data.batches and a vocabulary that is not bytes
+  std::string init_dir;                  // the directory of model.init_from, or empty
+
+  Backend backend() const;
+  Dtype dtype() const;
+  Context context() const;
+  /// The model with its first weights: those of init_from, or drawn from train.seed.
+  AssembledModel make_model() const;
+};
+
+/// InputError where parts of the configuration contradict each other or this build.
+Experiment resolve_experiment(LoadedConfig loaded);
+
+}  // namespace natrix
