@@ -38,11 +38,12 @@ std::optional<int64_t> step_of(std::string_view name) {
 
 // Turns the standard library's file errors into ours.
 template <class F>
-auto on_disk(F&& f) {
+auto on_disk(std::string_view task, const std::string& root, F&& f) {
   try {
     return f();
   } catch (const fs::filesystem_error& e) {
-    throw RunError(fmt::format("cannot work on {}: {}", e.path1().string(), e.code().message()));
+    throw RunError(
+        fmt::format("cannot {} in {}: {}: {}", task, root, e.path1().string(), e.code().message()));
   }
 }
 
@@ -136,9 +137,10 @@ std::string read_latest(const std::string& root) {
 
 CheckpointWriter::CheckpointWriter(const std::string& root, int64_t step)
     : root_(root), name_(step_name(step)), aside_(fmt::format("{}/{}{}", root, kAsidePrefix, name_)) {
-  on_disk([&] {
+  on_disk("start a checkpoint", root, [&] {
     fs::remove_all(aside_);
     fs::create_directories(aside_);
+    sync_directory((fs::path(root) / "..").string());  // ROOT itself may be new
   });
 }
 
@@ -150,7 +152,7 @@ CheckpointWriter::~CheckpointWriter() {
 std::string CheckpointWriter::commit() {
   require(!committed_, "a checkpoint is committed twice");
   const std::string target = root_ + "/" + name_;
-  on_disk([&] {
+  on_disk("commit a checkpoint", root_, [&] {
     sync_tree(aside_);
     write_manifest(aside_);
     if (fs::exists(target)) remove_checkpoint(target);
@@ -175,7 +177,7 @@ void verify_checkpoint(const std::string& dir, Verify what) {
 }
 
 std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const Warn& warn) {
-  return on_disk([&]() -> std::optional<FoundCheckpoint> {
+  return on_disk("look for checkpoints", root, [&]() -> std::optional<FoundCheckpoint> {
     if (!fs::is_directory(root)) return std::nullopt;
     for (const auto& entry : fs::directory_iterator(root)) {
       if (entry.path().filename().string().starts_with(kAsidePrefix)) fs::remove_all(entry.path());
@@ -184,7 +186,7 @@ std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const 
       try {
         verify_checkpoint(found.dir);
         return found;
-      } catch (const InputError& e) {
+      } catch (const std::runtime_error& e) {  // damaged, or the disk fails
         warn(fmt::format("checkpoint {} cannot be used, trying the one before: {}", found.dir, e.what()));
       }
     }
@@ -194,7 +196,7 @@ std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const 
 
 void prune_checkpoints(const std::string& root, int64_t keep) {
   require(keep >= 1, "at least one checkpoint is kept");
-  on_disk([&] {
+  on_disk("remove old checkpoints", root, [&] {
     const std::string latest = read_latest(root);
     const auto found = checkpoints_newest_first(root);
     for (size_t i = static_cast<size_t>(keep); i < found.size(); ++i) {

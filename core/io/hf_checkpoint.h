@@ -25,7 +25,7 @@ void load_weights(const std::string& dir, const ModelConfig& config, const std::
 
 /// The texts that stand beside the weights; empty ones are not written.
 struct ModelTexts {
-  std::string config, tokenizer, tokenizer_config;  // config.json, tokenizer.json, tokenizer_config.json
+  std::string config, tokenizer = {}, tokenizer_config = {};  // config.json, tokenizer.json, …
 };
 
 constexpr int64_t kMaxShardBytes = int64_t{4} << 30;

@@ -221,7 +221,8 @@ std::string format_safetensors_header(const std::vector<StoredTensor>& tensors,
     for (int i = 0; i < t.shape.rank(); ++i) shape.push_back(t.shape[i]);
     json[t.name] = {{"dtype", stored_name(t.dtype)}, {"shape", shape}, {"data_offsets", {t.begin, t.end}}};
   }
-  std::string text = json.dump();
+  // Metadata may quote a path, and paths need not be UTF-8.
+  std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();
   require(length <= static_cast<uint64_t>(kMostHeaderBytes),

@@ -11,8 +11,8 @@ namespace natrix {
 namespace {
 
 constexpr const char* kVersion = "1";
-constexpr size_t kPositionDigits =
-    19;  // of 2^63 - 1: zero-padded, so that the file's size does not tell the position
+constexpr size_t kPositionDigits = 18;  // zero-padded: the size of the file does not depend on the position
+constexpr int64_t kMostTokens = 999'999'999'999'999'999;
 
 // Over the tensors in the order of their names: a flipped bit in a state is a plausible state otherwise.
 std::string checksum(std::vector<NamedTensor> tensors) {
@@ -84,7 +84,7 @@ void check_tensors(const Safetensors& file, const std::vector<NamedTensor>& expe
 
 void write_state_file(const std::string& path, const StateInfo& info,
                       const std::vector<NamedTensor>& tensors) {
-  require(info.tokens >= 0, "a state at a negative position");
+  require(info.tokens >= 0 && info.tokens <= kMostTokens, "a state at an impossible position");
   write_safetensors(path, tensors,
                     {{"natrix_state", kVersion},
                      {"model", info.model},

@@ -1,9 +1,12 @@
 #include "core/io/xxhash64.h"
 
+#include <cerrno>
+#include <cstdio>
 #include <fmt/format.h>
+#include <system_error>
+#include <vector>
 #include <xxhash.h>
 
-#include "core/io/mapped_file.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -31,10 +34,22 @@ std::string Xxhash64::hex() const {
   return fmt::format("{:016x}", XXH3_64bits_digest(state_->running.get()));
 }
 
+// Read, not mapped: a failing disk is an error here, and SIGBUS in a map.
 std::string hash_file(const std::string& path) {
-  const MappedFile file(path);
+  constexpr size_t kBlockBytes = size_t{1} << 20;
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  if (file == nullptr) {
+    throw InputError(fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
+  }
   Xxhash64 hash;
-  hash.add(file.data(), file.size());
+  std::vector<char> block(kBlockBytes);
+  while (const size_t got = std::fread(block.data(), 1, block.size(), file)) {
+    hash.add(block.data(), static_cast<int64_t>(got));
+  }
+  const int error = std::ferror(file) != 0 ? errno : 0;
+  std::fclose(file);
+  if (error != 0)
+    throw RunError(fmt::format("cannot read {}: {}", path, std::generic_category().message(error)));
   return hash.hex();
 }
 
