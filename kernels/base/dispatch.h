@@ -27,6 +27,9 @@ void dispatch(Context& ctx, std::string_view name, const Args& args, const Imple
 void check_view(View v, Dtype dtype, const Shape& shape, std::string_view what);
 /// As check_view; an empty view passes.
 void check_optional(View v, Dtype dtype, const Shape& shape, std::string_view what);
+/// As check_view for an operand of rows: its leading dimensions, whatever they are, make up `rows` of `cols`
+/// elements.
+void check_matrix(View v, Dtype dtype, int64_t rows, int64_t cols, std::string_view what);
 /// As check_view, and contiguous.
 void check_dense(View v, Dtype dtype, const Shape& shape, std::string_view what);
 

@@ -1,0 +1,72 @@
+#include "kernels/activation.h"
+
+#include "kernels/base/dispatch.h"
+
+namespace natrix {
+namespace {
+
+/// All operands of an element-wise function have the rows and columns of the first.
+struct Like {
+  View x;
+  void operator()(View v, std::string_view what) const { check_matrix(v, x.dtype, x.rows(), x.cols(), what); }
+};
+
+void check(const ActivationForward& a) {
+  const Like like{a.x};
+  like(a.x, "activation_forward: x");
+  if (a.up) like(a.up, "activation_forward: up");
+  like(a.out, "activation_forward: out");
+}
+
+void check(const ActivationBackward& a) {
+  const Like like{a.x};
+  like(a.x, "activation_backward: x");
+  like(a.dout, "activation_backward: dout");
+  like(a.dx, "activation_backward: dx");
+  require(static_cast<bool>(a.up) == static_cast<bool>(a.dup),
+          "activation_backward: up and dup come together");
+  if (a.up) like(a.up, "activation_backward: up");
+  if (a.dup) like(a.dup, "activation_backward: dup");
+}
+
+}  // namespace
+
+void activation_forward(Context& ctx, const ActivationForward& args) {
+  check(args);
+  dispatch<ActivationForward>(ctx, "activation_forward", args,
+                              {.reference = reference::activation_forward, .cpu = reference::activation_forward});
+}
+
+void activation_backward(Context& ctx, const ActivationBackward& args) {
+  check(args);
+  dispatch<ActivationBackward>(
+      ctx, "activation_backward", args,
+      {.reference = reference::activation_backward, .cpu = reference::activation_backward});
+}
+
+void softplus_forward(Context& ctx, const SoftplusForward& args) {
+  const Like like{args.x};
+  like(args.x, "softplus_forward: x");
+  like(args.y, "softplus_forward: y");
+  if (args.bias) check_dense(args.bias, args.x.dtype, {args.x.cols()}, "softplus_forward: bias");
+  dispatch<SoftplusForward>(ctx, "softplus_forward", args,
+                            {.reference = reference::softplus_forward, .cpu = reference::softplus_forward});
+}
+
+void softplus_backward(Context& ctx, const SoftplusBackward& args) {
+  const Like like{args.y};
+  like(args.y, "softplus_backward: y");
+  like(args.dy, "softplus_backward: dy");
+  like(args.dx, "softplus_backward: dx");
+  dispatch<SoftplusBackward>(ctx, "softplus_backward", args,
+                             {.reference = reference::softplus_backward, .cpu = reference::softplus_backward});
+}
+
+void accumulate(Context& ctx, const Accumulate& args) {
+  const Like like{args.x};
+  like(args.x, "accumulate: x");
+  like(args.y, "accumulate: y");
+  dispatch<Accumulate>(ctx, "accumulate", args, {.reference = reference::accumulate, .cpu = reference::accumulate});
+}
+
+}  // namespace natrix

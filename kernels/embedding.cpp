@@ -1,0 +1,29 @@
+#include "kernels/embedding.h"
+
+#include "kernels/base/dispatch.h"
+
+namespace natrix {
+namespace {
+
+void check(View tokens, View rows, View table, std::string_view what) {
+  require(tokens && tokens.dtype == Dtype::kI64 && tokens.contiguous(),
+          "embedding: tokens must be dense i64");
+  check_matrix(table, rows.dtype, table.rows(), rows.cols(), what);
+  check_matrix(rows, table.dtype, tokens.count(), table.cols(), what);
+}
+
+}  // namespace
+
+void embedding_forward(Context& ctx, const EmbeddingForward& args) {
+  check(args.tokens, args.y, args.weight, "embedding_forward: weight [V, D] or y [R, D]");
+  dispatch<EmbeddingForward>(ctx, "embedding_forward", args,
+                             {.reference = reference::embedding_forward, .cpu = reference::embedding_forward});
+}
+
+void embedding_backward(Context& ctx, const EmbeddingBackward& args) {
+  check(args.tokens, args.dy, args.dweight, "embedding_backward: dweight [V, D] or dy [R, D]");
+  dispatch<EmbeddingBackward>(ctx, "embedding_backward", args,
+                              {.reference = reference::embedding_backward, .cpu = reference::embedding_backward});
+}
+
+}  // namespace natrix

@@ -1,0 +1,67 @@
+#include "kernels/matmul.h"
+
+#include "kernels/base/dispatch.h"
+
+namespace natrix {
+namespace {
+
+void check(const Matmul& a) {
+  const int64_t M = a.transpose_a ? a.a.cols() : a.a.rows(), K = a.transpose_a ? a.a.rows() : a.a.cols();
+  const int64_t N = a.transpose_b ? a.b.rows() : a.b.cols();
+  check_matrix(a.a, a.c.dtype, a.a.rows(), a.a.cols(), "matmul: a");
+  check_matrix(a.b, a.c.dtype, a.transpose_b ? N : K, a.transpose_b ? K : N, "matmul: b");
+  check_matrix(a.c, a.c.dtype, M, N, "matmul: c");
+  if (a.bias) check_dense(a.bias, a.c.dtype, {N}, "matmul: bias");
+  require(a.c.data != a.a.data && a.c.data != a.b.data, "matmul: c must not alias a or b");
+}
+
+void check_offsets(std::span<const int64_t> offsets, int64_t groups, int64_t rows, std::string_view what) {
+  require(static_cast<int64_t>(offsets.size()) == groups + 1, what);
+  require(offsets.front() == 0 && offsets.back() == rows, what);
+  for (size_t e = 0; e + 1 < offsets.size(); ++e) require(offsets[e] <= offsets[e + 1], what);
+}
+
+void check(const GroupedMatmul& a) {
+  require(a.b && a.b.shape.rank() == 3, "grouped_matmul: b must be [G, K, N], or [G, N, K] with transpose_b");
+  const int64_t K = a.b.extent(a.transpose_b ? 2 : 1), N = a.b.extent(a.transpose_b ? 1 : 2);
+  check_matrix(a.a, a.c.dtype, a.c.rows(), K, "grouped_matmul: a");
+  check_view(a.b, a.c.dtype, a.b.shape, "grouped_matmul: b");
+  check_matrix(a.c, a.c.dtype, a.c.rows(), N, "grouped_matmul: c");
+  check_offsets(a.offsets, a.b.extent(0), a.a.rows(),
+                "grouped_matmul: offsets must be G + 1 values that rise from 0 to the rows of a");
+}
+
+void check(const GroupedOuter& a) {
+  require(a.c && a.c.shape.rank() == 3, "grouped_outer: c must be [G, M, N]");
+  check_matrix(a.a, a.c.dtype, a.a.rows(), a.c.extent(1), "grouped_outer: a");
+  check_matrix(a.b, a.c.dtype, a.a.rows(), a.c.extent(2), "grouped_outer: b");
+  check_offsets(a.offsets, a.c.extent(0), a.a.rows(),
+                "grouped_outer: offsets must be G + 1 values that rise from 0 to the rows of a");
+}
+
+}  // namespace
+
+void matmul(Context& ctx, const Matmul& args) {
+  check(args);
+  dispatch<Matmul>(ctx, "matmul", args, {.reference = reference::matmul, .cpu = reference::matmul});
+}
+
+void grouped_matmul(Context& ctx, const GroupedMatmul& args) {
+  check(args);
+  dispatch<GroupedMatmul>(ctx, "grouped_matmul", args,
+                          {.reference = reference::grouped_matmul, .cpu = reference::grouped_matmul});
+}
+
+void grouped_outer(Context& ctx, const GroupedOuter& args) {
+  check(args);
+  dispatch<GroupedOuter>(ctx, "grouped_outer", args,
+                         {.reference = reference::grouped_outer, .cpu = reference::grouped_outer});
+}
+
+void column_sum(Context& ctx, const ColumnSum& args) {
+  check_matrix(args.a, args.sum.dtype, args.a.rows(), args.sum.count(), "column_sum: a");
+  check_dense(args.sum, args.a.dtype, {args.a.cols()}, "column_sum: sum");
+  dispatch<ColumnSum>(ctx, "column_sum", args, {.reference = reference::column_sum, .cpu = reference::column_sum});
+}
+
+}  // namespace natrix

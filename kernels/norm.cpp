@@ -1,0 +1,60 @@
+#include "kernels/norm.h"
+
+#include "kernels/base/dispatch.h"
+
+namespace natrix {
+namespace {
+
+/// What both passes share: R rows of D columns, one inverse root mean square a row, one weight a column.
+struct NormShapes {
+  Dtype dtype;
+  int64_t rows, cols;
+
+  NormShapes(View x, View weight, View weight_gradient, View inv_rms)
+      : dtype(x.dtype), rows(x.rows()), cols(x.cols()) {
+    like(x, "rms_norm: x (or sum)");
+    require(cols > 0, "rms_norm: no columns to take the mean of");
+    if (weight) check_dense(weight, dtype, {cols}, "rms_norm: weight");
+    if (weight_gradient) check_dense(weight_gradient, dtype, {cols}, "rms_norm: dweight");
+    if (inv_rms) {
+      require(inv_rms.dtype == dtype && inv_rms.count() == rows && inv_rms.contiguous(),
+              "rms_norm: inv_rms must be dense, with one value a row, in the dtype of x");
+    }
+  }
+  void like(View v, std::string_view what) const { check_matrix(v, dtype, rows, cols, what); }
+  void optional(View v, std::string_view what) const {
+    if (v) like(v, what);
+  }
+};
+
+void check(const RmsNormForward& a) {
+  const NormShapes s(a.x, a.weight, {}, a.inv_rms);
+  s.optional(a.residual, "rms_norm_forward: residual");
+  s.optional(a.sum, "rms_norm_forward: sum");
+  s.like(a.y, "rms_norm_forward: y");
+  require(a.sum || !a.residual, "rms_norm_forward: a residual needs somewhere to put the sum");
+}
+
+void check(const RmsNormBackward& a) {
+  const NormShapes s(a.sum, a.weight, a.dweight, a.inv_rms);
+  require(static_cast<bool>(a.inv_rms), "rms_norm_backward: inv_rms of the forward pass is missing");
+  s.like(a.dy, "rms_norm_backward: dy");
+  s.optional(a.dsum, "rms_norm_backward: dsum");
+  s.like(a.dx, "rms_norm_backward: dx");
+}
+
+}  // namespace
+
+void rms_norm_forward(Context& ctx, const RmsNormForward& args) {
+  check(args);
+  dispatch<RmsNormForward>(ctx, "rms_norm_forward", args,
+                           {.reference = reference::rms_norm_forward, .cpu = reference::rms_norm_forward});
+}
+
+void rms_norm_backward(Context& ctx, const RmsNormBackward& args) {
+  check(args);
+  dispatch<RmsNormBackward>(ctx, "rms_norm_backward", args,
+                            {.reference = reference::rms_norm_backward, .cpu = reference::rms_norm_backward});
+}
+
+}  // namespace natrix

@@ -1,0 +1,23 @@
+#include "kernels/optim.h"
+
+#include "kernels/base/dispatch.h"
+
+namespace natrix {
+
+void adamw(Context& ctx, const AdamW& args) {
+  check_dense(args.w, args.w.dtype, args.w.shape, "adamw: w");
+  check_dense(args.g, args.w.dtype, args.w.shape, "adamw: g");
+  check_dense(args.m, args.w.dtype, args.w.shape, "adamw: m");
+  check_dense(args.v, args.w.dtype, args.w.shape, "adamw: v");
+  require(args.step >= 1, "adamw: steps are counted from 1");
+  dispatch<AdamW>(ctx, "adamw", args, {.reference = reference::adamw, .cpu = reference::adamw});
+}
+
+void squared_norm(Context& ctx, const SquaredNorm& args) {
+  check_dense(args.x, args.x.dtype, args.x.shape, "squared_norm: x");
+  require(args.sum != nullptr, "squared_norm: nowhere to put the sum");
+  dispatch<SquaredNorm>(ctx, "squared_norm", args,
+                        {.reference = reference::squared_norm, .cpu = reference::squared_norm});
+}
+
+}  // namespace natrix

@@ -1,0 +1,116 @@
+// Element-wise functions and their derivatives, one element at a time, in double: docs/math/activation.md.
+// An element's operands are all read before its results are written, which is what lets them be the same
+// memory.
+#include "kernels/activation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace natrix::reference {
+namespace {
+
+double sigmoid(double x) {
+  return 1 / (1 + std::exp(-x));
+}
+
+double normal_cdf(double x) {
+  return 0.5 * std::erfc(-x / std::numbers::sqrt2);
+}
+
+double normal_density(double x) {
+  return std::exp(-0.5 * x * x) * std::numbers::inv_sqrtpi / std::numbers::sqrt2;
+}
+
+double value(Activation f, double x) {
+  switch (f) {
+    case Activation::kSilu: return x * sigmoid(x);
+    case Activation::kGelu: return x * normal_cdf(x);
+    case Activation::kRelu2: return std::max(x, 0.0) * std::max(x, 0.0);
+  }
+  contract_broken("unknown activation", std::source_location::current());
+}
+
+double derivative(Activation f, double x) {
+  switch (f) {
+    case Activation::kSilu: return sigmoid(x) * (1 + x * (1 - sigmoid(x)));
+    case Activation::kGelu: return normal_cdf(x) + x * normal_density(x);
+    case Activation::kRelu2: return 2 * std::max(x, 0.0);
+  }
+  contract_broken("unknown activation", std::source_location::current());
+}
+
+template <class T>
+void forward(const ActivationForward& a) {
+  for (int64_t r = 0; r < a.x.rows(); ++r) {
+    for (int64_t c = 0; c < a.x.cols(); ++c) {
+      const double up = a.up ? static_cast<double>(a.up.row<T>(r)[c]) : 1.0;
+      a.out.row<T>(r)[c] = static_cast<T>(value(a.f, static_cast<double>(a.x.row<T>(r)[c])) * up);
+    }
+  }
+}
+
+template <class T>
+void backward(const ActivationBackward& a) {
+  for (int64_t r = 0; r < a.x.rows(); ++r) {
+    for (int64_t c = 0; c < a.x.cols(); ++c) {
+      const auto x = static_cast<double>(a.x.row<T>(r)[c]);
+      const auto dout = static_cast<double>(a.dout.row<T>(r)[c]);
+      const double up = a.up ? static_cast<double>(a.up.row<T>(r)[c]) : 1.0;
+      a.dx.row<T>(r)[c] = static_cast<T>(dout * up * derivative(a.f, x));
+      if (a.dup) a.dup.row<T>(r)[c] = static_cast<T>(dout * value(a.f, x));
+    }
+  }
+}
+
+template <class T>
+void softplus(const SoftplusForward& a) {
+  for (int64_t r = 0; r < a.x.rows(); ++r) {
+    for (int64_t c = 0; c < a.x.cols(); ++c) {
+      auto x = static_cast<double>(a.x.row<T>(r)[c]);
+      if (a.bias) x += static_cast<double>(a.bias.as<T>()[c]);
+      a.y.row<T>(r)[c] = static_cast<T>(x > 20 ? x : std::log1p(std::exp(x)));
+    }
+  }
+}
+
+template <class T>
+void softplus_gradient(const SoftplusBackward& a) {
+  for (int64_t r = 0; r < a.y.rows(); ++r) {
+    for (int64_t c = 0; c < a.y.cols(); ++c) {
+      const double slope = -std::expm1(-static_cast<double>(a.y.row<T>(r)[c]));  // 1 − exp(−y)
+      a.dx.row<T>(r)[c] = static_cast<T>(static_cast<double>(a.dy.row<T>(r)[c]) * slope);
+    }
+  }
+}
+
+template <class T>
+void add_to(const Accumulate& a) {
+  for (int64_t r = 0; r < a.x.rows(); ++r) {
+    for (int64_t c = 0; c < a.x.cols(); ++c) a.y.row<T>(r)[c] += a.x.row<T>(r)[c];
+  }
+}
+
+}  // namespace
+
+void activation_forward(Context&, const ActivationForward& args) {
+  for_float(args.x.dtype, [&](auto zero) { forward<decltype(zero)>(args); });
+}
+
+void activation_backward(Context&, const ActivationBackward& args) {
+  for_float(args.x.dtype, [&](auto zero) { backward<decltype(zero)>(args); });
+}
+
+void softplus_forward(Context&, const SoftplusForward& args) {
+  for_float(args.x.dtype, [&](auto zero) { softplus<decltype(zero)>(args); });
+}
+
+void softplus_backward(Context&, const SoftplusBackward& args) {
+  for_float(args.y.dtype, [&](auto zero) { softplus_gradient<decltype(zero)>(args); });
+}
+
+void accumulate(Context&, const Accumulate& args) {
+  for_float(args.x.dtype, [&](auto zero) { add_to<decltype(zero)>(args); });
+}
+
+}  // namespace natrix::reference
