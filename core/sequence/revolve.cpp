@@ -20,9 +20,10 @@ int64_t optimal_split(int64_t length, int64_t slots) {
 
 int64_t reversible_length(int64_t slots, int64_t repeats) {
   if (slots < 0 || repeats < 0) return 0;
-  int64_t n = 1;  // C(slots + repeats, repeats), built so that every step divides
-  for (int64_t i = 1; i <= std::min(slots, repeats); ++i) {
-    if (__builtin_mul_overflow(n, std::max(slots, repeats) + i, &n))
+  const int64_t states = slots + 1;  // the first boundary is one of Griewank and Walther's
+  int64_t n = 1;                     // C(states + repeats, repeats), built so that every step divides
+  for (int64_t i = 1; i <= std::min(states, repeats); ++i) {
+    if (__builtin_mul_overflow(n, std::max(states, repeats) + i, &n))
       return std::numeric_limits<int64_t>::max();
     n /= i;
   }
