@@ -20,6 +20,7 @@ HWY_BEFORE_NAMESPACE();
 namespace natrix::bench::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using cpu::HWY_NAMESPACE::Exp2NonPositive;
+namespace {
 
 constexpr int64_t kFmaRounds = 50'000;
 constexpr int64_t kExpRounds = 20'000;
@@ -66,6 +67,7 @@ double exp_work(float seed, float* sink) {
   return 4.0 * static_cast<double>(kExpRounds) * static_cast<double>(hn::Lanes(d));
 }
 
+}  // namespace
 }  // namespace natrix::bench::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

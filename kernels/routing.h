@@ -5,6 +5,9 @@
 //   weight = score of the chosen, optionally divided by their sum, times scale
 //
 // T tokens (all leading dimensions collapsed), E experts, k = top_k, R ≤ T·k rows after the permutation.
+// Divisors (the sum of the chosen scores, and of all sigmoids) get kTinyScoreSum added, as DeepSeek-V3's do: when every
+// one of them underflows, weights are zero and not NaN.
+//
 // A slot is the flat index t·k + j of token t's j-th choice. Rows are ordered by (expert, token).
 #pragma once
 
@@ -15,6 +18,8 @@
 namespace natrix {
 
 enum class RouterScore { kSoftmax, kSigmoid };
+
+inline constexpr double kTinyScoreSum = 1e-20;  // below half a unit in the last place of any sum above 2e-13, in f32
 
 struct RouteForward {
   View logits;     // [T, E]

@@ -10,9 +10,6 @@
 namespace natrix::reference {
 namespace {
 
-// Keeps 0/0 away when every chosen sigmoid underflows; far below one unit in the last place of any other sum.
-constexpr double kTinySum = 1e-20;
-
 template <class T>
 double log_sum_exp(const T* logit, int64_t experts) {
   const double largest = *std::max_element(logit, logit + experts);
@@ -38,14 +35,14 @@ void choose(const T* score, const T* bias, int64_t experts, int32_t* chosen, int
 
 template <class T>
 double sum_of_chosen(const T* score, const int32_t* chosen, int64_t top_k) {
-  double sum = kTinySum;
+  double sum = kTinyScoreSum;
   for (int64_t j = 0; j < top_k; ++j) sum += score[chosen[j]];
   return sum;
 }
 
 template <class T>
 double sum_of_all(const T* score, int64_t experts) {
-  double sum = kTinySum;
+  double sum = kTinyScoreSum;
   for (int64_t e = 0; e < experts; ++e) sum += score[e];
   return sum;
 }
