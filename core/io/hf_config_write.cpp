@@ -25,7 +25,8 @@ json mamba_keys(const ModelConfig& c) {
           {"use_conv_bias", c.mamba.conv_bias},
           {"use_bias", c.mamba.proj_bias},
           {"hidden_act", "silu"},
-          {"residual_in_fp32", true}};
+          {"residual_in_fp32", true},
+          {"use_cache", true}};
 }
 
 json jamba_keys(const ModelConfig& c) {
@@ -35,25 +36,27 @@ json jamba_keys(const ModelConfig& c) {
   const ExpertLayers where = *jamba_expert_layers(stack);
   // Jamba cannot say "no attention": its period has to be longer than the model.
   const int64_t attention_period = std::max<int64_t>(100, layers + 1);
-  return {{"architectures", {"JambaForCausalLM"}},
-          {"model_type", "jamba"},
-          {"num_hidden_layers", layers},
-          {"rms_norm_eps", c.norm_eps},
-          {"mamba_d_state", c.mamba.d_state},
-          {"mamba_d_conv", c.mamba.d_conv},
-          {"mamba_expand", c.mamba.expand},
-          {"mamba_dt_rank", c.dt_rank()},
-          {"mamba_conv_bias", c.mamba.conv_bias},
-          {"mamba_proj_bias", c.mamba.proj_bias},
-          {"hidden_act", "silu"},
-          {"intermediate_size", experts ? c.moe.d_ff : c.mlp.d_ff},
-          {"num_experts", experts ? c.moe.num_experts : 1},
-          {"num_experts_per_tok", experts ? c.moe.top_k : 1},
-          {"expert_layer_period", where.period},
-          {"expert_layer_offset", where.offset},
-          {"attn_layer_period", attention_period},
-          {"attn_layer_offset", attention_period - 1},
-          {"use_mamba_kernels", false}};  // transformers 4 fails on a CPU with true; 5 ignores it
+  return {
+      {"architectures", {"JambaForCausalLM"}},
+      {"model_type", "jamba"},
+      {"num_hidden_layers", layers},
+      {"rms_norm_eps", c.norm_eps},
+      {"mamba_d_state", c.mamba.d_state},
+      {"mamba_d_conv", c.mamba.d_conv},
+      {"mamba_expand", c.mamba.expand},
+      {"mamba_dt_rank", c.dt_rank()},
+      {"mamba_conv_bias", c.mamba.conv_bias},
+      {"mamba_proj_bias", c.mamba.proj_bias},
+      {"hidden_act", "silu"},
+      {"intermediate_size", experts ? c.moe.d_ff : c.mlp.d_ff},
+      {"num_experts", experts ? c.moe.num_experts : 1},
+      {"num_experts_per_tok", experts ? c.moe.top_k : 1},
+      {"expert_layer_period", where.period},
+      {"expert_layer_offset", where.offset},
+      {"attn_layer_period", attention_period},
+      {"attn_layer_offset", attention_period - 1},
+      {"use_mamba_kernels", false},  // transformers 4 fails on a CPU with true; 5 ignores it
+      {"use_cache", false}};  // transformers 5.23 fails to make a cache for Jamba without attention layers
 }
 
 const char* name_of(MlpActivation activation) {
@@ -133,7 +136,6 @@ std::string hf_config_json(const ModelConfig& config, std::optional<int64_t> eos
   out["vocab_size"] = *config.vocab_size;
   out["tie_word_embeddings"] = config.tie_embeddings;
   out["dtype"] = "float32";
-  out["use_cache"] = true;
   if (eos_token_id) {
     out["eos_token_id"] = *eos_token_id;
   } else if (!out.contains("eos_token_id")) {
@@ -148,6 +150,7 @@ std::string hf_generation_config_json(const std::string& config_json) {
   for (const char* id : {"bos_token_id", "pad_token_id", "eos_token_id"}) {
     if (config.contains(id) && !config[id].is_null()) out[id] = config[id];
   }
+  out["use_cache"] = config.value("use_cache", true);  // generate() does not look into config.json for it
   return out.dump(2) + "\n";
 }
 
