@@ -78,6 +78,13 @@ class FileCorpus final : public Corpus {
   int64_t size_ = 0;
 };
 
+[[noreturn]] void fail_mixed(const std::string& shards) {
+  throw InputError(
+      fmt::format("{} holds token shards, which cannot be mixed with other paths; give it alone, or make one "
+                  "directory of all sources with natrix data",
+                  shards));
+}
+
 /// Every regular file below `directory` in order of its path's bytes: the same on every machine.
 std::vector<std::string> files_below(const std::string& directory) {
   std::vector<std::string> files;
@@ -86,6 +93,8 @@ std::vector<std::string> files_below(const std::string& directory) {
          ++at) {
       if (at->path().filename().string().starts_with('.')) {
         at.disable_recursion_pending();
+      } else if (at->is_directory() && is_token_shards(at->path().string())) {
+        fail_mixed(at->path().string());
       } else if (at->is_regular_file()) {
         files.push_back(at->path().string());
       }
@@ -107,12 +116,7 @@ std::vector<std::string> list_documents(const std::vector<std::string>& paths, c
       files.push_back(path);
       continue;
     }
-    if (is_token_shards(path)) {
-      throw InputError(
-          fmt::format("{}: {} holds token shards, which cannot be mixed with other paths; give it alone, or "
-                      "make one directory of all sources with natrix data",
-                      key, path));
-    }
+    if (is_token_shards(path)) fail_mixed(path);
     const auto below = files_below(path);
     if (below.empty())
       throw InputError(fmt::format("{}: there are no files below {} (hidden ones do not count)", key, path));

@@ -64,7 +64,7 @@ class PartialDirectory {
 
 /// Tokens [begin, begin + count) of the corpus as one file.
 ShardEntry write_shard(const Corpus& corpus, const ShardSummary& summary, int64_t begin, int64_t count,
-                       const std::string& path) {
+                       const std::string& path, const TokensDone& progress) {
   constexpr int64_t kTokensAtOnce = 1 << 20;
   const int64_t width = summary.token_bytes;
   std::vector<int64_t> tokens(static_cast<size_t>(std::min(count, kTokensAtOnce)));
@@ -78,6 +78,7 @@ ShardEntry write_shard(const Corpus& corpus, const ShardSummary& summary, int64_
     narrow_tokens(tokens.data(), width, here, stored.data());
     hash.add(stored.data(), here * width);
     file.write_at(int64_t{sizeof(ShardHeader)} + done * width, stored.data(), here * width);
+    progress(here);
   }
   const ShardEntry shard{path, count, hash.hex()};
   const ShardHeader header = make_header(shard, summary);
@@ -90,7 +91,7 @@ ShardEntry write_shard(const Corpus& corpus, const ShardSummary& summary, int64_
 
 ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer,
                                 const std::vector<std::string>& sources, const std::string& dir,
-                                int64_t shard_tokens) {
+                                int64_t shard_tokens, const TokensDone& progress) {
   require(corpus.eod() == tokenizer.eod() && corpus.eod() != kNoEod, "token shards need separators");
   require(shard_tokens > 0, "a shard of no tokens");
   PartialDirectory out(dir);
@@ -105,7 +106,7 @@ ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer
   for (int64_t begin = 0; begin < corpus.size(); begin += shard_tokens) {
     const int64_t count = std::min(shard_tokens, corpus.size() - begin);
     const auto path = out.file(fmt::format("shard-{:05}.bin", index.shards.size()));
-    index.shards.push_back(write_shard(corpus, index.summary, begin, count, path));
+    index.shards.push_back(write_shard(corpus, index.summary, begin, count, path, progress));
   }
   index.summary.shards = static_cast<int64_t>(index.shards.size());
   write_shard_index(out.file("index.json"), index, sources);

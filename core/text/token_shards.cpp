@@ -131,7 +131,7 @@ std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenize
   return corpus;
 }
 
-ShardSummary check_token_shards(const std::string& dir) {
+ShardSummary check_token_shards(const std::string& dir, const TokensDone& progress) {
   const auto index = read_shard_index(dir);
   const auto& summary = index.summary;
   const ShardCorpus corpus(dir, index);  // checks headers and sizes
@@ -146,6 +146,7 @@ ShardSummary check_token_shards(const std::string& dir) {
       narrow_tokens(tokens.data(), summary.token_bytes, here, stored.data());
       hash.add(stored.data(), here * summary.token_bytes);
       separators += std::count(tokens.begin(), tokens.begin() + here, summary.eod);
+      progress(here);
     }
     if (hash.hex() != shard.xxh3)
       fail_shard(shard.path, "its tokens do not have its checksum: it was changed or damaged");

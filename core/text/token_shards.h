@@ -9,6 +9,7 @@
 // and what is wrong.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,13 +27,16 @@ std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenize
 
 inline constexpr int64_t kShardTokens = int64_t{1} << 28;  // 512 MiB of u16: few files, yet easy to copy
 
+using TokensDone = std::function<void(int64_t)>;  // called now and then with the tokens since the last call
+
 /// Writes `corpus` to `dir`, which must be new or empty, through `dir`.partial: `dir` appears whole or not at
 /// all. The corpus must have separators. `sources` are the paths as the user gave them, for the index.
-ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer,
-                                const std::vector<std::string>& sources, const std::string& dir,
-                                int64_t shard_tokens = kShardTokens);
+ShardSummary write_token_shards(
+    const Corpus& corpus, const Tokenizer& tokenizer, const std::vector<std::string>& sources,
+    const std::string& dir, int64_t shard_tokens = kShardTokens, const TokensDone& progress = [](int64_t) {});
 
 /// Reads everything, and compares checksums, tokens and counts. InputError names the first damaged shard.
-ShardSummary check_token_shards(const std::string& dir);
+ShardSummary check_token_shards(
+    const std::string& dir, const TokensDone& progress = [](int64_t) {});
 
 }  // namespace natrix
