@@ -24,9 +24,8 @@ class RowFiller {
     if (packed_) batch_.doc_start = Buffer(Dtype::kU8, {rows, length});
   }
 
-  /// Row `row`: `inputs` tokens from position `begin` (at most `length`; what is left has nothing to predict)
-  /// and the token after them. Past the end of the ring it goes on at the start; a ring of size() or more
-  /// never does.
+  /// Row `row`: `inputs` tokens from position `begin` on, and what follows each. Where inputs < length, the
+  /// rest of the row has nothing to predict. Past position `ring` it goes on at 0.
   void fill(int64_t row, int64_t begin, int64_t inputs, int64_t ring) {
     const int64_t before_end = std::min(inputs + 1, ring - begin);
     corpus_.read(begin, before_end, window_.data(), starts_.data());
@@ -40,8 +39,8 @@ class RowFiller {
     if (!packed_) return;
     std::copy_n(starts_.data(), inputs, batch_.doc_start.view().row<uint8_t>(row));
     if (corpus_.eod() != kNoEod) return;
-    for (int64_t t = 0; t < inputs;
-         ++t) {  // without a separator the next document's first byte would be a target
+    // Without a separator the first byte of the next document would be a target of this one.
+    for (int64_t t = 0; t < inputs; ++t) {
       if (starts_[static_cast<size_t>(t + 1)] == 1) targets[t] = kIgnoreTarget;
     }
   }
@@ -238,6 +237,7 @@ std::unique_ptr<BatchSource> make_batch_source(const DataConfig& data, const Seq
                                                const TrainConfig& train, const Tokenizer& tokenizer,
                                                int64_t vocab_size) {
   if (!data.batches.empty()) {
+    if (!data.train.empty()) throw InputError("data.train and data.batches are both set; keep one of them");
     return fixed_batches(data.batches, sequence.length, train.batch_size, train.steps, vocab_size);
   }
   if (tokenizer.vocab_size() > vocab_size) {

@@ -3,15 +3,13 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/random.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
 
 uint64_t scatter(uint64_t x) {
-  x += 0x9E3779B97F4A7C15;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-  return x ^ (x >> 31);
+  return SplitMix64(x).next();
 }
 
 RandomOrder::RandomOrder(int64_t count, uint64_t key) : count_(static_cast<uint64_t>(count)) {

@@ -10,7 +10,7 @@
 
 namespace natrix {
 
-/// The splitmix64 finaliser: a bijection of 64 bits that scatters well.
+/// One output of SplitMix64 from this state: a bijection of 64 bits that scatters well.
 uint64_t scatter(uint64_t x);
 
 class RandomOrder {

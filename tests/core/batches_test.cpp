@@ -433,6 +433,16 @@ TEST(MakeBatchSource, FollowsTheConfiguration) {
   EXPECT_FALSE(make_batch_source(data, sequence, train, *kBytes, 257)->batch(0, 0, 3).doc_start);
   expect_error<InputError>([&] { make_batch_source(data, sequence, train, *kBytes, 256); },
                            {"model.vocab_size is 256", "257"});
+
+  Buffer tokens(Dtype::kI64, {train.steps, 3, 13});
+  tokens.view().row<int64_t>(5)[12] = 900;  // fits the model, if not the tokenizer
+  write_safetensors(texts.scratch / "b.safetensors", {{"tokens", tokens.view()}});
+  data.batches = texts.scratch / "b.safetensors";
+  expect_error<InputError>([&] { make_batch_source(data, sequence, train, *kBytes, 1000); },
+                           {"data.train", "data.batches"});
+  data.train.clear();
+  EXPECT_EQ(row_of(make_batch_source(data, sequence, train, *kBytes, 1000)->batch(1, 0, 3).targets, 2)[11],
+            900);
 }
 
 }  // namespace
