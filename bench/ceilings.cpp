@@ -89,32 +89,33 @@ constexpr double kPatience = 0.3;  // seconds spent on each ceiling
 constexpr int64_t kCopyBytes = int64_t{192}
                                << 20;  // a multiple of what today's last-level caches hold for two cores
 
-/// The best rate, in units a second, of `attempt`, which returns how many units it did.
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// The best of the rates that `attempt` returns.
 double best_rate(const std::function<double()>& attempt) {
-  using Clock = std::chrono::steady_clock;
-  const auto seconds_since = [](Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  };
   double best = 0;
-  for (const auto begin = Clock::now(); seconds_since(begin) < kPatience;) {
-    const auto start = Clock::now();
-    const double units = attempt();
-    best = std::max(best, units / seconds_since(start));
-  }
+  for (const auto begin = Clock::now(); seconds_since(begin) < kPatience;) best = std::max(best, attempt());
   return best;
 }
 
-/// Of all threads together. `work` takes well under a millisecond, so that some attempts meet an undisturbed
-/// machine.
+/// All threads at once, each by its own clock: an attempt takes a fraction of a millisecond, and waking
+/// threads up for it would be most of what a common clock saw.
 double best_rate_in_registers(Context& ctx, double (*work)(float, float*)) {
   const volatile float seed = 0.5f;  // volatile: the compiler may not compute the result beforehand
   std::vector<float> sinks(static_cast<size_t>(ctx.threads()));
-  std::vector<double> units(sinks.size());
+  std::vector<double> rates(sinks.size());
   return best_rate([&] {
-    parallel_for(ctx, ctx.threads(), 1, [&](int64_t i, int64_t) {
-      units[static_cast<size_t>(i)] = work(seed, &sinks[static_cast<size_t>(i)]);
+    parallel_for(ctx, ctx.threads(), 1, [&](int64_t thread, int64_t) {
+      const auto i = static_cast<size_t>(thread);
+      const auto start = Clock::now();
+      const double units = work(seed, &sinks[i]);
+      rates[i] = units / seconds_since(start);
     });
-    return std::accumulate(units.begin(), units.end(), 0.0);
+    return std::accumulate(rates.begin(), rates.end(), 0.0);
   });
 }
 
@@ -123,11 +124,12 @@ double best_copy_rate(Context& ctx) {
       to(Dtype::kU8, {kCopyBytes});  // zeroed, hence already paged in
   const int64_t share = kCopyBytes / ctx.threads();
   return best_rate([&] {
+    const auto start = Clock::now();
     parallel_for(ctx, kCopyBytes, share, [&](int64_t begin, int64_t end) {
       std::memcpy(to.view().as<uint8_t>() + begin, from.view().as<uint8_t>() + begin,
                   static_cast<size_t>(end - begin));
     });
-    return 2.0 * static_cast<double>(kCopyBytes);
+    return 2.0 * static_cast<double>(kCopyBytes) / seconds_since(start);
   });
 }
 
