@@ -52,11 +52,11 @@ Buffers run_forward(Context& ctx, const ConvCase& c) {
   return out;
 }
 
-Buffers run_backward(Context& ctx, const ConvCase& c) {
+Buffers run_backward(Context& ctx, const ConvCase& c, double before) {
   Buffers out;
   out["x"] = poisoned(c.dtype(), c["x"].shape);
-  out["weight"] = ones(c.dtype(), c["weight"].shape);
-  if (c["bias"]) out["bias"] = ones(c.dtype(), c["bias"].shape);
+  out["weight"] = filled(c.dtype(), c["weight"].shape, before);
+  if (c["bias"]) out["bias"] = filled(c.dtype(), c["bias"].shape, before);
   if (c.size.taps > 1) out["tail_in"] = poisoned(c.dtype(), {c.size.batch, c.size.taps - 1, c.size.channels});
   conv_silu_backward(ctx, {.x = c["x"],
                            .weight = c["weight"],
@@ -69,8 +69,6 @@ Buffers run_backward(Context& ctx, const ConvCase& c) {
                            .dweight = out["weight"].view(),
                            .dbias = c["bias"] ? out["bias"].view() : View{},
                            .dtail_in = c.size.taps > 1 ? out["tail_in"].view() : View{}});
-  add_to_all(out["weight"].view(), -1.0);
-  if (c["bias"]) add_to_all(out["bias"].view(), -1.0);
   return out;
 }
 

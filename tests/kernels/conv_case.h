@@ -33,8 +33,8 @@ struct ConvCase {
 
 /// y and tail_out; the buffers are poisoned before.
 Buffers run_forward(Context& ctx, const ConvCase& c);
-/// Gradients by operand: x and tail_in, poisoned before; weight and bias, which are added to, start at 1 and
-/// return less 1.
-Buffers run_backward(Context& ctx, const ConvCase& c);
+/// Gradients by operand: x and tail_in, poisoned before; weight and bias, which are added to, start at
+/// `before`.
+Buffers run_backward(Context& ctx, const ConvCase& c, double before = 0);
 
 }  // namespace natrix::test

@@ -77,7 +77,7 @@ TEST(ConvReference, GradientsAreFiniteDifferences) {
 TEST(ConvTail, MaskClearsWhatLiesBeforeTheLastDocument) {
   Context ctx(Backend::kReference);
   const auto masked = [&](std::initializer_list<int> starts) {
-    Buffer tail = ones(Dtype::kF32, {1, 3, 1}),
+    Buffer tail = filled(Dtype::kF32, {1, 3, 1}, 1.0),
            doc_start(Dtype::kU8, {1, static_cast<int64_t>(starts.size())});
     uint8_t* p = doc_start.view().as<uint8_t>();
     for (const int s : starts) *p++ = static_cast<uint8_t>(s);

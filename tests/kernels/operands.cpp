@@ -1,5 +1,6 @@
 #include "tests/kernels/operands.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -8,16 +9,12 @@ namespace {
 constexpr int64_t kBefore = 3, kAfter = 2;  // columns of padding
 }  // namespace
 
-void add_to_all(View v, double value) {
-  for_float(v.dtype, [&](auto zero) {
-    auto* p = v.as<decltype(zero)>();
-    for (int64_t i = 0; i < v.count(); ++i) p[i] += static_cast<decltype(zero)>(value);
-  });
-}
-
-Buffer ones(Dtype dtype, const Shape& shape) {
+Buffer filled(Dtype dtype, const Shape& shape, double value) {
   Buffer b(dtype, shape);
-  add_to_all(b.view(), 1.0);
+  for_float(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    std::fill_n(b.view().as<T>(), shape.count(), static_cast<T>(value));
+  });
   return b;
 }
 

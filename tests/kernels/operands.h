@@ -11,8 +11,7 @@ namespace natrix::test {
 /// Buffers by name: operands of a case, or what a kernel wrote.
 using Buffers = std::map<std::string, Buffer>;
 
-void add_to_all(View v, double value);
-Buffer ones(Dtype dtype, const Shape& shape);
+Buffer filled(Dtype dtype, const Shape& shape, double value);
 
 /// A copy of `from` whose rows lie further apart than they are long, amid NaNs that a kernel must neither
 /// read nor overwrite.

@@ -62,12 +62,12 @@ Buffers run_forward(Context& ctx, const ScanCase& c) {
   return out;
 }
 
-Buffers run_backward(Context& ctx, const ScanCase& c) {
+Buffers run_backward(Context& ctx, const ScanCase& c, double before) {
   Buffers out;
   for (const char* name : {"x", "dt", "B", "C"}) out[name] = poisoned(c.dtype(), c[name].shape);
   out["state_in"] = poisoned(c.dtype(), {c.size.batch, c.size.channels, c.size.states});
-  out["A_log"] = ones(c.dtype(), c["A_log"].shape);
-  if (c["D"]) out["D"] = ones(c.dtype(), c["D"].shape);
+  out["A_log"] = filled(c.dtype(), c["A_log"].shape, before);
+  if (c["D"]) out["D"] = filled(c.dtype(), c["D"].shape, before);
   scan_backward(ctx, {.x = c["x"],
                       .dt = c["dt"],
                       .A_log = c["A_log"],
@@ -85,8 +85,6 @@ Buffers run_backward(Context& ctx, const ScanCase& c) {
                       .dA_log = out["A_log"].view(),
                       .dD = c["D"] ? out["D"].view() : View{},
                       .dstate_in = out["state_in"].view()});
-  add_to_all(out["A_log"].view(), -1.0);
-  if (c["D"]) add_to_all(out["D"].view(), -1.0);
   return out;
 }
 

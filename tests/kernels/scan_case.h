@@ -34,8 +34,8 @@ struct ScanCase {
 
 /// y and state_out; the buffers are poisoned before.
 Buffers run_forward(Context& ctx, const ScanCase& c);
-/// dx, ddt, dB, dC, dstate_in, poisoned before; dA_log and dD, which are added to, start at 1 and return
-/// less 1.
-Buffers run_backward(Context& ctx, const ScanCase& c);
+/// Gradients by operand: x, dt, B, C and state_in, poisoned before; A_log and D, which are added to, start at
+/// `before`.
+Buffers run_backward(Context& ctx, const ScanCase& c, double before = 0);
 
 }  // namespace natrix::test

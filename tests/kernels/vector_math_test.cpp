@@ -63,6 +63,8 @@ HWY_AFTER_NAMESPACE();
 #include <limits>
 #include <vector>
 
+#include "tests/kernels/targets.h"
+
 namespace natrix::cpu {
 
 HWY_EXPORT(exp2_non_positive);
@@ -160,19 +162,8 @@ double exact_gelu_derivative(double x) {
   return normal_cdf(x) + x * std::exp(-0.5 * x * x) / std::sqrt(2 * std::acos(-1.0));
 }
 
-/// Every test runs once per instruction set that this machine has.
-class VectorMath : public ::testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-};
-
-std::string target_name(const ::testing::TestParamInfo<int64_t>& target) {
-  return hwy::TargetName(target.param);
-}
-
-INSTANTIATE_TEST_SUITE_P(Targets, VectorMath, ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
-                         target_name);
+class VectorMath : public test::OnEveryTarget {};
+INSTANTIATE_TEST_SUITE_P(Targets, VectorMath, ::testing::ValuesIn(test::targets()), test::target_name);
 
 TEST_P(VectorMath, Exp2NonPositive) {
   const Apply f = HWY_DYNAMIC_DISPATCH(exp2_non_positive);

@@ -1,0 +1,214 @@
+// The scan's inner loops, for one vector of channels (lanes) and one group of states (registers), over one
+// tile.
+//
+// A strip is that: a vector × a group × a tile. Arrays over time hold one vector a token, so that a strip
+// reads them in one run from L1; arrays over states hold one vector a state, kScanBlock floats apart. exp(dt
+// A) is computed as 2^(dt · A2) with A2 = A log2 e.
+//
+// The start of a document is an infinitely long step: where one starts, `step` is FLT_MAX, so the decay is
+// exactly zero and so is everything that flows through it, forwards and backwards, without a branch. (A2 is
+// kept away from zero by so much that FLT_MAX · A2 still underflows, and by so little that no finite dt feels
+// it.)
+
+#if defined(NATRIX_KERNELS_CPU_SCAN_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NATRIX_KERNELS_CPU_SCAN_INL_H_
+#undef NATRIX_KERNELS_CPU_SCAN_INL_H_
+#else
+#define NATRIX_KERNELS_CPU_SCAN_INL_H_
+#endif
+
+#include <algorithm>
+#include <cfloat>
+#include <hwy/highway.h>
+
+#include "kernels/cpu/scan_plan.h"
+#include "kernels/cpu/vector_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace natrix::cpu::HWY_NAMESPACE {
+
+using Floats = hn::ScalableTag<float>;
+using Vector = hn::Vec<Floats>;
+inline constexpr int64_t kMaxLanes = hn::MaxLanes(Floats());
+
+/// The values of B or C for one group of states: one row a token.
+struct TokenRows {
+  const float* first;
+  int64_t stride;
+  HWY_INLINE TokenRows from(int64_t n) const { return {first + n, stride}; }
+  HWY_INLINE Vector at(int64_t t, int64_t n) const { return hn::Set(Floats(), first[t * stride + n]); }
+};
+
+struct Strip {
+  int64_t tokens;
+  const float* step;   // [t]: dt, or FLT_MAX where a document starts
+  const float* input;  // [t]: dt x
+  const float* A2;     // [n]
+  TokenRows B, C;
+};
+
+/// Four vectors, one a state of the group; they live in registers.
+struct Group {
+  Vector state[kScanGroup];
+
+  HWY_INLINE void load(const float* p) {
+    for (int64_t n = 0; n < kScanGroup; ++n) state[n] = hn::Load(Floats(), p + n * kScanBlock);
+  }
+  HWY_INLINE void store(float* p) const {
+    for (int64_t n = 0; n < kScanGroup; ++n) hn::Store(state[n], Floats(), p + n * kScanBlock);
+  }
+};
+
+/// h ← exp(dt A) h + dt x B over the tile. With kOutput, y[t] += Σ_n h C.
+template <bool kOutput>
+HWY_INLINE void Advance(const Strip& s, float* HWY_RESTRICT h_in_out, float* HWY_RESTRICT y) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  Group h, A2;
+  h.load(h_in_out);
+  A2.load(s.A2);
+  for (int64_t t = 0; t < s.tokens; ++t) {
+    const auto step = hn::Load(d, s.step + t * lanes);
+    const auto input = hn::Load(d, s.input + t * lanes);
+    auto out = kOutput ? hn::Load(d, y + t * lanes) : hn::Zero(d);
+    HWY_UNROLL(4)
+    for (int64_t n = 0; n < kScanGroup; ++n) {
+      const auto decay = Exp2NonPositive(d, hn::Mul(step, A2.state[n]));
+      h.state[n] = hn::MulAdd(decay, h.state[n], hn::Mul(input, s.B.at(t, n)));
+      if (kOutput) out = hn::MulAdd(h.state[n], s.C.at(t, n), out);
+    }
+    if (kOutput) hn::Store(out, d, y + t * lanes);
+  }
+  h.store(h_in_out);
+}
+
+/// What one strip's walk forwards leaves for its walk backwards; one Group a token, [t][n].
+struct SavedStrip {
+  HWY_ALIGN float h_before[kScanTile * kScanGroup * kMaxLanes];  // h_{t−1}
+  HWY_ALIGN float decay[kScanTile * kScanGroup * kMaxLanes];     // exp(dt_t A)
+};
+
+/// Advance again, from the state before the tile, and save what Retreat needs. Returns the state after it.
+HWY_INLINE Group Remember(const Strip& s, const float* h_before_tile, SavedStrip& saved) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  Group h, A2;
+  h.load(h_before_tile);
+  A2.load(s.A2);
+  for (int64_t t = 0; t < s.tokens; ++t) {
+    const auto step = hn::Load(d, s.step + t * lanes);
+    const auto input = hn::Load(d, s.input + t * lanes);
+    HWY_UNROLL(4)
+    for (int64_t n = 0; n < kScanGroup; ++n) {
+      const int64_t at = (t * kScanGroup + n) * lanes;
+      const auto decay = Exp2NonPositive(d, hn::Mul(step, A2.state[n]));
+      hn::Store(decay, d, saved.decay + at);
+      hn::Store(h.state[n], d, saved.h_before + at);
+      h.state[n] = hn::MulAdd(decay, h.state[n], hn::Mul(input, s.B.at(t, n)));
+    }
+  }
+  return h;
+}
+
+/// Where the walk backwards adds what it finds. Over time one vector a token; sums over channels keep their
+/// lanes apart until all vectors of the block are through.
+struct StripGradients {
+  float* gB;     // [t]: Σ_n g B
+  float* pA2;    // [t]: Σ_n p A2
+  float* sum_B;  // [t][n]: Σ_vectors g dt x
+  float* sum_C;  // [t][n]: Σ_vectors h dy
+  float* dA;     // [n]: Σ_t p dt
+};
+
+/// The strip backwards, from the state after it. `carried` is exp(dt_{t+1} A) g_{t+1}, the state's gradient
+/// as it crosses the tile's edges: in from the tile after, out to the tile before.
+///   g_t = dy_t C_t + exp(dt_{t+1} A) g_{t+1}        p_t = ∂L/∂(dt_t A) = exp(dt_t A) g_t h_{t−1}
+HWY_INLINE void Retreat(const Strip& s, const SavedStrip& saved, Group h, const float* dy,
+                        float* carried_in_out, const StripGradients& sums) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  Group carried, dA;
+  carried.load(carried_in_out);
+  dA.load(sums.dA);
+  for (int64_t t = s.tokens - 1; t >= 0; --t) {
+    const auto step = hn::Load(d, s.step + t * lanes);
+    const auto input = hn::Load(d, s.input + t * lanes);
+    const auto out = hn::Load(d, dy + t * lanes);
+    auto gB = hn::Load(d, sums.gB + t * lanes);
+    auto pA2 = hn::Load(d, sums.pA2 + t * lanes);
+    HWY_UNROLL(4)
+    for (int64_t n = 0; n < kScanGroup; ++n) {
+      const int64_t at = (t * kScanGroup + n) * lanes;
+      const auto g = hn::MulAdd(out, s.C.at(t, n), carried.state[n]);
+      hn::Store(hn::MulAdd(h.state[n], out, hn::Load(d, sums.sum_C + at)), d, sums.sum_C + at);
+      hn::Store(hn::MulAdd(g, input, hn::Load(d, sums.sum_B + at)), d, sums.sum_B + at);
+      gB = hn::MulAdd(g, s.B.at(t, n), gB);
+      h.state[n] = hn::Load(d, saved.h_before + at);
+      carried.state[n] = hn::Mul(g, hn::Load(d, saved.decay + at));
+      const auto p = hn::Mul(carried.state[n], h.state[n]);
+      pA2 = hn::MulAdd(p, hn::Load(d, s.A2 + n * kScanBlock), pA2);
+      dA.state[n] = hn::MulAdd(p, step, dA.state[n]);
+    }
+    hn::Store(gB, d, sums.gB + t * lanes);
+    hn::Store(pA2, d, sums.pA2 + t * lanes);
+  }
+  carried.store(carried_in_out);
+  dA.store(sums.dA);
+}
+
+/// The state's gradient alone, for the summary: carried ← exp(dt A) (carried + dy C), from the last token to
+/// the first.
+HWY_INLINE void RetreatState(const Strip& s, const float* dy, float* carried_in_out) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  Group carried, A2;
+  carried.load(carried_in_out);
+  A2.load(s.A2);
+  for (int64_t t = s.tokens - 1; t >= 0; --t) {
+    const auto step = hn::Load(d, s.step + t * lanes);
+    const auto out = hn::Load(d, dy + t * lanes);
+    HWY_UNROLL(4)
+    for (int64_t n = 0; n < kScanGroup; ++n) {
+      const auto decay = Exp2NonPositive(d, hn::Mul(step, A2.state[n]));
+      carried.state[n] = hn::Mul(decay, hn::MulAdd(out, s.C.at(t, n), carried.state[n]));
+    }
+  }
+  carried.store(carried_in_out);
+}
+
+#if HWY_TARGET != HWY_SCALAR
+/// to[0 … 3] = the sum of the 128-bit blocks of v.
+template <class D>
+HWY_INLINE void StoreBlockSum(D d, hn::Vec<D> v, float* to) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    hn::StoreU(v, d, to);
+  } else {
+    const hn::Half<D> half;
+    StoreBlockSum(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)), to);
+  }
+}
+#endif
+
+/// to[n] = the sum of the lanes of vector n of `group` [n].
+HWY_INLINE void SumLanes(const float* group, float* to) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+#if HWY_TARGET == HWY_SCALAR
+  std::copy_n(group, kScanGroup * lanes, to);
+#else
+  // Two rounds of interleaving turn four vectors into one whose 128-bit blocks hold a partial sum of each.
+  const auto a = hn::Load(d, group), b = hn::Load(d, group + lanes);
+  const auto c = hn::Load(d, group + 2 * lanes), e = hn::Load(d, group + 3 * lanes);
+  const hn::Repartition<double, Floats> pairs;
+  const auto ab = hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)));
+  const auto ce = hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e)));
+  const auto blocks = hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, ab, ce)),
+                              hn::BitCast(d, hn::InterleaveUpper(pairs, ab, ce)));
+  StoreBlockSum(d, blocks, to);
+#endif
+}
+
+}  // namespace natrix::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,165 @@
+// The selective scan backwards. Gradients: docs/math/scan.md.
+//
+//   survey    once forwards, keeping the state before each stretch of 2048 tokens: nothing to do for a single
+//   one then, for each stretch, the last one first: sweep     once forwards, keeping the state before each
+//   tile retreat   each tile, the last one first: forwards again from its state, keeping h and exp(dt A) in
+//   L1, then back
+//
+// So a token costs two exponentials a state (three beyond 2048 tokens), and what is kept is T/2048 + 32
+// states. Sums over channels are partial per block, added in order of the blocks; sums over tokens run in
+// order of time, sums over sequences in order of the batch: the number of threads changes nothing.
+#include "kernels/base/parallel.h"
+#include "kernels/cpu/simd_targets.h"
+#include "kernels/scan.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/scan_backward.cpp"
+#include <hwy/foreach_target.h>  // compiles this file again for every target
+
+#include "kernels/cpu/scan_backward_scratch.h"
+#include "kernels/cpu/scan_pack-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace natrix::cpu::HWY_NAMESPACE {
+
+/// Carries h over one tile.
+HWY_INLINE void AdvanceTile(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, int64_t t,
+                            int64_t tokens, const float* A2, float* h) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
+  PackedTile step, input;
+  const BlockRows dt = RowsOf(a.dt, plan, task, t);
+  PackSteps(dt, document_starts(a.doc_start, task, t), tokens, step);
+  PackInputs(dt, RowsOf(a.x, plan, task, t), tokens, input);
+  const TokenRows B = StatesOf(a.B, plan, task, t);
+  for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
+    for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
+      const int64_t at = n * kScanBlock + v * lanes;
+      Advance<false>({tokens, step.strip(v), input.strip(v), A2 + at, B.from(n), {}}, h + at, nullptr);
+    }
+  }
+}
+
+/// dx, ddt and dD of a tile, once Σ_n g B and Σ_n p A2 are known.
+HWY_INLINE void FinishTile(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, int64_t t,
+                           int64_t tokens, const PackedTile& gB, const PackedTile& pA2, float* dD) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const BlockRows x = RowsOf(a.x, plan, task, t), dt = RowsOf(a.dt, plan, task, t),
+                  dy = RowsOf(a.dy, plan, task, t);
+  const BlockRows dx = RowsOf(a.dx, plan, task, t), ddt = RowsOf(a.ddt, plan, task, t);
+  const BlockRows D{a.D ? a.D.as<float>() + task.first : nullptr, 0, task.count};
+  for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
+    const auto skip = a.D ? D.load(0, v) : hn::Zero(d);
+    auto dskip = hn::Load(d, dD + v * lanes);
+    for (int64_t i = 0; i < tokens; ++i) {
+      const auto sum = hn::Load(d, gB.at(v, i)), input = x.load(i, v), out = dy.load(i, v);
+      dx.store(hn::MulAdd(dt.load(i, v), sum, hn::Mul(skip, out)), i, v);
+      const auto through_decay = hn::Mul(hn::Load(d, pA2.at(v, i)), hn::Set(d, 0.693147181f));  // A = A2 ln 2
+      ddt.store(hn::MulAdd(input, sum, through_decay), i, v);
+      dskip = hn::MulAdd(out, input, dskip);
+    }
+    hn::Store(dskip, d, dD + v * lanes);
+  }
+}
+
+/// All of one tile, from the state before it.
+HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, int64_t t,
+                            int64_t tokens, const float* h_before, const BackwardTask& own) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  PackedTile step, input, dy, gB, pA2;
+  const BlockRows dt = RowsOf(a.dt, plan, task, t);
+  PackSteps(dt, document_starts(a.doc_start, task, t), tokens, step);
+  PackInputs(dt, RowsOf(a.x, plan, task, t), tokens, input);
+  Pack(RowsOf(a.dy, plan, task, t), tokens, dy);
+  std::fill_n(gB.values, kScanTile * kScanBlock, 0.0f);
+  std::fill_n(pA2.values, kScanTile * kScanBlock, 0.0f);
+  const TokenRows B = StatesOf(a.B, plan, task, t), C = StatesOf(a.C, plan, task, t);
+
+  SavedStrip saved;
+  HWY_ALIGN float sum_B[kScanTile * kScanGroup * kMaxLanes], sum_C[kScanTile * kScanGroup * kMaxLanes];
+  for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
+    std::fill_n(sum_B, tokens * kScanGroup * lanes, 0.0f);
+    std::fill_n(sum_C, tokens * kScanGroup * lanes, 0.0f);
+    for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
+      const int64_t at = n * kScanBlock + v * lanes;
+      const Strip strip{tokens, step.strip(v), input.strip(v), own.A2 + at, B.from(n), C.from(n)};
+      const Group h = Remember(strip, h_before + at, saved);
+      Retreat(strip, saved, h, dy.strip(v), own.carried + at,
+              {gB.strip(v), pA2.strip(v), sum_B, sum_C, own.dA + at});
+    }
+    for (int64_t i = 0; i < tokens; ++i) {
+      const int64_t to = (t % kScanStretch + i) * plan.padded_states() + n;
+      SumLanes(sum_B + i * kScanGroup * lanes, own.partial_dB + to);
+      SumLanes(sum_C + i * kScanGroup * lanes, own.partial_dC + to);
+    }
+  }
+  FinishTile(a, plan, task, t, tokens, gB, pA2, own.dD);
+}
+
+void Survey(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, const BackwardTask& own) {
+  LoadState(a.dstate_out, plan, task, own.carried);
+  LoadState({}, plan, task, own.dA);
+  std::fill_n(own.dD, kScanBlock, 0.0f);
+  LoadState(a.state_in, plan, task, own.before_stretch(0));
+  for (int64_t s = 0; s + 1 < plan.stretches(); ++s) {
+    float* h = own.before_stretch(s + 1);
+    std::copy_n(own.before_stretch(s), plan.state_floats(), h);
+    for (int64_t t = s * kScanStretch; t < (s + 1) * kScanStretch; t += kScanTile) {
+      AdvanceTile(a, plan, task, t, kScanTile, own.A2, h);
+    }
+  }
+}
+
+void RetreatStretch(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task,
+                    const BackwardTask& own, int64_t stretch) {
+  const int64_t begin = stretch * kScanStretch, end = std::min(begin + kScanStretch, plan.tokens);
+  const int64_t tiles = (end - begin + kScanTile - 1) / kScanTile;
+  std::copy_n(own.before_stretch(stretch), plan.state_floats(), own.before_tile(0));
+  for (int64_t i = 0; i + 1 < tiles; ++i) {
+    std::copy_n(own.before_tile(i), plan.state_floats(), own.before_tile(i + 1));
+    AdvanceTile(a, plan, task, begin + i * kScanTile, kScanTile, own.A2, own.before_tile(i + 1));
+  }
+  for (int64_t i = tiles - 1; i >= 0; --i) {
+    const int64_t t = begin + i * kScanTile;
+    RetreatTile(a, plan, task, t, std::min(kScanTile, end - t), own.before_tile(i), own);
+  }
+  if (stretch == 0) StoreState(own.carried, plan, task, a.dstate_in);
+}
+
+}  // namespace natrix::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace natrix::cpu {
+
+HWY_EXPORT(Survey);
+HWY_EXPORT(RetreatStretch);
+
+void scan_backward(Context& ctx, const ScanBackward& args) {
+  Arena::Frame frame(ctx.arena());
+  const ScanPlan plan(args.dt, args.A_log);
+  ScanBackward a = args;
+  a.B = pad_states(ctx, args.B, plan);
+  a.C = pad_states(ctx, args.C, plan);
+  const BackwardScratch scratch(ctx, plan, scaled_rates(ctx, args.A_log, plan));
+
+  const auto for_tasks = [&](auto&& body) {
+    parallel_for(ctx, plan.tasks(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) body(plan.task(i), scratch.task(i));
+    });
+  };
+  for_tasks([&](const ScanTask& task, const BackwardTask& own) {
+    HWY_DYNAMIC_DISPATCH(Survey)(a, plan, task, own);
+  });
+  for (int64_t stretch = plan.stretches() - 1; stretch >= 0; --stretch) {
+    for_tasks([&](const ScanTask& task, const BackwardTask& own) {
+      HWY_DYNAMIC_DISPATCH(RetreatStretch)(a, plan, task, own, stretch);
+    });
+    scratch.add_blocks(ctx, stretch, args.dB, args.dC);
+  }
+  scratch.add_sequences(ctx, args.dA_log, args.dD);
+}
+
+}  // namespace natrix::cpu
+#endif  // HWY_ONCE

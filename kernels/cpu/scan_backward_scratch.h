@@ -1,0 +1,43 @@
+// What the CPU scan keeps while it walks back, in the arena, and the sums over blocks and sequences at its
+// end.
+#pragma once
+
+#include "kernels/cpu/scan_plan.h"
+
+namespace natrix::cpu {
+
+/// One task's part. States are in the task's layout.
+struct BackwardTask {
+  const float* A2;
+  float* carried;     // exp(dt A) g: the gradient of the state before what has been walked so far
+  float* dA;          // Σ_t p dt
+  float* dD;          // [kScanBlock]
+  float* stretches;   // states before each stretch …
+  float* tiles;       // … and before each tile of the stretch in hand
+  float* partial_dB;  // [token of the stretch][padded state]: this block's share
+  float* partial_dC;
+  int64_t state_floats;
+
+  float* before_stretch(int64_t s) const { return stretches + s * state_floats; }
+  float* before_tile(int64_t i) const { return tiles + i * state_floats; }
+};
+
+class BackwardScratch {
+ public:
+  BackwardScratch(Context& ctx, const ScanPlan& plan, View A2);
+
+  BackwardTask task(int64_t index) const;
+  /// dB, dC of one stretch = the blocks' shares, added in their order.
+  void add_blocks(Context& ctx, int64_t stretch, View dB, View dC) const;
+  /// dA_log, dD += the sequences' shares, added in their order. dA_log = dA ⊙ A.
+  void add_sequences(Context& ctx, View dA_log, View dD) const;
+
+ private:
+  ScanPlan plan_;
+  View A2_;                       // [blocks, state]
+  View carried_, dA_, dD_;        // [tasks, state], [tasks, state], [tasks, kScanBlock]
+  View stretches_, tiles_;        // [tasks, stretches · state], [tasks, tiles of a stretch · state]
+  View partial_dB_, partial_dC_;  // [tasks, tokens of a stretch · padded states]
+};
+
+}  // namespace natrix::cpu

@@ -1,0 +1,127 @@
+// Between the scan's operands, as the caller lays them out, and the strips of scan-inl.h.
+//
+// A packed tile holds the vectors of a block one after another, each with all of its tokens:
+//   element (vector v, token t, lane) at  (v · kScanTile + t) · lanes + lane
+// so a strip is one run of memory, whatever the row stride is. (Rows of d_inner floats lie 6 KB apart in a
+// common model: a column of them falls into two sets of an L1 cache.)
+
+#if defined(NATRIX_KERNELS_CPU_SCAN_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NATRIX_KERNELS_CPU_SCAN_PACK_INL_H_
+#undef NATRIX_KERNELS_CPU_SCAN_PACK_INL_H_
+#else
+#define NATRIX_KERNELS_CPU_SCAN_PACK_INL_H_
+#endif
+
+#include "kernels/cpu/scan-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace natrix::cpu::HWY_NAMESPACE {
+
+struct PackedTile {
+  HWY_ALIGN float values[kScanTile * kScanBlock];
+
+  /// Of vector v: its tokens, one after another.
+  HWY_INLINE float* strip(int64_t v) {
+    return values + v * kScanTile * static_cast<int64_t>(hn::Lanes(Floats()));
+  }
+  HWY_INLINE const float* strip(int64_t v) const {
+    return values + v * kScanTile * static_cast<int64_t>(hn::Lanes(Floats()));
+  }
+  HWY_INLINE float* at(int64_t v, int64_t t) {
+    return strip(v) + t * static_cast<int64_t>(hn::Lanes(Floats()));
+  }
+  HWY_INLINE const float* at(int64_t v, int64_t t) const {
+    return strip(v) + t * static_cast<int64_t>(hn::Lanes(Floats()));
+  }
+};
+
+/// Rows of a block, in the caller's layout: `count` channels are there, the rest of the block reads as zero.
+struct BlockRows {
+  float* first;
+  int64_t stride, count;
+
+  HWY_INLINE Vector load(int64_t t, int64_t v) const {
+    const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
+    const float* p = first + t * stride + v * lanes;
+    return count - v * lanes >= lanes ? hn::LoadU(Floats(), p) : LoadSome(Floats(), p, count - v * lanes);
+  }
+  HWY_INLINE void store(Vector value, int64_t t, int64_t v) const {
+    const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
+    float* p = first + t * stride + v * lanes;
+    if (count - v * lanes >= lanes) {
+      hn::StoreU(value, Floats(), p);
+    } else {
+      StoreSome(Floats(), value, p, count - v * lanes);
+    }
+  }
+};
+
+/// Vectors that hold `count` channels.
+HWY_INLINE int64_t VectorsOf(int64_t count) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
+  return (count + lanes - 1) / lanes;
+}
+
+HWY_INLINE BlockRows RowsOf(View v, const ScanPlan& plan, const ScanTask& task, int64_t t) {
+  return {block_rows(v, plan, task, t), v.row_stride, task.count};
+}
+
+HWY_INLINE TokenRows StatesOf(View v, const ScanPlan& plan, const ScanTask& task, int64_t t) {
+  return {v.row<float>(task.sequence * plan.tokens + t), v.row_stride};
+}
+
+HWY_INLINE void Pack(const BlockRows& rows, int64_t tokens, PackedTile& tile) {
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t v = 0; v < VectorsOf(rows.count); ++v) hn::Store(rows.load(t, v), Floats(), tile.at(v, t));
+  }
+}
+
+HWY_INLINE void Unpack(const PackedTile& tile, int64_t tokens, const BlockRows& rows) {
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t v = 0; v < VectorsOf(rows.count); ++v) rows.store(hn::Load(Floats(), tile.at(v, t)), t, v);
+  }
+}
+
+/// step = dt, or FLT_MAX where a document starts (scan-inl.h says why).
+HWY_INLINE void PackSteps(const BlockRows& dt, const uint8_t* doc_start, int64_t tokens, PackedTile& step) {
+  for (int64_t t = 0; t < tokens; ++t) {
+    const bool starts = doc_start != nullptr && doc_start[t] != 0;
+    for (int64_t v = 0; v < VectorsOf(dt.count); ++v) {
+      hn::Store(starts ? hn::Set(Floats(), FLT_MAX) : dt.load(t, v), Floats(), step.at(v, t));
+    }
+  }
+}
+
+/// input = dt x
+HWY_INLINE void PackInputs(const BlockRows& dt, const BlockRows& x, int64_t tokens, PackedTile& input) {
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t v = 0; v < VectorsOf(dt.count); ++v) {
+      hn::Store(hn::Mul(dt.load(t, v), x.load(t, v)), Floats(), input.at(v, t));
+    }
+  }
+}
+
+/// A task's part of a state [B, I, N] into the task's layout [n][channel], zero-padded; an empty state is
+/// zero.
+HWY_INLINE void LoadState(View state, const ScanPlan& plan, const ScanTask& task, float* to) {
+  std::fill_n(to, plan.state_floats(), 0.0f);
+  if (!state) return;
+  const float* from = block_state(state, plan, task);
+  for (int64_t n = 0; n < plan.states; ++n) {
+    for (int64_t c = 0; c < task.count; ++c) to[n * kScanBlock + c] = from[c * plan.states + n];
+  }
+}
+
+/// The reverse; an empty state is left alone.
+HWY_INLINE void StoreState(const float* from, const ScanPlan& plan, const ScanTask& task, View state) {
+  if (!state) return;
+  float* to = block_state(state, plan, task);
+  for (int64_t c = 0; c < task.count; ++c) {
+    for (int64_t n = 0; n < plan.states; ++n) to[c * plan.states + n] = from[n * kScanBlock + c];
+  }
+}
+
+}  // namespace natrix::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
