@@ -1,8 +1,7 @@
 // One model code under every way to cut a step: the loss and the gradients must not depend on it.
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <cstring>
+#include <gtest/gtest.h>
 
 #include "tests/launch/small_model.h"
 
@@ -48,7 +47,8 @@ TEST(ChunkedGradients, ThinnedBoundariesGiveTheSameBits) {
   const Sequences rows = c.batch.rows();
   const ScheduleOptions all{.chunk = 2, .needs_tally = true};
   const Gradients kept = gradients_of(*m, ctx, {&rows, 1}, all);
-  const int64_t boundary = kept.result.boundary_bytes / 25;  // 27 segments, the last recorded, the first from zero
+  const int64_t boundary =
+      kept.result.boundary_bytes / 25;  // 27 segments, the last recorded, the first from zero
   for (int64_t slots : {20, 5, 2, 1, 0}) {
     ScheduleOptions few = all;
     few.boundary_memory = slots * boundary;
@@ -66,7 +66,9 @@ TEST(ChunkedGradients, MicroBatchesAddUpToTheWholeBatch) {
   const Sequences rows = c.batch.rows();
   std::vector<Sequences> parts;
   for (int64_t b = 0; b < kBatch; ++b) {
-    parts.push_back({.tokens = rows.tokens.row_range(b, 1), .targets = rows.targets.row_range(b, 1), .doc_start = rows.doc_start.row_range(b, 1)});
+    parts.push_back({.tokens = rows.tokens.row_range(b, 1),
+                     .targets = rows.targets.row_range(b, 1),
+                     .doc_start = rows.doc_start.row_range(b, 1)});
   }
   const Gradients whole = gradients_of(*m, ctx, {&rows, 1}, {.chunk = kLength, .needs_tally = true});
   const Gradients cut = gradients_of(*m, ctx, parts, {.chunk = 11, .needs_tally = true});
@@ -80,23 +82,29 @@ TEST(ChunkedGradients, TruncatedCutsTheGradientButNotTheState) {
   Context ctx(Backend::kReference);
   const Sequences rows = c.batch.rows();
   const Gradients exact = gradients_of(*m, ctx, {&rows, 1}, {.chunk = 13, .needs_tally = true});
-  const Gradients cut = gradients_of(*m, ctx, {&rows, 1}, {.chunk = 13, .gradient = GradientMode::kTruncated, .needs_tally = true});
+  const Gradients cut = gradients_of(
+      *m, ctx, {&rows, 1}, {.chunk = 13, .gradient = GradientMode::kTruncated, .needs_tally = true});
   EXPECT_NEAR(cut.result.loss_sum, exact.result.loss_sum, 1e-10 * exact.result.loss_sum);
   EXPECT_GT(difference(cut, exact), 1e-4);
-  const Gradients one = gradients_of(*m, ctx, {&rows, 1}, {.chunk = kLength, .gradient = GradientMode::kTruncated, .needs_tally = true});
+  const Gradients one = gradients_of(
+      *m, ctx, {&rows, 1}, {.chunk = kLength, .gradient = GradientMode::kTruncated, .needs_tally = true});
   const Gradients whole = gradients_of(*m, ctx, {&rows, 1}, {.chunk = kLength, .needs_tally = true});
   EXPECT_LT(difference(one, whole), 1e-14);
 }
 
-/// The whole objective: cross-entropy, load balancing and z-loss, expert counts held fixed as the gradient does.
-double objective(Model& model, Context& ctx, const Sequences& rows, const MoeConfig& moe, const StepTally& fixed) {
+/// The whole objective: cross-entropy, load balancing and z-loss, expert counts held fixed as the gradient
+/// does.
+double objective(Model& model, Context& ctx, const Sequences& rows, const MoeConfig& moe,
+                 const StepTally& fixed) {
   const Gradients g = gradients_of(model, ctx, {&rows, 1}, {.chunk = rows.length(), .needs_tally = true});
   const auto tokens = static_cast<double>(rows.tokens.count());
   double sum = g.result.loss_sum / tokens;
   for (const auto& [sublayer, layer] : g.tally.layers()) {
-    const double *p = layer.score_sum.view().as<double>(), *n = fixed.layers().at(sublayer).counts.view().as<double>();
+    const double *p = layer.score_sum.view().as<double>(),
+                 *n = fixed.layers().at(sublayer).counts.view().as<double>();
     for (int64_t e = 0; e < moe.num_experts; ++e) {
-      sum += moe.aux_loss_coef * static_cast<double>(moe.num_experts) * n[e] / (tokens * static_cast<double>(moe.top_k)) * p[e] / tokens;
+      sum += moe.aux_loss_coef * static_cast<double>(moe.num_experts) * n[e] /
+             (tokens * static_cast<double>(moe.top_k)) * p[e] / tokens;
     }
     sum += moe.z_loss_coef * layer.squared_logsumexp.view().as<double>()[0] / tokens;
   }
@@ -108,11 +116,33 @@ class WholeModel : public ::testing::TestWithParam<int> {};
 ModelConfig variant(int i) {
   ModelConfig c = small_config();
   switch (i) {
-    case 1: c = small_config("ME-", 1); c.mamba.inner_norms = false; c.mamba.proj_bias = true; c.mamba.conv_bias = false; break;
-    case 2: c.tie_embeddings = false; c.moe.router = Router::kSigmoid; c.moe.renormalize = true; c.moe.shared_experts = 2; break;
-    case 3: c.moe.activation = MlpActivation::kRelu2; c.moe.top_k = 1; c.mamba.d_conv = 2; break;
-    case 4: c = small_config("M-E", 1); c.mlp.activation = MlpActivation::kGeglu; c.moe.activation = MlpActivation::kGelu; c.mamba.d_conv = 1; break;
-    case 5: c.moe.bias_update_rate = 0.1; c.moe.renormalize = true; break;
+    case 1:
+      c = small_config("ME-", 1);
+      c.mamba.inner_norms = false;
+      c.mamba.proj_bias = true;
+      c.mamba.conv_bias = false;
+      break;
+    case 2:
+      c.tie_embeddings = false;
+      c.moe.router = Router::kSigmoid;
+      c.moe.renormalize = true;
+      c.moe.shared_experts = 2;
+      break;
+    case 3:
+      c.moe.activation = MlpActivation::kRelu2;
+      c.moe.top_k = 1;
+      c.mamba.d_conv = 2;
+      break;
+    case 4:
+      c = small_config("M-E", 1);
+      c.mlp.activation = MlpActivation::kGeglu;
+      c.moe.activation = MlpActivation::kGelu;
+      c.mamba.d_conv = 1;
+      break;
+    case 5:
+      c.moe.bias_update_rate = 0.1;
+      c.moe.renormalize = true;
+      break;
     case 6: c.moe.capacity_factor = 0.7; break;
     default: break;
   }
@@ -125,12 +155,15 @@ TEST_P(WholeModel, GradientEqualsFiniteDifferences) {
   Context ctx(Backend::kReference);
   const SmallBatch batch = small_batch(2, 19, 17);
   const Sequences rows = batch.rows();
-  // One segment even where a capacity drops tokens: what is dropped depends on the tokens that stand together.
-  const Gradients g = gradients_of(*m, ctx, {&rows, 1}, {.chunk = config.moe.capacity_factor ? 19 : 5, .needs_tally = true});
+  // One segment even where a capacity drops tokens: what is dropped depends on the tokens that stand
+  // together.
+  const Gradients g =
+      gradients_of(*m, ctx, {&rows, 1}, {.chunk = config.moe.capacity_factor ? 19 : 5, .needs_tally = true});
   size_t i = 0;
   m->visit([&](Param& p) {
     if (!p.grad) return;
-    const double worst = finite_difference_error(p.value, g.values[i++].view(), [&] { return objective(*m, ctx, rows, config.moe, g.tally); }, 12);
+    const double worst = finite_difference_error(
+        p.value, g.values[i++].view(), [&] { return objective(*m, ctx, rows, config.moe, g.tally); }, 12);
     EXPECT_LT(worst, 1e-5) << p.name;
   });
 }
@@ -149,7 +182,9 @@ TEST(PackedDocuments, PerturbingOneChangesNothingOfAnother) {
       LocalRoute states;
       CutRoute none;
       SegmentSchedule schedule(*m, ctx, states, none, {.chunk = chunk});
-      schedule.read(batch.rows(), [&](int64_t first, View h) { copy(h.reshaped({h.rows(), h.cols()}), all.view().row_range(first, h.rows())); });
+      schedule.read(batch.rows(), [&](int64_t first, View h) {
+        copy(h.reshaped({h.rows(), h.cols()}), all.view().row_range(first, h.rows()));
+      });
       return all;
     };
     // Only the outer documents have targets: the gradient must then not see the middle one at all.
@@ -171,7 +206,8 @@ TEST(PackedDocuments, PerturbingOneChangesNothingOfAnother) {
       const Gradients g_after = gradients_of(*without_balance, ctx, {&rows, 1}, {.chunk = chunk});
       int64_t inside = 0;
       for (int64_t t = 0; t < 60; ++t) {
-        const bool same = std::memcmp(before.view().row<float>(t), after.view().row<float>(t), sizeof(float) * static_cast<size_t>(config.d_model)) == 0;
+        const bool same = std::memcmp(before.view().row<float>(t), after.view().row<float>(t),
+                                      sizeof(float) * static_cast<size_t>(config.d_model)) == 0;
         if (t >= 17 && t < 40) {
           inside += !same;
         } else {

@@ -1,8 +1,9 @@
-// A small Mamba-MoE with random weights and data, for tests of whole models. In f64 on the reference backend it is
-// exact enough for finite differences.
+// A small Mamba-MoE with random weights and data, for tests of whole models. In f64 on the reference backend
+// it is exact enough for finite differences.
 #pragma once
 
 #include "core/layers/init.h"
+#include "core/random.h"
 #include "core/sequence/segment_schedule.h"
 #include "kernels/loss.h"
 #include "launch/assemble.h"
@@ -36,7 +37,8 @@ inline AssembledModel small_model(const ModelConfig& config, Dtype dtype, uint64
     if (!p.trainable) return;
     for_float(dtype, [&](auto zero) {
       auto* w = p.value.as<decltype(zero)>();
-      for (int64_t i = 0; i < p.value.count(); ++i) w[i] += static_cast<decltype(zero)>(0.2 * random.normal());
+      for (int64_t i = 0; i < p.value.count(); ++i)
+        w[i] += static_cast<decltype(zero)>(0.2 * random.normal());
     });
   });
   return m;
@@ -45,16 +47,23 @@ inline AssembledModel small_model(const ModelConfig& config, Dtype dtype, uint64
 struct SmallBatch {
   Buffer tokens, targets, doc_start;
   Sequences rows() const {
-    return {.tokens = tokens.view(), .targets = targets.view(), .doc_start = doc_start ? doc_start.view() : View{}};
+    return {.tokens = tokens.view(),
+            .targets = targets.view(),
+            .doc_start = doc_start ? doc_start.view() : View{}};
   }
 };
 
-inline SmallBatch small_batch(int64_t batch, int64_t length, int64_t vocabulary, uint64_t seed = 3, double starts = 0.1) {
+inline SmallBatch small_batch(int64_t batch, int64_t length, int64_t vocabulary, uint64_t seed = 3,
+                              double starts = 0.1) {
   SplitMix64 random(seed);
-  SmallBatch b{Buffer(Dtype::kI64, {batch, length}), Buffer(Dtype::kI64, {batch, length}), Buffer(Dtype::kU8, {batch, length})};
+  SmallBatch b{Buffer(Dtype::kI64, {batch, length}), Buffer(Dtype::kI64, {batch, length}),
+               Buffer(Dtype::kU8, {batch, length})};
   for (int64_t i = 0; i < batch * length; ++i) {
-    b.tokens.view().as<int64_t>()[i] = static_cast<int64_t>(random.next() % static_cast<uint64_t>(vocabulary));
-    b.targets.view().as<int64_t>()[i] = random.uniform() < 0.05 ? kIgnoreTarget : static_cast<int64_t>(random.next() % static_cast<uint64_t>(vocabulary));
+    b.tokens.view().as<int64_t>()[i] =
+        static_cast<int64_t>(random.next() % static_cast<uint64_t>(vocabulary));
+    b.targets.view().as<int64_t>()[i] =
+        random.uniform() < 0.05 ? kIgnoreTarget
+                                : static_cast<int64_t>(random.next() % static_cast<uint64_t>(vocabulary));
     b.doc_start.view().as<uint8_t>()[i] = random.uniform() < starts;
   }
   return b;
@@ -67,7 +76,8 @@ struct Gradients {
   std::vector<std::string> names;
 };
 
-inline Gradients gradients_of(Model& model, Context& ctx, std::span<const Sequences> rows, ScheduleOptions options) {
+inline Gradients gradients_of(Model& model, Context& ctx, std::span<const Sequences> rows,
+                              ScheduleOptions options) {
   Gradients g;
   LocalRoute states, backwards;
   SegmentSchedule schedule(model, ctx, states, backwards, options);

@@ -1,0 +1,1 @@
+#include "distributed/communicator.h"

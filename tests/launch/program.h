@@ -1,0 +1,35 @@
+// Runs the natrix program as a user would, and scratch directories to run it in.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace natrix::test {
+
+struct Outcome {
+  int status = -1;  // exit status; 128 + signal if a signal ended it
+  std::string out, err;
+};
+
+/// natrix ARGS…; `signal_when`, called every few milliseconds, may return a signal to send (0: none yet).
+Outcome natrix_program(const std::vector<std::string>& args, const std::function<int()>& signal_when = {});
+
+/// A directory that is removed with the object.
+class ScratchDirectory {
+ public:
+  ScratchDirectory();
+  ~ScratchDirectory();
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+void write_text(const std::string& path, const std::string& text);
+std::string read_text_file(const std::string& path);
+
+}  // namespace natrix::test
