@@ -60,12 +60,14 @@ void check(const MaskConvTail& a) {
 
 void conv_silu_forward(Context& ctx, const ConvSiluForward& args) {
   check(args);
-  dispatch<ConvSiluForward>(ctx, "conv_silu_forward", args, {.reference = reference::conv_silu_forward});
+  dispatch<ConvSiluForward>(ctx, "conv_silu_forward", args,
+                            {.reference = reference::conv_silu_forward, .cpu = cpu::conv_silu_forward});
 }
 
 void conv_silu_backward(Context& ctx, const ConvSiluBackward& args) {
   check(args);
-  dispatch<ConvSiluBackward>(ctx, "conv_silu_backward", args, {.reference = reference::conv_silu_backward});
+  dispatch<ConvSiluBackward>(ctx, "conv_silu_backward", args,
+                             {.reference = reference::conv_silu_backward, .cpu = cpu::conv_silu_backward});
 }
 
 void mask_conv_tail(Context& ctx, const MaskConvTail& args) {

@@ -1,0 +1,59 @@
+// How the CPU convolution cuts its work up: time blocks × panels of channels. Both are constants, never a
+// matter of threads, and sums over time are partial per time block, added in order: results do not depend on
+// the threads.
+#pragma once
+
+#include <vector>
+
+#include "kernels/base/context.h"
+
+namespace natrix::cpu {
+
+inline constexpr int64_t kConvTokens = 256;    // of a time block
+inline constexpr int64_t kConvChannels = 512;  // of a panel: a few rows of x, y and the weights stay in L1
+
+/// What one task works on.
+struct ConvTask {
+  int64_t sequence, time_block;
+  int64_t begin, end;    // tokens
+  int64_t first, count;  // channels
+};
+
+struct ConvPlan {
+  int64_t batch, tokens, channels, taps;  // B, T, I, K
+
+  ConvPlan(View x, View weight);
+
+  int64_t tail() const { return taps - 1; }
+  int64_t time_blocks() const { return (tokens + kConvTokens - 1) / kConvTokens; }
+  int64_t panels() const { return (channels + kConvChannels - 1) / kConvChannels; }
+  int64_t tasks() const { return batch * time_blocks() * panels(); }
+  ConvTask task(int64_t index) const;
+  /// Tasks to hand to a thread at once: enough to be worth waking it for, when there are few tokens.
+  int64_t grain() const;
+};
+
+/// weight [I, K] as [K, I], so that lanes are channels.
+View transposed_weight(Context& ctx, View weight);
+
+/// The inputs of one task's channels by token: x, the tail before it, zeros where there is none.
+class ConvInputs {
+ public:
+  ConvInputs(View x, View tail_in, View doc_start, const ConvPlan& plan, const ConvTask& task);
+
+  /// Token s ≥ −(K−1).
+  const float* row(int64_t s) const;
+  /// rows[k] = the input under tap k of token t; zeros where that belongs to another document.
+  void under_taps(int64_t t, std::vector<const float*>& rows) const;
+  /// The last token, at most s + K − 1, that sees token s: none beyond it in the segment or in the document.
+  int64_t last_to_see(int64_t s) const;
+  static const float* zeros();
+
+ private:
+  View x_, tail_in_;
+  const uint8_t* starts_;  // of this sequence's tokens, or null
+  int64_t first_row_, first_tail_row_, first_channel_;
+  int64_t tokens_, taps_;
+};
+
+}  // namespace natrix::cpu
