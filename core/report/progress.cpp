@@ -21,32 +21,27 @@ constexpr double kBetweenLines = 10;
 constexpr const char* kEraseLine = "\r\033[2K";
 constexpr int kWidestBar = 40, kNarrowestBar = 8;
 
-bool env_is(const char* name, std::string_view value) {
+std::string_view environment(const char* name) {
   const char* set = std::getenv(name);
-  return set != nullptr && set == value;
-}
-
-// https://no-color.org: any value but the empty one.
-bool no_color() {
-  const char* set = std::getenv("NO_COLOR");
-  return set != nullptr && *set != '\0';
+  return set != nullptr ? set : "";
 }
 
 bool utf8_locale() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {  // the first that is set decides
-    const char* set = std::getenv(name);
-    if (set == nullptr || *set == '\0') continue;
-    const std::string_view locale = set;
-    return locale.find("UTF-8") != locale.npos || locale.find("utf8") != locale.npos;
+    if (const auto locale = environment(name); !locale.empty()) {
+      return locale.find("UTF-8") != locale.npos || locale.find("utf8") != locale.npos;
+    }
   }
   return false;
 }
 
 ProgressStyle stderr_style() {
-  if (::isatty(STDERR_FILENO) == 0 || env_is("TERM", "dumb")) return {};
+  if (::isatty(STDERR_FILENO) == 0 || environment("TERM") == "dumb") return {};
   winsize size{};
   const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return {.width = known ? size.ws_col : 80, .color = !no_color(), .unicode = utf8_locale()};
+  return {.width = known ? size.ws_col : 80,
+          .color = environment("NO_COLOR").empty(),  // https://no-color.org: any value but the empty one
+          .unicode = utf8_locale()};
 }
 
 double steady_seconds() {
