@@ -11,17 +11,17 @@
 namespace natrix {
 
 struct RunConfig {
-  std::string dir;                       // default: runs/<config file's name>
+  std::string dir;  // default: runs/<config file's name>
 };
 
 enum class GradientMode { kExact, kTruncated };
 
 struct SequenceConfig {
-  int64_t length = 4096;                 // tokens a row
-  int64_t chunk = 512;                   // tokens a segment; chunk == length is the monolithic step
+  int64_t length = 4096;  // tokens a row
+  int64_t chunk = 512;    // tokens a segment; chunk == length is the monolithic step
   GradientMode gradient = GradientMode::kExact;
   int64_t boundary_memory = int64_t{1} << 30;  // bytes; "1GiB"
-  bool carry_state = false;              // the end state of a row starts the next batch's row
+  bool carry_state = false;                    // the end state of a row starts the next batch's row
 };
 
 enum class DataOrder { kShuffled, kSequential };
@@ -35,11 +35,11 @@ struct DataConfig {
   Documents documents = Documents::kPacked;
 };
 
-enum class OnNan { kStop, kSkip };       // skip: leave the step out and go on
+enum class OnNan { kStop, kSkip };  // skip: leave the step out and go on
 
 struct TrainConfig {
   int64_t steps = 1000;
-  int64_t batch_size = 8;                // sequences of a whole step over all ranks
+  int64_t batch_size = 8;                   // sequences of a whole step over all ranks
   std::optional<int64_t> micro_batch_size;  // auto
   int64_t eval_every = 100;
   int64_t eval_tokens = 65536;
@@ -55,21 +55,21 @@ struct OptimizerConfig {
   double min_lr = 3e-5;
   LrSchedule schedule = LrSchedule::kCosine;
   int64_t warmup_steps = 100;
-  int64_t decay_steps = 0;               // wsd: length of the final decay; 0: a fifth of the steps
-  double beta1 = 0.9, beta2 = 0.95;      // YAML: betas: [0.9, 0.95]
+  int64_t decay_steps = 0;           // wsd: length of the final decay; 0: a fifth of the steps
+  double beta1 = 0.9, beta2 = 0.95;  // YAML: betas: [0.9, 0.95]
   double eps = 1e-8;
   double weight_decay = 0.1;
-  double clip_grad_norm = 1.0;           // 0: no clipping
+  double clip_grad_norm = 1.0;  // 0: no clipping
 };
 
 enum class CarryLinkKind { kRelay, kScan };
 
 struct ParallelConfig {
-  std::optional<int64_t> dp;             // auto: what the other axes leave of the ranks
+  std::optional<int64_t> dp;  // auto: what the other axes leave of the ranks
   int64_t cp = 1;
   int64_t ep = 1;
   CarryLinkKind cp_link = CarryLinkKind::kRelay;
-  double timeout = 300;                  // seconds; "300s"
+  double timeout = 300;  // seconds; "300s"
 };
 
 enum class DeviceBackend { kAuto, kReference, kCpu, kCuda };
@@ -78,13 +78,13 @@ enum class DeviceDtype { kFp32, kBf16, kFp64 };  // fp64: the reference backend 
 struct DeviceConfig {
   DeviceBackend backend = DeviceBackend::kAuto;
   DeviceDtype dtype = DeviceDtype::kFp32;
-  std::optional<int64_t> threads;        // auto: the processors this process may use
+  std::optional<int64_t> threads;  // auto: the processors this process may use
 };
 
 struct CheckpointConfig {
-  int64_t every = 500;                   // steps; 0: only at the end and on a signal
+  int64_t every = 500;  // steps; 0: only at the end and on a signal
   int64_t keep = 3;
-  bool resume = true;                    // YAML: resume: auto | never
+  bool resume = true;  // YAML: resume: auto | never
 };
 
 struct LogConfig {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fmt/format.h>
 
+#include "configs/config_error.h"
 #include "kernels/base/check.h"
 #include "launch/commands/commands.h"
 
@@ -20,6 +21,9 @@ int run(const natrix::Action& action) {
   try {
     return action();
   } catch (const natrix::InputError& e) {
+    complain(e.what());
+    return kBadInput;
+  } catch (const natrix::ConfigError& e) {
     complain(e.what());
     return kBadInput;
   } catch (const natrix::ContractError& e) {

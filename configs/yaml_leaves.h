@@ -1,0 +1,29 @@
+// YAML, read strictly into leaves: the values of a nested mapping under dotted keys, with the lines they
+// stand on.
+//
+// What YAML allows beyond that (anchors, aliases, tags, merge keys, several documents, complex keys, nested
+// lists) is refused by name: in an experiment each has so far been a mistake.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "configs/field.h"
+
+namespace natrix {
+
+struct Leaf {
+  std::string key;  // "model.mamba.d_state"
+  Value value;
+  int line = 0;  // from 1
+};
+
+/// ConfigError "origin:line: …". Keys are unique; mappings without entries vanish.
+std::vector<Leaf> read_yaml_leaves(std::string_view text, const std::string& origin);
+
+/// One value as the command line gives it: "3", "[a, b]", "\"quoted\"".
+Value read_yaml_value(std::string_view text, const std::string& origin);
+
+}  // namespace natrix
