@@ -114,7 +114,6 @@ TEST(ShuffledWindows, AnEpochUsesEveryWindowOnceAndNoTargetTwice) {
     const int64_t windows = texts.ring / length;
     EXPECT_EQ(source->batches_per_epoch(), (windows + rows - 1) / rows);
     std::set<int64_t> targets;
-    std::set<int64_t> phases;
     std::vector<int64_t> order;
     for (int64_t drawn = 0; drawn < 3 * windows; ++drawn) {
       const Batch batch = source->batch(drawn / rows, drawn % rows, 1);
@@ -136,6 +135,12 @@ TEST(ShuffledWindows, AnEpochUsesEveryWindowOnceAndNoTargetTwice) {
     const auto epoch = [&](int64_t e) {
       return std::vector<int64_t>(order.begin() + e * windows, order.begin() + (e + 1) * windows);
     };
+    const auto cuts = [&](int64_t e) {
+      auto begins = epoch(e);
+      std::sort(begins.begin(), begins.end());
+      return begins;
+    };
+    EXPECT_NE(cuts(0), cuts(1));  // another phase
     EXPECT_NE(epoch(0), epoch(1));
     EXPECT_NE(epoch(1), epoch(2));
     EXPECT_FALSE(std::is_sorted(order.begin(), order.begin() + windows));
@@ -295,6 +300,7 @@ TEST(EvalWindows, PredictEveryTokenButTheFirstOnce) {
         const EvalWindows eval(texts.corpus, Documents::kPacked, length, most);
         const int64_t expected = std::min(all, most);
         EXPECT_EQ(eval.predictions(), expected);
+        EXPECT_EQ(eval.length(), std::min(length, expected));
         EXPECT_EQ(eval.bytes(), std::count_if(texts.tokens.begin() + 1, texts.tokens.begin() + 1 + expected,
                                               [](int64_t token) { return token != 256; }));
         EXPECT_EQ(eval.count(), (expected + eval.length() - 1) / eval.length());

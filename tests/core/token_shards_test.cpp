@@ -55,7 +55,7 @@ TEST_F(TokenShards, HoldTheTokensOfTheText) {
   const auto expected = expected_tokens(documents_);
   const auto size = static_cast<int64_t>(expected.size());
   std::mt19937 random(2);
-  for (const int64_t shard_tokens : {int64_t{7}, int64_t{100}, size - 1, size, 2 * size}) {
+  for (const int64_t shard_tokens : {int64_t{61}, int64_t{100}, size - 1, size, 2 * size}) {
     const auto dir = make(shard_tokens, "shards-of-" + std::to_string(shard_tokens));
     const auto corpus = open_corpus({dir}, *kBytes);
     ASSERT_EQ(corpus->size(), size);
@@ -186,6 +186,7 @@ TEST_F(TokenShards, DamageIsNamed) {
   damage([&](auto& dir) { poke(dir + shard, 40, "zz"); }, {"checksum"});
   damage([&](auto& dir) { fs::resize_file(dir + shard, 64 + 599); },
          {"has 599 bytes after its header; expected 300 tokens"});
+  damage([&](auto& dir) { fs::resize_file(dir + shard, 64 + 601); }, {"has 601 bytes"});
   damage([&](auto& dir) { fs::resize_file(dir + shard, 64 + 602); }, {"has 602 bytes"});
   damage([&](auto& dir) { fs::resize_file(dir + shard, 10); }, {"10 bytes long, shorter than its header"});
   damage([&](auto& dir) { fs::remove(dir + shard); }, {"shard-00000.bin", "No such file"});
@@ -219,7 +220,33 @@ TEST_F(TokenShards, AnAbsurdIndexIsRefused) {
   absurd("\"vocab_size\": 257", "\"vocab_size\": 65537", {"vocab_size", "65536"});
   absurd("\"token_bytes\": 2", "\"token_bytes\": 3", {"token_bytes", "2 or 4"});
   absurd("\"file\": \"shard-00000.bin\"", "\"file\": \"../../etc/passwd\"", {"file", "passwd"});
+  absurd("\"file\": \"shard-00000.bin\"", "\"file\": \"below/shard-00000.bin\"", {"file", "below"});
+  absurd("\"file\": \"shard-00000.bin\"", "\"file\": \"..\"", {"file", "beside the index"});
   absurd("\"shards\": [", "\"shards\": [7, ", {"shards[0]", "object"});
+}
+
+TEST_F(TokenShards, RandomDamageIsAnErrorOrHarmless) {
+  const auto dir = make(300);
+  std::mt19937 random(5);
+  int refused = 0;
+  for (int trial = 0; trial < 400; ++trial) {
+    const auto path = dir + (trial % 2 == 0 ? "/index.json" : "/shard-00000.bin");
+    const auto whole = slurp(path);
+    auto hurt = whole;
+    for (int i = 0; i < 1 + trial % 3; ++i)
+      hurt[random() % std::min<size_t>(hurt.size(), 600)] = static_cast<char>(random());
+    if (trial % 8 == 7) hurt.resize(random() % hurt.size());
+    std::ofstream(path, std::ios::binary) << hurt;
+    try {
+      const auto corpus = open_corpus({dir}, *kBytes);
+      read_tokens(*corpus, 0, corpus->size());
+    } catch (const InputError&) {
+      ++refused;
+    }
+    std::ofstream(path, std::ios::binary) << whole;
+  }
+  EXPECT_GT(refused, 100);
+  EXPECT_NO_THROW(check_token_shards(dir));
 }
 
 TEST_F(TokenShards, ATokenIsCheckedWhenItIsRead) {
