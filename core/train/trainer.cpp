@@ -30,6 +30,7 @@ Trainer::~Trainer() = default;
 int Trainer::run() {
   const StopSignal stop;
   resume();
+  if (saved_step_ < 0) save();  // the first weights: what a run that fails early goes back to
   while (position_.step < p_.config.train.steps) {
     one_step();
     if (p_.held_out != nullptr && due(p_.config.train.eval_every)) evaluate_held_out();
@@ -89,11 +90,10 @@ void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, d
     p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
     return;
   }
-  throw RunError(what +
-                 (last_checkpoint_.empty() && saved_step_ < 0
-                      ? "; there is no checkpoint yet"
-                      : fmt::format("; the last good checkpoint is that of step {}", saved_step_)) +
-                 "; a lower optimizer.lr, a longer warm-up or train.on_nan: skip may help");
+  throw RunError(
+      fmt::format("{}; the last good checkpoint is that of step {}; a lower optimizer.lr, a longer warm-up "
+                  "or train.on_nan: skip may help",
+                  what, saved_step_));
 }
 
 void Trainer::record(const StepFigures& f, double norm, double lr, double seconds) {
