@@ -89,6 +89,7 @@ json natrix_keys(const ModelConfig& c) {
   return {{"architectures", {"NatrixForCausalLM"}},
           {"model_type", "natrix"},
           {"num_hidden_layers", c.stack().size()},
+          {"use_cache", true},
           {"natrix",
            {{"pattern", c.pattern},
             {"repeat", c.repeat},

@@ -70,12 +70,11 @@ void check_tensors(const Safetensors& file, const std::vector<NamedTensor>& expe
                                    excerpt(t.name), stored.to_string(), t.view.to_string()));
     }
   }
-  for (const auto& [name, view] : file.tensors()) {
-    const bool known =
-        std::any_of(expected.begin(), expected.end(), [&](const NamedTensor& t) { return t.name == name; });
-    if (!known) {
+  for (const auto& stored : file.tensors()) {
+    const auto is_it = [&](const NamedTensor& t) { return t.name == stored.first; };
+    if (std::none_of(expected.begin(), expected.end(), is_it)) {
       throw InputError(
-          fmt::format("{}: tensor {} is not part of this model's state", file.path(), excerpt(name)));
+          fmt::format("{}: tensor {} is not part of this model's state", file.path(), excerpt(stored.first)));
     }
   }
 }

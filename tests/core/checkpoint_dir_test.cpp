@@ -124,7 +124,7 @@ TEST(CheckpointDir, DamageOfAnyFileFallsBackWithAReason) {
   }
 }
 
-TEST(CheckpointDir, EveryFlippedBitOfAManifestIsNoticedOrHarmless) {
+TEST(CheckpointDir, AFlippedBitInAnyByteOfAManifestIsNoticedOrHarmless) {
   const ScratchDir dir;
   const std::string path = write_checkpoint(dir.path(), 1);
   const std::string manifest = test::slurp(path + "/manifest.json");
