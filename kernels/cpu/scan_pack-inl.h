@@ -13,6 +13,7 @@
 #endif
 
 #include "kernels/cpu/scan-inl.h"
+#include "kernels/cpu/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
@@ -105,20 +106,13 @@ HWY_INLINE void PackInputs(const BlockRows& dt, const BlockRows& x, int64_t toke
 /// zero.
 HWY_INLINE void LoadState(View state, const ScanPlan& plan, const ScanTask& task, float* to) {
   std::fill_n(to, plan.state_floats(), 0.0f);
-  if (!state) return;
-  const float* from = block_state(state, plan, task);
-  for (int64_t n = 0; n < plan.states; ++n) {
-    for (int64_t c = 0; c < task.count; ++c) to[n * kScanBlock + c] = from[c * plan.states + n];
-  }
+  if (state) Transpose(block_state(state, plan, task), plan.states, task.count, plan.states, to, kScanBlock);
 }
 
 /// The reverse; an empty state is left alone.
 HWY_INLINE void StoreState(const float* from, const ScanPlan& plan, const ScanTask& task, View state) {
-  if (!state) return;
-  float* to = block_state(state, plan, task);
-  for (int64_t c = 0; c < task.count; ++c) {
-    for (int64_t n = 0; n < plan.states; ++n) to[c * plan.states + n] = from[n * kScanBlock + c];
-  }
+  if (state)
+    Transpose(from, kScanBlock, plan.states, task.count, block_state(state, plan, task), plan.states);
 }
 
 }  // namespace natrix::cpu::HWY_NAMESPACE

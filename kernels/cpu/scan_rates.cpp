@@ -8,26 +8,27 @@
 #include <hwy/foreach_target.h>  // compiles this file again for every target
 #include <hwy/highway.h>
 
+#include "kernels/cpu/transpose-inl.h"
 #include "kernels/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
-/// −exp(A_log) log2 e of `count` channels, transposed. The smallest rate is 1e-36: too slow for any decay to
-/// show, yet FLT_MAX times it still underflows, which is how a document start works (scan-inl.h).
-void ScaledRatesBlock(const float* A_log, int64_t count, int64_t states, float* A2) {
+/// −exp(A_log) log2 e of `count` channels, transposed into A2; `rates` is scratch of the size of A_log. The
+/// smallest rate is 1e-36: too slow for any decay to show, yet FLT_MAX times it still underflows, which is
+/// how a document start works (scan-inl.h).
+void ScaledRatesBlock(const float* A_log, int64_t count, int64_t states, float* rates, float* A2) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  HWY_ALIGN float rates[hn::MaxLanes(d)];
-  for (int64_t c = 0; c < count; ++c) {
-    for (int64_t n = 0; n < states; n += lanes) {
-      const int64_t some = std::min(lanes, states - n);
-      const auto growth = Exp(d, LoadSome(d, A_log + c * states + n, some));
-      // The product as the second operand: x86 then hands a NaN through.
-      hn::Store(hn::Min(hn::Set(d, -1e-36f), hn::Mul(growth, hn::Set(d, -1.44269504f))), d, rates);
-      for (int64_t k = 0; k < some; ++k) A2[(n + k) * kScanBlock + c] = rates[k];
-    }
-  }
+  const auto rate = [&](auto log) HWY_ATTR {
+    // The product as the second operand: x86 then hands a NaN through.
+    return hn::Min(hn::Set(d, -1e-36f), hn::Mul(Exp(d, log), hn::Set(d, -1.44269504f)));
+  };
+  const int64_t size = count * states;
+  int64_t i = 0;
+  for (; i + lanes <= size; i += lanes) hn::StoreU(rate(hn::LoadU(d, A_log + i)), d, rates + i);
+  if (i < size) StoreSome(d, rate(LoadSome(d, A_log + i, size - i)), rates + i, size - i);
+  Transpose(rates, states, count, states, A2, kScanBlock);
 }
 
 }  // namespace natrix::cpu::HWY_NAMESPACE
@@ -40,11 +41,13 @@ HWY_EXPORT(ScaledRatesBlock);
 
 View scaled_rates(Context& ctx, View A_log, const ScanPlan& plan) {
   const View A2 = ctx.arena().zeros(Dtype::kF32, {plan.blocks(), plan.state_floats()});
+  Arena::Frame frame(ctx.arena());
+  const View rates = ctx.arena().like(A_log);
   parallel_for(ctx, plan.blocks(), 32, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const ScanTask task = plan.task(i);
       HWY_DYNAMIC_DISPATCH(ScaledRatesBlock)
-      (A_log.row<float>(task.first), task.count, plan.states, A2.row<float>(i));
+      (A_log.row<float>(task.first), task.count, plan.states, rates.row<float>(task.first), A2.row<float>(i));
     }
   });
   return A2;
