@@ -71,8 +71,7 @@ class FileCorpus final : public Corpus {
 
   std::string name_;
   SourceFiles files_;
-  std::vector<int64_t>
-      starts_;  // position of each document's first token; one more entry for what follows them
+  std::vector<int64_t> starts_;  // position of each document's first token, and of the last separator
   int64_t eod_;
   int64_t separator_;  // tokens before each document: 1 or 0
   int64_t size_ = 0;
@@ -89,11 +88,10 @@ class FileCorpus final : public Corpus {
 std::vector<std::string> files_below(const std::string& directory) {
   std::vector<std::string> files;
   try {
-    for (auto at = fs::recursive_directory_iterator(directory); at != fs::recursive_directory_iterator();
-         ++at) {
+    for (fs::recursive_directory_iterator at(directory), end; at != end; ++at) {
       if (at->path().filename().string().starts_with('.')) {
         at.disable_recursion_pending();
-      } else if (at->is_directory() && is_token_shards(at->path().string())) {
+      } else if (at->is_directory() && !at->is_symlink() && is_token_shards(at->path().string())) {
         fail_mixed(at->path().string());
       } else if (at->is_regular_file()) {
         files.push_back(at->path().string());
@@ -111,15 +109,19 @@ std::vector<std::string> list_documents(const std::vector<std::string>& paths, c
   for (const auto& path : paths) {
     std::error_code error;
     const auto status = fs::status(path, error);
-    if (!fs::exists(status)) throw InputError(fmt::format("{}: {} does not exist", key, path));
+    if (status.type() == fs::file_type::not_found) {
+      throw InputError(fmt::format("{}: {} does not exist", key, path));
+    }
+    if (error) throw InputError(fmt::format("{}: cannot read {}: {}", key, path, error.message()));
     if (!fs::is_directory(status)) {
       files.push_back(path);
       continue;
     }
     if (is_token_shards(path)) fail_mixed(path);
     const auto below = files_below(path);
-    if (below.empty())
+    if (below.empty()) {
       throw InputError(fmt::format("{}: there are no files below {} (hidden ones do not count)", key, path));
+    }
     files.insert(files.end(), below.begin(), below.end());
   }
   return files;
@@ -129,8 +131,9 @@ std::vector<std::string> list_documents(const std::vector<std::string>& paths, c
 
 std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
                                     const std::string& key) {
-  if (paths.empty())
+  if (paths.empty()) {
     throw InputError(fmt::format("{} names no files; give files or directories of text", key));
+  }
   if (paths.size() == 1 && is_token_shards(paths[0])) return open_token_shards(paths[0], tokenizer);
   if (tokenizer.name() != "bytes") {
     throw InputError(

@@ -107,6 +107,8 @@ TEST(Corpus, NamesThePathThatCannotBeUsed) {
   expect_error<InputError>(open({}), {"data.eval", "names no files"});
   expect_error<InputError>(open({scratch / "gone"}), {"data.eval", scratch / "gone", "does not exist"});
   expect_error<InputError>(open({scratch.write("empty", "")}), {"data.eval", scratch / "empty", "no text"});
+  expect_error<InputError>(open({scratch / "empty/below"}), {scratch / "empty/below", "does not exist"});
+  expect_error<InputError>(open({std::string(300, 'x')}), {"data.eval", "File name too long"});
   fs::create_directory(scratch / "dir");
   expect_error<InputError>(open({scratch / "dir"}), {"data.eval", scratch / "dir", "no files"});
   scratch.write("hollow/a", "");
