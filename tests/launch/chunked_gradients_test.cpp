@@ -188,7 +188,8 @@ TEST(PackedDocuments, PerturbingOneChangesNothingOfAnother) {
       return all;
     };
     // Only the outer documents have targets: the gradient must then not see the middle one at all.
-    for (int64_t t = 17; t < 40; ++t) batch.targets.view().as<int64_t>()[t] = kIgnoreTarget;
+    int64_t* targets = batch.targets.view().as<int64_t>();
+    std::fill(targets + 17, targets + 40, kIgnoreTarget);
     AssembledModel without_balance = [&] {
       ModelConfig c = config;
       c.moe.aux_loss_coef = c.moe.z_loss_coef = 0;

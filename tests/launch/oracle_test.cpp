@@ -6,6 +6,7 @@
 
 #include "core/generate/session.h"
 #include "core/io/hf_checkpoint.h"
+#include "core/io/hf_formats.h"
 #include "core/io/safetensors.h"
 #include "launch/commands/common.h"
 #include "tests/launch/small_model.h"
