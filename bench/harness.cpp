@@ -214,8 +214,8 @@ int Suite::run(int argc, char** argv) {
   for (Row& row : rows) {
     benchmark::RegisterBenchmark(row.id.c_str(), [&row](benchmark::State& state) { time(state, row); })
         ->UseRealTime()
-        ->MinTime(0.1)
-        ->Repetitions(5);
+        ->MinTime(0.02)
+        ->Repetitions(25);
   }
   Table table(rows, !options->json);
   benchmark::RunSpecifiedBenchmarks(&table);

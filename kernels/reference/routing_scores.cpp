@@ -130,8 +130,8 @@ void tally(const RouteTally& a) {
     const int32_t* chosen = a.expert.row<int32_t>(t);
     for (int64_t j = 0; j < a.expert.cols(); ++j) counts[chosen[j]] += 1;
 
-    const double divisor = a.score == RouterScore::kSigmoid ? sum_of_all(score, experts) : 1.0;
-    for (int64_t e = 0; e < experts; ++e) score_sum[e] += score[e] / divisor;
+    const double share = a.score == RouterScore::kSigmoid ? 1 / sum_of_all(score, experts) : 1.0;
+    for (int64_t e = 0; e < experts; ++e) score_sum[e] += score[e] * share;
 
     const double logsumexp = a.logsumexp.as<T>()[t];
     *a.squared_logsumexp.as<double>() += logsumexp * logsumexp;
