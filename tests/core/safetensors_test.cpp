@@ -98,6 +98,23 @@ TEST(Safetensors, UnalignedDataIsReadAligned) {
   EXPECT_EQ(v.as<double>()[1], -2.25);
 }
 
+// The file is sparse: five gigabytes of it exist in its size only.
+TEST(Safetensors, OffsetsBeyond32Bits) {
+  const ScratchDir dir;
+  const std::string path = dir / "a.safetensors";
+  const std::string head = image("{" + entry("x", "U8", "[5000000000]", "[0,5000000000]") + "," +
+                                     entry("y", "F32", "[2]", "[5000000000,5000000008]") + "}",
+                                 0);
+  const float y[] = {1.25f, -7.5f};
+  test::put(path, head);
+  std::filesystem::resize_file(path, head.size() + 5'000'000'000);
+  std::ofstream(path, std::ios::binary | std::ios::app).write(reinterpret_cast<const char*>(y), sizeof y);
+  const Safetensors file(path);
+  EXPECT_EQ(file.at("x").count(), 5'000'000'000);
+  EXPECT_EQ(file.at("x").as<uint8_t>()[4'999'999'999], 0);
+  EXPECT_EQ(file.at("y").as<float>()[1], -7.5f);
+}
+
 TEST(Safetensors, WriterTakesRowsInOrderAndInAnyOrder) {
   const ScratchDir dir;
   const Buffer buffer(Dtype::kF32, {6, 2});
