@@ -50,9 +50,8 @@ double largest_difference(View got, View want) {
   double difference = 0, scale = std::numeric_limits<double>::min();
   for (int64_t r = 0; r < want.rows(); ++r) {
     for (int64_t c = 0; c < want.cols(); ++c) {
-      const double a = got.row<float>(r)[c], b = want.row<float>(r)[c];
-      difference =
-          std::fmax(difference, std::isnan(a) ? std::numeric_limits<double>::infinity() : std::fabs(a - b));
+      const double b = want.row<float>(r)[c], gap = std::fabs(got.row<float>(r)[c] - b);
+      difference = std::fmax(difference, std::isnan(gap) ? std::numeric_limits<double>::infinity() : gap);
       scale = std::fmax(scale, std::fabs(b));
     }
   }
