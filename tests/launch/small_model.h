@@ -2,6 +2,8 @@
 // it is exact enough for finite differences.
 #pragma once
 
+#include <cstring>
+
 #include "core/layers/init.h"
 #include "core/random.h"
 #include "core/sequence/segment_schedule.h"
