@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "configs/field.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_formats.h"
 #include "core/layers/init.h"
@@ -88,6 +89,17 @@ void check_one_process(const ParallelConfig& p) {
   }
 }
 
+/// The printed configuration says what was left open, and where that came from.
+void record_resolved(Experiment& e) {
+  const std::string source = e.init_dir.empty() ? "the tokenizer" : "model.init_from";
+  ExperimentConfig resolved = e.config;
+  const std::vector<Field> before = fields_of(e.loaded.config), after = fields_of(resolved);
+  for (size_t i = 0; i < after.size(); ++i) {
+    if (before[i].print() != after[i].print()) e.loaded.origin[after[i].key] = source;
+  }
+  e.loaded.config = e.config;
+}
+
 }  // namespace
 
 Experiment resolve_experiment(LoadedConfig loaded) {
@@ -97,6 +109,7 @@ Experiment resolve_experiment(LoadedConfig loaded) {
   check_one_process(e.config.parallel);
   if (!e.config.model.init_from.empty()) adopt_checkpoint(e);
   settle_vocabulary(e);
+  record_resolved(e);
   e.backend();
   e.dtype();
   return e;

@@ -11,7 +11,7 @@
 namespace natrix {
 
 struct Experiment {
-  LoadedConfig loaded;                   // as written; the run's config.yaml is printed from it
+  LoadedConfig loaded;                   // the same with where each value came from, for printing
   ExperimentConfig config;               // resolved: model from init_from, vocabulary from the tokenizer
   std::unique_ptr<Tokenizer> tokenizer;  // null with data.batches and a vocabulary that is not bytes
   std::string init_dir;                  // the directory of model.init_from, or empty

@@ -2,6 +2,7 @@
 //   0 done; 1 failed (I/O, numerics, a lost rank); 2 bad usage, configuration or input; 75 stopped by a
 //   signal, all saved
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <fmt/format.h>
 
@@ -36,9 +37,17 @@ int run(const natrix::Action& action) {
   return kFailed;
 }
 
+/// A full disk must not go unnoticed behind the standard library's buffer.
+int flush_results(int status) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+  complain("standard output cannot be written; is its disk full?");
+  return status == 0 ? kFailed : status;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit then fails with a reason, instead of ending us
   CLI::App app("Natrix trains and runs Mamba-MoE models on very long sequences.", "natrix");
   app.require_subcommand(1);
   app.set_version_flag("--version", "natrix 0.1.0");
@@ -57,5 +66,5 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : kBadInput;
   }
-  return run(chosen);
+  return flush_results(run(chosen));
 }

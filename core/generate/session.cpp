@@ -13,6 +13,7 @@ void Session::feed(View tokens, const std::function<void(int64_t)>& progress) {
   require(tokens.rows() == batch_, "a session is fed one row of tokens for each of its rows");
   const int64_t count = tokens.cols();
   if (count == 0) return;
+  position_ += count;
   // What is read now: the pending token and all of `tokens` but its last, which becomes pending.
   const int64_t held = pending_ ? 1 : 0;
   Buffer now(Dtype::kI64, {batch_, held + count - 1});
@@ -20,13 +21,14 @@ void Session::feed(View tokens, const std::function<void(int64_t)>& progress) {
   copy(tokens.columns(0, count - 1), now.view().columns(held, count - 1));
   if (!pending_) pending_ = Buffer(Dtype::kI64, {batch_, 1});
   copy(tokens.columns(count - 1, 1), pending_.view());
-  if (now.view().cols() > 0) read(now.view(), [&](int64_t, View hidden) { progress(hidden.extent(1)); });
+  if (now.view().cols() == 0) return;
+  schedule_.read({.tokens = now.view()}, [&](int64_t, View hidden) { progress(hidden.extent(1)); });
 }
 
 View Session::logits() {
   require(static_cast<bool>(pending_), "logits were asked for before any token was fed");
-  read(pending_.view(),
-       [&](int64_t, View hidden) { convert(model_.head().logits(ctx_, hidden), logits_.view()); });
+  schedule_.read({.tokens = pending_.view()},
+                 [&](int64_t, View hidden) { convert(model_.head().logits(ctx_, hidden), logits_.view()); });
   pending_ = Buffer();
   return logits_.view();
 }
@@ -39,11 +41,6 @@ void Session::restore(const CarryStates& states, View pending, int64_t position)
     pending_ = Buffer(Dtype::kI64, {batch_, 1});
     copy(pending, pending_.view());
   }
-}
-
-void Session::read(View tokens, const SegmentSchedule::HiddenVisitor& visit) {
-  schedule_.read({.tokens = tokens}, visit);
-  position_ += tokens.cols();
 }
 
 }  // namespace natrix

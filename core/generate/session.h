@@ -25,7 +25,7 @@ class Session {
 
   const Model& model() const { return model_; }
   int64_t batch() const { return batch_; }
-  /// Tokens of a row that the states stand for; the pending token is not among them.
+  /// Tokens of a row that were fed, the pending one included.
   int64_t position() const { return position_; }
   const CarryStates& states() const { return route_.carried(); }
   View pending() const { return pending_ ? pending_.view() : View{}; }  // [B, 1] i64, or empty
@@ -33,8 +33,6 @@ class Session {
   void restore(const CarryStates& states, View pending, int64_t position);
 
  private:
-  void read(View tokens, const SegmentSchedule::HiddenVisitor& visit);
-
   Model& model_;
   Context& ctx_;
   int64_t batch_;

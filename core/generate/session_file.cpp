@@ -1,5 +1,6 @@
 #include "core/generate/session_file.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "core/io/state_file.h"
@@ -36,13 +37,14 @@ void load_session(const std::string& path, const std::string& model_hash, Sessio
   const StateInfo info = read_state_file(path, model_hash, tensors);
   const int64_t* p = pending.view().as<int64_t>();
   const int64_t vocabulary = *session.model().config().vocab_size;
-  for (int64_t b = 0; b < session.batch(); ++b) {
-    if (p[b] < kNothingPending || p[b] >= vocabulary) {
+  const bool nothing = std::all_of(p, p + session.batch(), [](int64_t t) { return t == kNothingPending; });
+  for (int64_t b = 0; b < session.batch() && !nothing; ++b) {
+    if (p[b] < 0 || p[b] >= vocabulary) {
       throw InputError(fmt::format("{}: pending[{}] is {}; the model's vocabulary has {} entries", path, b,
                                    p[b], vocabulary));
     }
   }
-  session.restore(states, p[0] == kNothingPending ? View{} : pending.view(), info.tokens);
+  session.restore(states, nothing ? View{} : pending.view(), info.tokens);
 }
 
 }  // namespace natrix

@@ -194,6 +194,11 @@ std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const 
   });
 }
 
+bool holds_checkpoints(const std::string& root) {
+  return on_disk("look for checkpoints", root,
+                 [&] { return fs::is_directory(root) && !checkpoints_newest_first(root).empty(); });
+}
+
 void prune_checkpoints(const std::string& root, int64_t keep) {
   require(keep >= 1, "at least one checkpoint is kept");
   on_disk("remove old checkpoints", root, [&] {

@@ -48,6 +48,9 @@ using Warn = std::function<void(const std::string&)>;
 /// if there is none. Removes what killed writers left: only the process that writes to `root` may call it.
 std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const Warn& warn);
 
+/// Whether there is a checkpoint under `root`, whole or damaged.
+bool holds_checkpoints(const std::string& root);
+
 /// Removes all but the newest `keep` checkpoints; never the one that `latest` names.
 void prune_checkpoints(const std::string& root, int64_t keep);
 

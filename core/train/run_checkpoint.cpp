@@ -46,6 +46,13 @@ std::string RunCheckpoint::save(const RunPosition& position, int64_t keep) {
 
 std::optional<RunPosition> RunCheckpoint::resume(const std::function<void(const std::string&)>& warn) {
   const auto found = find_latest_valid(root_, warn);
+  if (!found && holds_checkpoints(root_)) {
+    throw InputError(
+        fmt::format("{}: every checkpoint is damaged, so the run cannot go on; restore one from a copy, or "
+                    "choose another "
+                    "run.dir to start from scratch",
+                    root_));
+  }
   if (!found) return std::nullopt;
   load_weights(found->dir, model_.config(), model_.params());
   optimizer_.load_state(Safetensors(found->dir + kOptimizer));

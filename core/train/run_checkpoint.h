@@ -33,7 +33,7 @@ class RunCheckpoint {
   std::string save(const RunPosition& position, int64_t keep);
 
   /// Restores the newest checkpoint that is whole; `warn` hears of those that are not. Nothing if there is
-  /// none.
+  /// none; InputError if there are only damaged ones: to start from scratch would bury what they still hold.
   std::optional<RunPosition> resume(const std::function<void(const std::string&)>& warn);
 
  private:

@@ -29,7 +29,7 @@ Trainer::~Trainer() = default;
 
 int Trainer::run() {
   const StopSignal stop;
-  resume();
+  require(metrics_ != nullptr, "Trainer::resume comes before run");
   if (saved_step_ < 0) save();  // the first weights: what a run that fails early goes back to
   while (position_.step < p_.config.train.steps) {
     one_step();

@@ -33,12 +33,14 @@ class Trainer {
   explicit Trainer(TrainerParts parts);
   ~Trainer();
 
-  /// Trains from the newest checkpoint, or from the start, to the last step. Returns the exit status: 0, or
+  /// Goes back to where the run's newest usable checkpoint stands, if it has any and may resume. Call once,
+  /// before run().
+  void resume();
+  /// Trains to the last step. Returns the exit status: 0, or
   /// 75 if a signal stopped it (all saved). RunError where the loss is not finite and train.on_nan says stop.
   int run();
 
  private:
-  void resume();
   void one_step();
   void refuse_nonfinite(const Batch& batch, const StepFigures& figures, double norm);
   void record(const StepFigures& figures, double norm, double lr, double seconds);

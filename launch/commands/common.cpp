@@ -50,6 +50,18 @@ void add_model_argument(CLI::App& command, std::string& model) {
       ->required();
 }
 
+std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::string& dir,
+                                          int64_t vocab_size) {
+  if (spec.empty() && vocab_size != 256 && vocab_size != 257) {
+    throw InputError(
+        fmt::format("{}: its vocabulary of {} is not that of bytes (256 or 257), and natrix reads no other "
+                    "tokenizer yet: give tokens instead of text (score and generate have --tokens), or "
+                    "--tokenizer bytes if it was trained on bytes",
+                    dir, vocab_size));
+  }
+  return make_tokenizer(spec.empty() ? "bytes" : spec, vocab_size);
+}
+
 Buffer read_tokens(const std::string& path, int64_t vocab_size) {
   const Safetensors file(path);
   View stored = file.at("tokens");

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "core/text/tokenizer.h"
 #include "launch/assemble.h"
 
 namespace CLI {
@@ -31,6 +32,11 @@ void add_common_flags(CLI::App& command, CommonFlags& flags);
 void add_model_argument(CLI::App& command, std::string& model);
 
 Backend parse_backend(const std::string& name);
+
+/// The tokenizer of a model's text. An empty `spec` is the model's own: bytes for a vocabulary of 256 or 257,
+/// InputError for any other, whose tokenizer natrix cannot read yet. `dir` names the model in the message.
+std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::string& dir,
+                                          int64_t vocab_size);
 
 /// Tokens [B, T] from a safetensors file, each in [0, vocab_size).
 Buffer read_tokens(const std::string& path, int64_t vocab_size);

@@ -15,7 +15,7 @@ namespace {
 
 struct EvalFlags {
   CommonFlags common;
-  std::string model, tokenizer = "bytes";
+  std::string model, tokenizer;
   std::vector<std::string> data;
   int64_t context = 0, batch = 8;
   bool joined = false;
@@ -49,8 +49,9 @@ void print_json(const EvalFigures& f, int64_t context) {
 
 int evaluate_text(const EvalFlags& flags) {
   Context ctx = flags.common.context();
-  AssembledModel model = load_model(resolve_model_dir(flags.model), flags.common.element(), false);
-  const auto tokenizer = make_tokenizer(flags.tokenizer, model->config().vocab_size);
+  const std::string dir = resolve_model_dir(flags.model);
+  AssembledModel model = load_model(dir, flags.common.element(), false);
+  const auto tokenizer = text_tokenizer(flags.tokenizer, dir, *model->config().vocab_size);
   const std::shared_ptr<const Corpus> corpus = open_corpus(flags.data, *tokenizer, "--data");
   const Documents documents = flags.joined ? Documents::kJoined : Documents::kPacked;
 
@@ -80,7 +81,7 @@ void add_eval(CLI::App& app, Action& chosen) {
   c->add_option("-b,--batch-size", f->batch, "Windows read at once")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
-  c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text")->capture_default_str();
+  c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given");
   c->add_flag("--joined", f->joined, "Carry states from one document into the next");
   add_common_flags(*c, f->common);
   c->footer("Example: natrix eval runs/quickstart --data held-out.txt --context 4096");

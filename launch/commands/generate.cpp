@@ -88,8 +88,7 @@ class Generation {
 
   /// Text in, text out.
   int text() {
-    const auto tokenizer =
-        make_tokenizer(flags_.tokenizer.empty() ? "bytes" : flags_.tokenizer, vocabulary());
+    const auto tokenizer = text_tokenizer(flags_.tokenizer, dir_, vocabulary());
     Session session(*model_, ctx_, 1, flags_.common.chunk);
     Sampler sampler(flags_.sampler);
     const bool resumed = open_state(session);
@@ -243,7 +242,7 @@ void add_generate(CLI::App& app, Action& chosen) {
       ->capture_default_str();
   c->add_option("-s,--seed", s.seed, "Seed of the sampler")->capture_default_str();
   c->add_flag("--ignore-eos", f->ignore_eos, "Go on after the end of a document");
-  c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text: bytes");
+  c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given");
   c->add_option("--state-in", f->state_in, "Go on from a saved state");
   c->add_option("--state-out", f->state_out, "Save the state at the end: a file of constant size");
   add_common_flags(*c, f->common);

@@ -6,7 +6,6 @@
 #include <iostream>
 #include <sstream>
 
-#include "core/io/atomic_file.h"
 #include "core/io/byte_tokenizer_json.h"
 #include "core/io/hf_formats.h"
 #include "core/report/report.h"
@@ -14,7 +13,7 @@
 #include "core/train/memory_plan.h"
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
-#include "launch/experiment.h"
+#include "launch/run_directory.h"
 
 namespace natrix {
 namespace {
@@ -53,7 +52,7 @@ ModelTexts texts_of(const Experiment& e) {
   if (e.tokenizer && e.tokenizer->name() == "bytes" && (vocabulary == 256 || vocabulary == 257)) {
     texts.tokenizer = byte_tokenizer_json(vocabulary);
     texts.tokenizer_config = byte_tokenizer_config_json(vocabulary);
-  } else if (std::filesystem::exists(e.init_dir + "/tokenizer.json")) {
+  } else if (!e.init_dir.empty() && std::filesystem::exists(e.init_dir + "/tokenizer.json")) {
     texts.tokenizer = read_text(e.init_dir + "/tokenizer.json");
     texts.tokenizer_config = read_text(e.init_dir + "/tokenizer_config.json");
   }
@@ -84,14 +83,6 @@ void describe(const Experiment& e, RunLog& log) {
                        human_bytes(m.activations), human_bytes(m.boundaries)));
 }
 
-void make_run_directory(const Experiment& e) {
-  std::error_code error;
-  std::filesystem::create_directories(e.config.run.dir, error);
-  if (error)
-    throw RunError(fmt::format("run.dir {}: cannot be created: {}", e.config.run.dir, error.message()));
-  write_file(e.config.run.dir + "/config.yaml", to_yaml(e.loaded, false));
-}
-
 int train(const TrainFlags& flags) {
   const Experiment e = resolve_experiment(load_experiment(flags.config, flags.all_overrides()));
   if (flags.print_config) {
@@ -107,15 +98,16 @@ int train(const TrainFlags& flags) {
   const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
                                       e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
   const auto held_out = held_out_of(e);
+  const RunDirectory run(e);
   AssembledModel model = e.make_model();
-  make_run_directory(e);
-  RunLog log(e.config.run.dir + "/natrix.log", flags.quiet);
+  run.create();
+  RunLog log(run.path("natrix.log"), flags.quiet);
   describe(e, log);
 
   Context ctx = e.context();
   TrainStep step(*model, ctx, e.config, needs_tally(e.config.model));
   Optimizer optimizer(e.config.optimizer, model->params());
-  RunCheckpoint checkpoint(e.config.run.dir + "/checkpoints", texts_of(e), *model, optimizer, step);
+  RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, optimizer, step);
   Trainer trainer({.config = e.config,
                    .model = *model,
                    .ctx = ctx,
@@ -126,9 +118,12 @@ int train(const TrainFlags& flags) {
                    .checkpoint = checkpoint,
                    .log = log,
                    .after_update = [&](const StepTally& tally) { update_router_biases(*model, tally); }});
+  for (const std::string& change : run.changes()) log.info("changed since the run began: " + change);
+  trainer.resume();
+  run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
   const int status = trainer.run();
   if (status == 0) {
-    const std::string report = e.config.run.dir + "/report.html";
+    const std::string report = run.path("report.html");
     write_report({e.config.run.dir}, report);
     log.info(fmt::format("done; the report is {}", report));
   }

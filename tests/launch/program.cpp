@@ -7,33 +7,52 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <stdexcept>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
 namespace natrix::test {
+namespace {
 
-Outcome natrix_program(const std::vector<std::string>& args, const std::function<int()>& signal_when) {
-  const ScratchDirectory scratch;
-  const std::string out = scratch / "out", err = scratch / "err";
-  std::vector<const char*> argv = {NATRIX_PROGRAM};
-  for (const std::string& a : args) argv.push_back(a.c_str());
-  argv.push_back(nullptr);
-  const pid_t child = fork();
-  if (child == 0) {
-    const auto redirect = [](const std::string& path, int fd) {
-      dup2(open(path.c_str(), O_CREAT | O_WRONLY, 0600), fd);
-    };
-    dup2(open("/dev/null", O_RDONLY), 0);
-    redirect(out, 1);
-    redirect(err, 2);
-    execv(argv[0], const_cast<char**>(argv.data()));
-    _exit(127);
+constexpr auto kHangs = std::chrono::seconds(60);
+
+/// In the child: standard streams, limits, then the program. Nothing here may allocate.
+[[noreturn]] void become_program(char* const argv[], const std::string& in, const std::string& out,
+                                 const std::string& err, int64_t most_file_bytes) {
+  dup2(open(in.c_str(), O_RDONLY), 0);
+  dup2(open(out.c_str(), O_CREAT | O_WRONLY, 0600), 1);
+  dup2(open(err.c_str(), O_CREAT | O_WRONLY, 0600), 2);
+  if (most_file_bytes >= 0) {
+    const rlimit limit{static_cast<rlim_t>(most_file_bytes), static_cast<rlim_t>(most_file_bytes)};
+    setrlimit(RLIMIT_FSIZE, &limit);
   }
+  // Small models gain nothing from threads, and threads that wait for each other slow a busy machine down.
+  setenv("OMP_THREAD_LIMIT", "1", 1);
+  execv(argv[0], argv);
+  _exit(127);
+}
+
+}  // namespace
+
+Outcome natrix_program(const std::vector<std::string>& args, const ProgramOptions& options) {
+  const ScratchDirectory scratch;
+  const std::string in = scratch / "in", out = scratch / "out", err = scratch / "err";
+  write_text(in, options.input);
+  std::vector<std::string> words = {NATRIX_PROGRAM};
+  words.insert(words.end(), args.begin(), args.end());
+  std::vector<char*> argv;
+  for (std::string& w : words) argv.push_back(w.data());
+  argv.push_back(nullptr);
+  const auto start = std::chrono::steady_clock::now();
+  const pid_t child = fork();
+  if (child == 0) become_program(argv.data(), in, out, err, options.most_file_bytes);
   int status = 0;
-  while (waitpid(child, &status, signal_when ? WNOHANG : 0) == 0) {
-    if (const int s = signal_when(); s != 0) kill(child, s);
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    if (const int s = options.signal_when ? options.signal_when() : 0; s != 0) kill(child, s);
+    if (std::chrono::steady_clock::now() - start > kHangs) kill(child, SIGKILL);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return {.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
           .out = read_text_file(out),
@@ -42,7 +61,8 @@ Outcome natrix_program(const std::vector<std::string>& args, const std::function
 
 ScratchDirectory::ScratchDirectory() {
   std::string pattern = (std::filesystem::temp_directory_path() / "natrix-test-XXXXXX").string();
-  path_ = mkdtemp(pattern.data());
+  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary directory");
+  path_ = pattern;
 }
 
 ScratchDirectory::~ScratchDirectory() {
@@ -51,7 +71,9 @@ ScratchDirectory::~ScratchDirectory() {
 }
 
 void write_text(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  if (!file.flush()) throw std::runtime_error("cannot write " + path);
 }
 
 std::string read_text_file(const std::string& path) {

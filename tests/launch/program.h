@@ -12,8 +12,14 @@ struct Outcome {
   std::string out, err;
 };
 
-/// natrix ARGS…; `signal_when`, called every few milliseconds, may return a signal to send (0: none yet).
-Outcome natrix_program(const std::vector<std::string>& args, const std::function<int()>& signal_when = {});
+struct ProgramOptions {
+  std::function<int()> signal_when;  // called every few milliseconds: a signal to send, or 0
+  int64_t most_file_bytes = -1;      // RLIMIT_FSIZE, a disk that is full after so many bytes; −1: none
+  std::string input;                 // standard input
+};
+
+/// natrix ARGS… on one thread. A program that hangs is killed after a minute: status 137.
+Outcome natrix_program(const std::vector<std::string>& args, const ProgramOptions& options = {});
 
 /// A directory that is removed with the object.
 class ScratchDirectory {
