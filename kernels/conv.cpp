@@ -15,6 +15,7 @@ struct ConvShapes {
     require(dtype == Dtype::kF32 || dtype == Dtype::kF64, "conv_silu: x must be f32 or f64");
     require(activation.rank() == 3 && weight.rank() == 2 && weight[0] == activation[2] && weight[1] >= 1,
             "conv_silu: x must be [B, T, I] and weight [I, K]");
+    require(x.count() > 0, "conv_silu: a segment has at least one token");
     tail = {activation[0], weight[1] - 1, activation[2]};
     check_dense(weight_view, dtype, weight, "conv_silu: weight");
   }

@@ -17,6 +17,7 @@ struct ScanShapes {
   ScanShapes(View dt, View A_log) : dtype(dt.dtype) {
     require(dtype == Dtype::kF32 || dtype == Dtype::kF64, "scan: dt must be f32 or f64");
     require(dt.shape.rank() == 3 && A_log.shape.rank() == 2, "scan: dt must be [B, T, I] and A_log [I, N]");
+    require(dt.count() > 0 && A_log.count() > 0, "scan: a segment has at least one token, channel and state");
     const int64_t batch = dt.extent(0), tokens = dt.extent(1), channels = dt.extent(2),
                   states = A_log.extent(1);
     activation = dt.shape;

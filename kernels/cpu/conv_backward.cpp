@@ -123,17 +123,21 @@ View reversed_taps(Context& ctx, View weight) {
   return reversed;
 }
 
-/// dweight, dbias += the tasks' sums [tasks, (K + 1) · kConvChannels], in order of sequence and time.
-void add_parameter_sums(const ConvPlan& plan, View sums, View dweight, View dbias) {
-  for (int64_t task_index = 0; task_index < plan.tasks(); ++task_index) {
-    const ConvTask task = plan.task(task_index);
-    const float* of_task = sums.row<float>(task_index);
-    for (int64_t i = 0; i < task.count; ++i) {
-      float* dw = dweight.row<float>(task.first + i);
-      for (int64_t k = 0; k < plan.taps; ++k) dw[k] += of_task[k * kConvChannels + i];
-      if (dbias) dbias.as<float>()[task.first + i] += of_task[plan.taps * kConvChannels + i];
+/// dweight, dbias += the tasks' sums [tasks, (K + 1) · kConvChannels], added in order of sequence and time.
+void add_parameter_sums(Context& ctx, const ConvPlan& plan, View sums, View dweight, View dbias) {
+  parallel_for(ctx, plan.panels(), 1, [&](int64_t panel, int64_t) {
+    float* total = sums.row<float>(panel);
+    for (int64_t i = panel + plan.panels(); i < plan.tasks(); i += plan.panels()) {
+      const float* of_task = sums.row<float>(i);
+      for (int64_t k = 0; k < sums.cols(); ++k) total[k] += of_task[k];
     }
-  }
+    const ConvTask of_panel = plan.task(panel);
+    for (int64_t i = 0; i < of_panel.count; ++i) {
+      float* dw = dweight.row<float>(of_panel.first + i);
+      for (int64_t k = 0; k < plan.taps; ++k) dw[k] += total[k * kConvChannels + i];
+      if (dbias) dbias.as<float>()[of_panel.first + i] += total[plan.taps * kConvChannels + i];
+    }
+  });
 }
 
 }  // namespace
@@ -150,7 +154,7 @@ void conv_silu_backward(Context& ctx, const ConvSiluBackward& args) {
       HWY_DYNAMIC_DISPATCH(ConvBackwardBlock)(args, plan, plan.task(i), weight, reversed, sums.row<float>(i));
     }
   });
-  add_parameter_sums(plan, sums, args.dweight, args.dbias);
+  add_parameter_sums(ctx, plan, sums, args.dweight, args.dbias);
 }
 
 }  // namespace natrix::cpu

@@ -51,20 +51,21 @@ void BackwardScratch::add_blocks(Context& ctx, int64_t stretch, View dB, View dC
 }
 
 void BackwardScratch::add_sequences(Context& ctx, View dA_log, View dD) const {
+  const auto over_sequences = [&](View of_task, int64_t block, int64_t at) {
+    float sum = 0;
+    for (int64_t b = 0; b < plan_.batch; ++b) sum += of_task.row<float>(b * plan_.blocks() + block)[at];
+    return sum;
+  };
   parallel_for(ctx, plan_.blocks(), 1, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block) {
       const ScanTask of_block = plan_.task(block);
       for (int64_t c = 0; c < of_block.count; ++c) {
         for (int64_t n = 0; n < plan_.states; ++n) {
           const int64_t at = n * kScanBlock + c;
-          float sum = 0;
-          for (int64_t b = 0; b < plan_.batch; ++b) sum += dA_.row<float>(b * plan_.blocks() + block)[at];
           const float A = A2_.row<float>(block)[at] * std::numbers::ln2_v<float>;
-          dA_log.row<float>(of_block.first + c)[n] += sum * A;
+          dA_log.row<float>(of_block.first + c)[n] += over_sequences(dA_, block, at) * A;
         }
-        for (int64_t b = 0; dD && b < plan_.batch; ++b) {
-          dD.as<float>()[of_block.first + c] += dD_.row<float>(b * plan_.blocks() + block)[c];
-        }
+        if (dD) dD.as<float>()[of_block.first + c] += over_sequences(dD_, block, c);
       }
     }
   });

@@ -25,51 +25,60 @@ ConvCase ConvCase::fresh(Random& random, Dtype dtype, ConvSizes size, ConvExtras
 ConvCase ConvCase::as(Dtype dtype) const {
   ConvCase c{size, {}, {}};
   for (const auto& [name, buffer] : in) c.in[name] = test::as(dtype, buffer.view());
-  if (doc_start) {
-    c.doc_start = Buffer(Dtype::kU8, doc_start.view().shape);
-    copy(doc_start.view(), c.doc_start.view());
-  }
+  if (doc_start) c.doc_start = copy_of(doc_start.view());
   return c;
 }
 
-View ConvCase::operator[](const std::string& name) const {
-  const auto found = in.find(name);
-  return found == in.end() ? View{} : found->second.view();
+Buffers ConvCase::outputs() const {
+  Buffers out;
+  out["y"] = poisoned(dtype(), (*this)["x"].shape);
+  if (size.taps > 1) out["tail_out"] = poisoned(dtype(), {size.batch, size.taps - 1, size.channels});
+  return out;
+}
+
+Buffers ConvCase::gradients(double before) const {
+  Buffers out;
+  out["x"] = poisoned(dtype(), (*this)["x"].shape);
+  out["weight"] = filled(dtype(), (*this)["weight"].shape, before);
+  if ((*this)["bias"]) out["bias"] = filled(dtype(), (*this)["bias"].shape, before);
+  if (size.taps > 1) out["tail_in"] = poisoned(dtype(), {size.batch, size.taps - 1, size.channels});
+  return out;
+}
+
+ConvSiluForward conv_forward_args(const Views& in, View doc_start, const Views& out) {
+  return {.x = in["x"],
+          .weight = in["weight"],
+          .bias = in["bias"],
+          .tail_in = in["tail_in"],
+          .doc_start = doc_start,
+          .y = out["y"],
+          .tail_out = out["tail_out"]};
+}
+
+ConvSiluBackward conv_backward_args(const Views& in, View doc_start, const Views& gradients) {
+  return {.x = in["x"],
+          .weight = in["weight"],
+          .bias = in["bias"],
+          .tail_in = in["tail_in"],
+          .doc_start = doc_start,
+          .dy = in["dy"],
+          .dtail_out = in["dtail_out"],
+          .dx = gradients["x"],
+          .dweight = gradients["weight"],
+          .dbias = gradients["bias"],
+          .dtail_in = gradients["tail_in"]};
 }
 
 Buffers run_forward(Context& ctx, const ConvCase& c) {
-  Buffers out;
-  out["y"] = poisoned(c.dtype(), c["x"].shape);
-  if (c.size.taps > 1)
-    out["tail_out"] = poisoned(c.dtype(), {c.size.batch, c.size.taps - 1, c.size.channels});
-  conv_silu_forward(ctx, {.x = c["x"],
-                          .weight = c["weight"],
-                          .bias = c["bias"],
-                          .tail_in = c["tail_in"],
-                          .doc_start = c.doc_start.view(),
-                          .y = out["y"].view(),
-                          .tail_out = c.size.taps > 1 ? out["tail_out"].view() : View{}});
+  Buffers out = c.outputs();
+  conv_silu_forward(ctx, conv_forward_args(Views(c.in), c.doc_start.view(), Views(out)));
   return out;
 }
 
 Buffers run_backward(Context& ctx, const ConvCase& c, double before) {
-  Buffers out;
-  out["x"] = poisoned(c.dtype(), c["x"].shape);
-  out["weight"] = filled(c.dtype(), c["weight"].shape, before);
-  if (c["bias"]) out["bias"] = filled(c.dtype(), c["bias"].shape, before);
-  if (c.size.taps > 1) out["tail_in"] = poisoned(c.dtype(), {c.size.batch, c.size.taps - 1, c.size.channels});
-  conv_silu_backward(ctx, {.x = c["x"],
-                           .weight = c["weight"],
-                           .bias = c["bias"],
-                           .tail_in = c["tail_in"],
-                           .doc_start = c.doc_start.view(),
-                           .dy = c["dy"],
-                           .dtail_out = c["dtail_out"],
-                           .dx = out["x"].view(),
-                           .dweight = out["weight"].view(),
-                           .dbias = c["bias"] ? out["bias"].view() : View{},
-                           .dtail_in = c.size.taps > 1 ? out["tail_in"].view() : View{}});
-  return out;
+  Buffers gradients = c.gradients(before);
+  conv_silu_backward(ctx, conv_backward_args(Views(c.in), c.doc_start.view(), Views(gradients)));
+  return gradients;
 }
 
 }  // namespace natrix::test

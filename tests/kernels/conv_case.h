@@ -19,22 +19,27 @@ struct ConvExtras {
   bool documents = true, bias = true, carries = true;  // carries: tail_in and dtail_out
 };
 
-/// Operands as a map, so that a test can go over all of them: x, weight, bias, tail_in, dy, dtail_out.
+/// Operands by name: x, weight, bias, tail_in, dy, dtail_out. Results: y and tail_out; gradients go by their
+/// operand's name. With one tap there are no tails.
 struct ConvCase {
   ConvSizes size;
   Buffers in;
-  Buffer doc_start;
+  Buffer doc_start;  // apart, since it has no gradient
 
   static ConvCase fresh(Random& random, Dtype dtype, ConvSizes size, ConvExtras extras = {});
   ConvCase as(Dtype dtype) const;
-  View operator[](const std::string& name) const;  // empty where the case has no such operand
+  View operator[](const std::string& name) const { return Views(in)[name]; }
   Dtype dtype() const { return (*this)["x"].dtype; }
+
+  /// Where results go: poisoned, but for those that are added to, which start at `before`.
+  Buffers outputs() const;
+  Buffers gradients(double before = 0) const;
 };
 
-/// y and tail_out; the buffers are poisoned before.
+ConvSiluForward conv_forward_args(const Views& in, View doc_start, const Views& out);
+ConvSiluBackward conv_backward_args(const Views& in, View doc_start, const Views& gradients);
+
 Buffers run_forward(Context& ctx, const ConvCase& c);
-/// Gradients by operand: x and tail_in, poisoned before; weight and bias, which are added to, start at
-/// `before`.
 Buffers run_backward(Context& ctx, const ConvCase& c, double before = 0);
 
 }  // namespace natrix::test

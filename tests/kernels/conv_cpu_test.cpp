@@ -21,11 +21,6 @@ void expect_close(const Buffers& got, const Buffers& want, const ConvSizes& size
   }
 }
 
-void expect_same_bits(const Buffers& got, const Buffers& want, const std::string& hint) {
-  for (const auto& [name, result] : want)
-    EXPECT_TRUE(same_bits(got.at(name).view(), result.view())) << name << ", " << hint;
-}
-
 std::string hint(const ConvCase& c, const Random& random) {
   return c.size.to_string() + ", seed " + std::to_string(random.seed());
 }
@@ -72,8 +67,46 @@ TEST(ConvCpu, ThreadsChangeNoBit) {
   const Buffers forward = run_forward(one, c), backward = run_backward(one, c);
   for (const int threads : {1, 2, 3}) {
     Context ctx(Backend::kCpu, threads);
-    expect_same_bits(run_forward(ctx, c), forward, hint(c, random));
-    expect_same_bits(run_backward(ctx, c), backward, hint(c, random));
+    expect_same_bits(Views(run_forward(ctx, c)), Views(forward), hint(c, random));
+    expect_same_bits(Views(run_backward(ctx, c)), Views(backward), hint(c, random));
+  }
+}
+
+/// x is the left half of what in_proj writes.
+TEST(ConvCpu, RowsMayBeStrided) {
+  Random random;
+  Context ctx(Backend::kCpu);
+  const ConvCase c = ConvCase::fresh(random, Dtype::kF32, {2, 70, 67, 4});
+  Buffers out = c.outputs(), gradients = c.gradients();
+
+  std::map<std::string, StridedCopy> wide_in, wide_out;
+  Views in(c.in), to(out), dto(gradients);
+  for (const char* name : {"x", "dy", "tail_in", "dtail_out"}) {
+    in.put(name, wide_in.emplace(name, StridedCopy(c[name])).first->second.view());
+  }
+  to.put("y", wide_out.emplace("y", StridedCopy(c["x"])).first->second.view());
+  to.put("tail_out", wide_out.emplace("tail_out", StridedCopy(c["tail_in"])).first->second.view());
+  for (const char* name : {"x", "tail_in"}) {
+    dto.put(name, wide_out.emplace(name, StridedCopy(c[name])).first->second.view());
+  }
+  conv_silu_forward(ctx, conv_forward_args(in, c.doc_start.view(), to));
+  conv_silu_backward(ctx, conv_backward_args(in, c.doc_start.view(), dto));
+
+  expect_same_bits(to, Views(run_forward(ctx, c)), hint(c, random));
+  expect_same_bits(dto, Views(run_backward(ctx, c)), hint(c, random));
+  for (const auto& [name, copy] : wide_out) EXPECT_TRUE(copy.padding_untouched()) << name;
+}
+
+TEST(ConvCpu, ParameterGradientsAreAddedTo) {
+  Random random;
+  Context ctx(Backend::kCpu);
+  const ConvCase c = ConvCase::fresh(random, Dtype::kF32, {2, 9, 5, 3});
+  const Buffers from_zero = run_backward(ctx, c), from_hundred = run_backward(ctx, c, 100);
+  for (const char* name : {"weight", "bias"}) {
+    const View zero = from_zero.at(name).view(), hundred = from_hundred.at(name).view();
+    for (int64_t i = 0; i < zero.count(); ++i) {
+      EXPECT_EQ(hundred.as<float>()[i], 100.0f + zero.as<float>()[i]) << name << ", " << hint(c, random);
+    }
   }
 }
 

@@ -3,11 +3,21 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <gtest/gtest.h>
 
 namespace natrix::test {
 namespace {
 constexpr int64_t kBefore = 3, kAfter = 2;  // columns of padding
 }  // namespace
+
+Views::Views(const Buffers& buffers) {
+  for (const auto& [name, buffer] : buffers) views_[name] = buffer.view();
+}
+
+View Views::operator[](const std::string& name) const {
+  const auto found = views_.find(name);
+  return found == views_.end() ? View{} : found->second;
+}
 
 Buffer filled(Dtype dtype, const Shape& shape, double value) {
   Buffer b(dtype, shape);
@@ -16,6 +26,18 @@ Buffer filled(Dtype dtype, const Shape& shape, double value) {
     std::fill_n(b.view().as<T>(), shape.count(), static_cast<T>(value));
   });
   return b;
+}
+
+Buffer copy_of(View v) {
+  Buffer b(v.dtype, v.shape);
+  copy(v, b.view());
+  return b;
+}
+
+View tokens_of(View v, int64_t begin, int64_t count) {
+  require(v.shape.rank() == 3 && v.extent(0) == 1, "tokens_of takes one sequence");
+  const View rows = v.row_range(begin, count);
+  return {rows.data, v.dtype, {1, count, v.cols()}, v.row_stride};
 }
 
 StridedCopy::StridedCopy(View from)
@@ -47,6 +69,10 @@ bool same_bits(View a, View b) {
     if (std::memcmp(p, q, bytes) != 0) return false;
   }
   return true;
+}
+
+void expect_same_bits(const Views& got, const Views& want, const std::string& hint) {
+  for (const auto& [name, view] : want) EXPECT_TRUE(same_bits(got[name], view)) << name << ", " << hint;
 }
 
 }  // namespace natrix::test

@@ -1,4 +1,4 @@
-// Small helpers that the kernel cases of scan and convolution share.
+// Operands and results of a kernel by name, which the scan's and the convolution's cases share.
 #pragma once
 
 #include <map>
@@ -8,10 +8,28 @@
 
 namespace natrix::test {
 
-/// Buffers by name: operands of a case, or what a kernel wrote.
 using Buffers = std::map<std::string, Buffer>;
 
+/// Views by name; one that is not there reads as empty.
+class Views {
+ public:
+  Views() = default;
+  explicit Views(const Buffers& buffers);
+
+  View operator[](const std::string& name) const;
+  void put(const std::string& name, View v) { views_[name] = v; }
+  auto begin() const { return views_.begin(); }
+  auto end() const { return views_.end(); }
+
+ private:
+  std::map<std::string, View> views_;
+};
+
 Buffer filled(Dtype dtype, const Shape& shape, double value);
+Buffer copy_of(View v);
+
+/// Tokens [begin, begin + count) of a view [1, T, C]; shares memory.
+View tokens_of(View v, int64_t begin, int64_t count);
 
 /// A copy of `from` whose rows lie further apart than they are long, amid NaNs that a kernel must neither
 /// read nor overwrite.
@@ -28,5 +46,7 @@ class StridedCopy {
 
 /// Bit for bit, of equal dtype and shape; rows may be strided.
 bool same_bits(View a, View b);
+/// Expects the same names with the same bits.
+void expect_same_bits(const Views& got, const Views& want, const std::string& hint);
 
 }  // namespace natrix::test

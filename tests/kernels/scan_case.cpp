@@ -33,58 +33,98 @@ ScanCase ScanCase::fresh(Random& random, Dtype dtype, ScanSizes size, ScanExtras
 ScanCase ScanCase::as(Dtype dtype) const {
   ScanCase c{size, {}, {}};
   for (const auto& [name, buffer] : in) c.in[name] = test::as(dtype, buffer.view());
-  if (doc_start) {
-    c.doc_start = Buffer(Dtype::kU8, doc_start.view().shape);
-    copy(doc_start.view(), c.doc_start.view());
-  }
+  if (doc_start) c.doc_start = copy_of(doc_start.view());
   return c;
 }
 
-View ScanCase::operator[](const std::string& name) const {
-  const auto found = in.find(name);
-  return found == in.end() ? View{} : found->second.view();
+Buffers ScanCase::outputs() const {
+  Buffers out;
+  out["y"] = poisoned(dtype(), (*this)["x"].shape);
+  out["state_out"] = poisoned(dtype(), {size.batch, size.channels, size.states});
+  return out;
+}
+
+Buffers ScanCase::gradients(double before) const {
+  Buffers out;
+  for (const char* name : {"x", "dt", "B", "C"}) out[name] = poisoned(dtype(), (*this)[name].shape);
+  out["state_in"] = poisoned(dtype(), {size.batch, size.channels, size.states});
+  out["A_log"] = filled(dtype(), (*this)["A_log"].shape, before);
+  if ((*this)["D"]) out["D"] = filled(dtype(), (*this)["D"].shape, before);
+  return out;
+}
+
+ScanForward scan_forward_args(const Views& in, View doc_start, const Views& out) {
+  return {.x = in["x"],
+          .dt = in["dt"],
+          .A_log = in["A_log"],
+          .B = in["B"],
+          .C = in["C"],
+          .D = in["D"],
+          .doc_start = doc_start,
+          .state_in = in["state_in"],
+          .y = out["y"],
+          .state_out = out["state_out"]};
+}
+
+ScanBackward scan_backward_args(const Views& in, View doc_start, const Views& gradients) {
+  return {.x = in["x"],
+          .dt = in["dt"],
+          .A_log = in["A_log"],
+          .B = in["B"],
+          .C = in["C"],
+          .D = in["D"],
+          .doc_start = doc_start,
+          .state_in = in["state_in"],
+          .dy = in["dy"],
+          .dstate_out = in["dstate_out"],
+          .dx = gradients["x"],
+          .ddt = gradients["dt"],
+          .dB = gradients["B"],
+          .dC = gradients["C"],
+          .dA_log = gradients["A_log"],
+          .dD = gradients["D"],
+          .dstate_in = gradients["state_in"]};
 }
 
 Buffers run_forward(Context& ctx, const ScanCase& c) {
-  Buffers out;
-  out["y"] = poisoned(c.dtype(), c["x"].shape);
-  out["state_out"] = poisoned(c.dtype(), {c.size.batch, c.size.channels, c.size.states});
-  scan_forward(ctx, {.x = c["x"],
-                     .dt = c["dt"],
-                     .A_log = c["A_log"],
-                     .B = c["B"],
-                     .C = c["C"],
-                     .D = c["D"],
-                     .doc_start = c.doc_start.view(),
-                     .state_in = c["state_in"],
-                     .y = out["y"].view(),
-                     .state_out = out["state_out"].view()});
+  Buffers out = c.outputs();
+  scan_forward(ctx, scan_forward_args(Views(c.in), c.doc_start.view(), Views(out)));
   return out;
 }
 
 Buffers run_backward(Context& ctx, const ScanCase& c, double before) {
+  Buffers gradients = c.gradients(before);
+  scan_backward(ctx, scan_backward_args(Views(c.in), c.doc_start.view(), Views(gradients)));
+  return gradients;
+}
+
+Buffers run_summary(Context& ctx, const ScanCase& c) {
+  const Shape state{c.size.batch, c.size.channels, c.size.states};
   Buffers out;
-  for (const char* name : {"x", "dt", "B", "C"}) out[name] = poisoned(c.dtype(), c[name].shape);
-  out["state_in"] = poisoned(c.dtype(), {c.size.batch, c.size.channels, c.size.states});
-  out["A_log"] = filled(c.dtype(), c["A_log"].shape, before);
-  if (c["D"]) out["D"] = filled(c.dtype(), c["D"].shape, before);
-  scan_backward(ctx, {.x = c["x"],
-                      .dt = c["dt"],
-                      .A_log = c["A_log"],
-                      .B = c["B"],
-                      .C = c["C"],
-                      .D = c["D"],
-                      .doc_start = c.doc_start.view(),
-                      .state_in = c["state_in"],
-                      .dy = c["dy"],
-                      .dstate_out = c["dstate_out"],
-                      .dx = out["x"].view(),
-                      .ddt = out["dt"].view(),
-                      .dB = out["B"].view(),
-                      .dC = out["C"].view(),
-                      .dA_log = out["A_log"].view(),
-                      .dD = c["D"] ? out["D"].view() : View{},
-                      .dstate_in = out["state_in"].view()});
+  out["decay"] = poisoned(c.dtype(), state);
+  out["state"] = poisoned(c.dtype(), state);
+  scan_summary(ctx, {.x = c["x"],
+                     .dt = c["dt"],
+                     .A_log = c["A_log"],
+                     .B = c["B"],
+                     .doc_start = c.doc_start.view(),
+                     .decay = out["decay"].view(),
+                     .state = out["state"].view()});
+  return out;
+}
+
+Buffers run_summary_backward(Context& ctx, const ScanCase& c) {
+  const Shape state{c.size.batch, c.size.channels, c.size.states};
+  Buffers out;
+  out["decay"] = poisoned(c.dtype(), state);
+  out["state"] = poisoned(c.dtype(), state);
+  scan_summary_backward(ctx, {.dt = c["dt"],
+                              .A_log = c["A_log"],
+                              .C = c["C"],
+                              .doc_start = c.doc_start.view(),
+                              .dy = c["dy"],
+                              .decay = out["decay"].view(),
+                              .state = out["state"].view()});
   return out;
 }
 

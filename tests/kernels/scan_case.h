@@ -19,23 +19,30 @@ struct ScanExtras {
   bool documents = true, D = true, carries = true;  // carries: state_in and dstate_out
 };
 
-/// Operands as a map, so that a test can go over all of them: x, dt, A_log, B, C, D, state_in, dy,
-/// dstate_out. doc_start is kept apart since it has no gradient.
+/// Operands by name: x, dt, A_log, B, C, D, state_in, dy, dstate_out.
+/// Results: y and state_out; gradients go by their operand's name.
 struct ScanCase {
   ScanSizes size;
   Buffers in;
-  Buffer doc_start;
+  Buffer doc_start;  // apart, since it has no gradient
 
   static ScanCase fresh(Random& random, Dtype dtype, ScanSizes size, ScanExtras extras = {});
   ScanCase as(Dtype dtype) const;
-  View operator[](const std::string& name) const;  // empty where the case has no such operand
+  View operator[](const std::string& name) const { return Views(in)[name]; }
   Dtype dtype() const { return (*this)["x"].dtype; }
+
+  /// Where results go: poisoned, but for those that are added to, which start at `before`.
+  Buffers outputs() const;
+  Buffers gradients(double before = 0) const;
 };
 
-/// y and state_out; the buffers are poisoned before.
+ScanForward scan_forward_args(const Views& in, View doc_start, const Views& out);
+ScanBackward scan_backward_args(const Views& in, View doc_start, const Views& gradients);
+
 Buffers run_forward(Context& ctx, const ScanCase& c);
-/// Gradients by operand: x, dt, B, C and state_in, poisoned before; A_log and D, which are added to, start at
-/// `before`.
 Buffers run_backward(Context& ctx, const ScanCase& c, double before = 0);
+/// decay and state.
+Buffers run_summary(Context& ctx, const ScanCase& c);
+Buffers run_summary_backward(Context& ctx, const ScanCase& c);
 
 }  // namespace natrix::test

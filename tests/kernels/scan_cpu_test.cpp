@@ -24,11 +24,6 @@ void expect_close(const Buffers& got, const Buffers& want, const ScanSizes& size
   }
 }
 
-void expect_same_bits(const Buffers& got, const Buffers& want, const std::string& hint) {
-  for (const auto& [name, result] : want)
-    EXPECT_TRUE(same_bits(got.at(name).view(), result.view())) << name << ", " << hint;
-}
-
 std::string hint(const ScanCase& c, const Random& random) {
   return c.size.to_string() + ", seed " + std::to_string(random.seed());
 }
@@ -65,6 +60,17 @@ TEST_P(ScanTargets, AgreesWithTheReference) {
   }
 }
 
+TEST_P(ScanTargets, SummariesAgreeWithTheReference) {
+  Random random;
+  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  for (int i = 0; i < 20; ++i) {
+    const ScanCase c = ScanCase::fresh(random, Dtype::kF32, awkward_scan(random), {.documents = i % 2 == 1});
+    expect_close(run_summary(ctx, c), run_summary(reference, c.as(Dtype::kF64)), c.size, hint(c, random));
+    expect_close(run_summary_backward(ctx, c), run_summary_backward(reference, c.as(Dtype::kF64)), c.size,
+                 hint(c, random));
+  }
+}
+
 TEST_P(ScanTargets, AgreesBeyondOneStretch) {
   Random random;
   Context ctx(Backend::kCpu);
@@ -80,8 +86,65 @@ TEST(ScanCpu, ThreadsChangeNoBit) {
   const Buffers forward = run_forward(one, c), backward = run_backward(one, c);
   for (const int threads : {1, 2, 3}) {
     Context ctx(Backend::kCpu, threads);
-    expect_same_bits(run_forward(ctx, c), forward, hint(c, random));
-    expect_same_bits(run_backward(ctx, c), backward, hint(c, random));
+    expect_same_bits(Views(run_forward(ctx, c)), Views(forward), hint(c, random));
+    expect_same_bits(Views(run_backward(ctx, c)), Views(backward), hint(c, random));
+  }
+}
+
+/// x and z, or B and C, are often columns of one wider matrix.
+TEST(ScanCpu, RowsMayBeStrided) {
+  Random random;
+  Context ctx(Backend::kCpu);
+  const ScanCase c = ScanCase::fresh(random, Dtype::kF32, {2, 70, 67, 5});
+  Buffers out = c.outputs(), gradients = c.gradients();
+
+  std::map<std::string, StridedCopy> wide_in, wide_out;
+  Views in(c.in), to(out), dto(gradients);
+  for (const char* name : {"x", "dt", "B", "C", "dy"}) {
+    in.put(name, wide_in.emplace(name, StridedCopy(c[name])).first->second.view());
+  }
+  to.put("y", wide_out.emplace("y", StridedCopy(c["x"])).first->second.view());
+  for (const char* name : {"x", "dt", "B", "C"}) {
+    dto.put(name, wide_out.emplace(name, StridedCopy(c[name])).first->second.view());
+  }
+  scan_forward(ctx, scan_forward_args(in, c.doc_start.view(), to));
+  scan_backward(ctx, scan_backward_args(in, c.doc_start.view(), dto));
+
+  expect_same_bits(to, Views(run_forward(ctx, c)), hint(c, random));
+  expect_same_bits(dto, Views(run_backward(ctx, c)), hint(c, random));
+  for (const auto& [name, copy] : wide_out) EXPECT_TRUE(copy.padding_untouched()) << name;
+}
+
+TEST(ScanCpu, StatesMayBeReplacedInPlace) {
+  Random random;
+  Context ctx(Backend::kCpu);
+  const ScanCase c = ScanCase::fresh(random, Dtype::kF32, {2, 9, 67, 5});
+  const Buffers forward = run_forward(ctx, c), backward = run_backward(ctx, c);
+
+  Buffers out = c.outputs(), gradients = c.gradients();
+  const Buffer state = copy_of(c["state_in"]), dstate = copy_of(c["dstate_out"]);
+  Views in(c.in), to(out), dto(gradients);
+  in.put("state_in", state.view());
+  to.put("state_out", state.view());
+  scan_forward(ctx, scan_forward_args(in, c.doc_start.view(), to));
+  in = Views(c.in);
+  in.put("dstate_out", dstate.view());
+  dto.put("state_in", dstate.view());
+  scan_backward(ctx, scan_backward_args(in, c.doc_start.view(), dto));
+  expect_same_bits(to, Views(forward), hint(c, random));
+  expect_same_bits(dto, Views(backward), hint(c, random));
+}
+
+TEST(ScanCpu, ParameterGradientsAreAddedTo) {
+  Random random;
+  Context ctx(Backend::kCpu);
+  const ScanCase c = ScanCase::fresh(random, Dtype::kF32, {2, 9, 5, 3});
+  const Buffers from_zero = run_backward(ctx, c), from_hundred = run_backward(ctx, c, 100);
+  for (const char* name : {"A_log", "D"}) {
+    const View zero = from_zero.at(name).view(), hundred = from_hundred.at(name).view();
+    for (int64_t i = 0; i < zero.count(); ++i) {
+      EXPECT_EQ(hundred.as<float>()[i], 100.0f + zero.as<float>()[i]) << name << ", " << hint(c, random);
+    }
   }
 }
 
