@@ -23,6 +23,8 @@ struct Field {
   std::string expects;  // "an integer from 1 to 65536": for messages and the documentation
   std::string help;
   bool is_path = false;                    // relative to the file that names it
+  bool decides_result = true;              // false for where, how often, how fast: left out of the hash
+  std::vector<std::string> words;          // that mean something: names of choices, "auto", "none"; no paths
   std::function<bool(const Value&)> read;  // false: not what is expected; the member is then unchanged
   std::function<std::string()> print;      // as YAML
 };

@@ -1,5 +1,6 @@
 #include "configs/field_types.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fmt/format.h>
@@ -19,12 +20,17 @@ std::optional<std::string> plain(const Value& v) {
 template <class T>
 std::optional<T> parse(const std::optional<std::string>& text) {
   if (!text || text->empty()) return std::nullopt;
-  const char* first = text->data() + ((*text)[0] == '+' && text->size() > 1 ? 1 : 0);
+  const bool plus = text->size() > 1 && (*text)[0] == '+' && (*text)[1] != '-';
+  const char* first = text->data() + (plus ? 1 : 0);
+  const char* last = text->data() + text->size();
   T value{};
-  const auto [end, error] = std::from_chars(first, text->data() + text->size(), value);
-  if (error != std::errc{} || end != text->data() + text->size()) return std::nullopt;
+  const auto [end, error] = std::from_chars(first, last, value);
+  if (error != std::errc{} || end != last) return std::nullopt;
   if constexpr (std::is_floating_point_v<T>) {
     if (!std::isfinite(value)) return std::nullopt;
+  } else {
+    const char* digits = *first == '-' ? first + 1 : first;
+    if (*digits == '0' && last - digits > 1) return std::nullopt;  // 010: is that octal?
   }
   return value;
 }
@@ -73,6 +79,7 @@ Field optional_integer_field(std::string key, std::optional<int64_t>& to, std::s
   return {.key = std::move(key),
           .expects = absent + ", or " + integer_range(least, most),
           .help = std::move(help),
+          .words = {absent},
           .read =
               [&to, absent, least, most](const Value& v) {
                 const auto n = parse<int64_t>(plain(v));
@@ -115,6 +122,7 @@ Field optional_number_field(std::string key, std::optional<double>& to, std::str
   return {.key = std::move(key),
           .expects = absent + ", or " + number_range(least, most),
           .help = std::move(help),
+          .words = {absent},
           .read =
               [&to, absent, least, most](const Value& v) {
                 const auto x = parse<double>(plain(v));
@@ -146,6 +154,7 @@ Field boolean_field(std::string key, bool& to, std::string help, std::string yes
   return {.key = std::move(key),
           .expects = yes + " or " + no,
           .help = std::move(help),
+          .words = {yes, no},
           .read =
               [&to, yes, no](const Value& v) {
                 if (plain(v) != yes && plain(v) != no) return false;
@@ -161,17 +170,27 @@ Field text_field(std::string key, std::string& to, std::string help) {
           .help = std::move(help),
           .read =
               [&to](const Value& v) {
-                if (v.is_list || v.texts.size() != 1) return false;
+                if (v.is_list || v.texts.size() != 1 || v.texts[0].empty()) return false;
                 to = v.texts[0];
                 return true;
               },
           .print = [&to] { return quoted_yaml(to); }};
 }
 
-Field path_field(std::string key, std::string& to, std::string help) {
+Field path_field(std::string key, std::string& to, std::string help, std::string absent) {
   Field f = text_field(std::move(key), to, std::move(help));
   f.expects = "a path";
   f.is_path = true;
+  if (absent.empty()) return f;
+  f.expects = absent + ", or a path";
+  f.words = {absent};
+  const std::string kept = absent == "none" ? "" : absent;
+  f.read = [&to, absent, kept, read = f.read](const Value& v) {
+    const bool is_path = read(v);
+    if (is_path && to == absent) to = kept;
+    return is_path;
+  };
+  f.print = [&to, absent, kept] { return to == kept ? absent : quoted_yaml(to); };
   return f;
 }
 
@@ -182,6 +201,7 @@ Field paths_field(std::string key, std::vector<std::string>& to, std::string hel
           .is_path = true,
           .read =
               [&to](const Value& v) {
+                if (std::find(v.texts.begin(), v.texts.end(), "") != v.texts.end()) return false;
                 to = v.texts;
                 return true;
               },
@@ -195,7 +215,7 @@ Field paths_field(std::string key, std::vector<std::string>& to, std::string hel
 
 Field bytes_field(std::string key, int64_t& to, std::string help) {
   return {.key = std::move(key),
-          .expects = "bytes: a number, alone or with kB, MB, GB, TB, KiB, MiB, GiB or TiB",
+          .expects = "a number of bytes up to 1024TiB, alone or with kB, MB, GB, TB, KiB, MiB, GiB or TiB",
           .help = std::move(help),
           .read =
               [&to](const Value& v) {
@@ -205,7 +225,7 @@ Field bytes_field(std::string key, int64_t& to, std::string help) {
                 const auto amount = with_unit(plain(v));
                 if (!amount) return false;
                 for (const auto& [unit, size] : kUnits) {
-                  if (amount->second == unit && amount->first * size < 0x1p62) {
+                  if (amount->second == unit && amount->first * size <= 0x1p50) {
                     to = static_cast<int64_t>(amount->first * size);
                     return true;
                   }
@@ -225,7 +245,7 @@ Field bytes_field(std::string key, int64_t& to, std::string help) {
 
 Field seconds_field(std::string key, double& to, std::string help) {
   return {.key = std::move(key),
-          .expects = "a time with ms, s, m or h, such as 300s",
+          .expects = "a time from 1ms to 168h with ms, s, m or h, such as 300s",
           .help = std::move(help),
           .read =
               [&to](const Value& v) {
@@ -234,8 +254,9 @@ Field seconds_field(std::string key, double& to, std::string help) {
                 const auto amount = with_unit(plain(v));
                 if (!amount) return false;
                 for (const auto& [unit, size] : kUnits) {
-                  if (amount->second == unit && amount->first > 0) {
-                    to = amount->first * size;
+                  const double seconds = amount->first * size;
+                  if (amount->second == unit && seconds >= 1e-3 && seconds <= 168 * 3600.0) {
+                    to = seconds;
                     return true;
                   }
                 }
@@ -250,9 +271,12 @@ Field named_field(std::string key, Names names, std::function<void(int)> set, st
   for (size_t i = 0; i < names.size(); ++i) {
     expects += (i == 0 ? "" : i + 1 == names.size() ? " or " : ", ") + names[i].first;
   }
+  std::vector<std::string> words;
+  for (const auto& [name, value] : names) words.push_back(name);
   return {.key = std::move(key),
           .expects = expects,
           .help = std::move(help),
+          .words = std::move(words),
           .read =
               [names, set](const Value& v) {
                 for (const auto& [name, value] : names) {
@@ -273,10 +297,10 @@ Field named_field(std::string key, Names names, std::function<void(int)> set, st
 }
 
 std::string quoted_yaml(const std::string& text) {
+  constexpr std::string_view kSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+  const bool is_null = text == "null" || text == "Null" || text == "NULL";
   const bool plain =
-      !text.empty() &&
-      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./") ==
-          std::string::npos;
+      !text.empty() && text[0] != '-' && !is_null && text.find_first_not_of(kSafe) == std::string::npos;
   if (plain) return text;
   std::string quoted = "\"";
   for (char c : text) {

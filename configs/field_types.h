@@ -24,11 +24,13 @@ Field number_pair_field(std::string key, double& first, double& second, double l
 Field boolean_field(std::string key, bool& to, std::string help, std::string yes = "true",
                     std::string no = "false");
 Field text_field(std::string key, std::string& to, std::string help);
-Field path_field(std::string key, std::string& to, std::string help);
+/// `absent`: the word that stands for no path and is kept as the empty text ("none"); or a word that is kept
+/// as it is ("bytes"). Empty: a path is needed.
+Field path_field(std::string key, std::string& to, std::string help, std::string absent = "");
 Field paths_field(std::string key, std::vector<std::string>& to, std::string help);
-/// Bytes with a unit: 512MiB, 1GiB, 100MB, or a plain number.
+/// Bytes with a unit: 512MiB, 1GiB, 100MB, or a plain number; up to 1 PiB.
 Field bytes_field(std::string key, int64_t& to, std::string help);
-/// Seconds with a unit: 300s, 5m, 1h, 500ms.
+/// Seconds with a unit: 300s, 5m, 1h, 500ms; up to a week.
 Field seconds_field(std::string key, double& to, std::string help);
 
 Field named_field(std::string key, Names names, std::function<void(int)> set, std::function<int()> get,

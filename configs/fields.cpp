@@ -21,12 +21,18 @@ std::initializer_list<std::pair<const char*, MlpActivation>> activations() {
 }
 
 void add_model(std::vector<Field>& f, ModelConfig& c) {
-  f.push_back(
-      path_field("model.init_from", c.init_from, "A checkpoint to start from: architecture and weights"));
-  f.push_back(
-      text_field("model.pattern", c.pattern, "The stack: M Mamba-1, E mixture of experts, - dense MLP"));
+  f.push_back(path_field(
+      "model.init_from", c.init_from,
+      "A checkpoint to start from: architecture and weights; the keys below may then only repeat it",
+      "none"));
+  Field pattern = text_field("model.pattern", c.pattern,
+                             "The stack, a letter a sublayer: M Mamba-1, E mixture of experts, - dense MLP; "
+                             "required without init_from");
+  pattern.expects = "a text of the letters M, E and -";
+  f.push_back(std::move(pattern));
   f.push_back(integer_field("model.repeat", c.repeat, 1, 100000, "How often the pattern is repeated"));
-  f.push_back(integer_field("model.d_model", c.d_model, 1, kWide, "Width of the residual stream"));
+  f.push_back(integer_field("model.d_model", c.d_model, 1, kWide,
+                            "Width of the residual stream; required without init_from"));
   f.push_back(optional_integer_field("model.vocab_size", c.vocab_size, "auto", 1, int64_t{1} << 31,
                                      "auto: the tokenizer's"));
   f.push_back(boolean_field("model.tie_embeddings", c.tie_embeddings, "The head is the embedding"));
@@ -47,7 +53,8 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
       choice_field("model.mlp.activation", c.mlp.activation, activations(), "swiglu and geglu are gated"));
   MoeConfig& e = c.moe;
   f.push_back(integer_field("model.moe.num_experts", e.num_experts, 1, 1 << 20, "Experts a layer"));
-  f.push_back(integer_field("model.moe.top_k", e.top_k, 1, 1 << 20, "Experts a token goes to"));
+  f.push_back(integer_field("model.moe.top_k", e.top_k, 1, 1 << 20,
+                            "Experts a token goes to; its default gives way to num_experts"));
   f.push_back(integer_field("model.moe.d_ff", e.d_ff, 1, kWide, "Hidden units of an expert"));
   f.push_back(choice_field("model.moe.activation", e.activation, activations(), "Of the experts"));
   f.push_back(choice_field("model.moe.router", e.router,
@@ -66,11 +73,11 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
 
 void add_sequence(std::vector<Field>& f, SequenceConfig& c) {
   f.push_back(integer_field("sequence.length", c.length, 1, int64_t{1} << 40, "Tokens a row"));
-  f.push_back(
-      integer_field("sequence.chunk", c.chunk, 1, int64_t{1} << 40, "Tokens of a row in memory at once"));
+  f.push_back(integer_field("sequence.chunk", c.chunk, 1, int64_t{1} << 40,
+                            "Tokens of a row in memory at once; its default gives way to length"));
   f.push_back(choice_field("sequence.gradient", c.gradient,
                            {{"exact", GradientMode::kExact}, {"truncated", GradientMode::kTruncated}},
-                           "exact: of the whole sequence; truncated: cut between chunks"));
+                           "exact: as if the sequence were one chunk; truncated: cut between chunks"));
   f.push_back(bytes_field("sequence.boundary_memory", c.boundary_memory,
                           "For boundary states; beyond it they are thinned"));
   f.push_back(boolean_field("sequence.carry_state", c.carry_state,
@@ -80,9 +87,11 @@ void add_sequence(std::vector<Field>& f, SequenceConfig& c) {
 void add_data(std::vector<Field>& f, DataConfig& c) {
   f.push_back(paths_field("data.train", c.train, "Files, directories, or token shards"));
   f.push_back(paths_field("data.eval", c.eval, "Held-out text"));
-  f.push_back(path_field("data.batches", c.batches,
-                         "safetensors with \"tokens\" [steps, B, T + 1]: exactly these batches"));
-  f.push_back(text_field("data.tokenizer", c.tokenizer, "bytes"));
+  f.push_back(path_field(
+      "data.batches", c.batches,
+      "Instead of train: safetensors with \"tokens\" [steps, B, T + 1], exactly these batches in order",
+      "none"));
+  f.push_back(path_field("data.tokenizer", c.tokenizer, "A tokenizer, or a byte a token", "bytes"));
   f.push_back(choice_field("data.order", c.order,
                            {{"shuffled", DataOrder::kShuffled}, {"sequential", DataOrder::kSequential}},
                            "sequential: each row reads on where it ended a step before"));
@@ -105,14 +114,18 @@ void add_training(std::vector<Field>& f, TrainConfig& t, OptimizerConfig& o) {
   f.push_back(seed_field("train.seed", t.seed, "Of the initial weights and of the order of the data"));
   f.push_back(choice_field("train.on_nan", t.on_nan, {{"stop", OnNan::kStop}, {"skip", OnNan::kSkip}},
                            "When the loss is not finite: stop the run, or leave the step out"));
-  f.push_back(text_field("optimizer.name", o.name, "adamw"));
+  f.push_back(named_field(
+      "optimizer.name", {{"adamw", 0}}, [&o](int) { o.name = "adamw"; }, [] { return 0; },
+      "The only one so far"));
   f.push_back(number_field("optimizer.lr", o.lr, 0, 1e3, "Learning rate after the warm-up"));
-  f.push_back(number_field("optimizer.min_lr", o.min_lr, 0, 1e3, "Where cosine and wsd end"));
+  f.push_back(number_field("optimizer.min_lr", o.min_lr, 0, 1e3,
+                           "Where cosine and wsd end; its default gives way to lr"));
   f.push_back(choice_field(
       "optimizer.schedule", o.schedule,
       {{"cosine", LrSchedule::kCosine}, {"wsd", LrSchedule::kWsd}, {"constant", LrSchedule::kConstant}},
       "After the warm-up"));
-  f.push_back(integer_field("optimizer.warmup_steps", o.warmup_steps, 0, kMost, "Steps of linear warm-up"));
+  f.push_back(integer_field("optimizer.warmup_steps", o.warmup_steps, 0, kMost,
+                            "Steps of linear warm-up; its default gives way to train.steps"));
   f.push_back(integer_field("optimizer.decay_steps", o.decay_steps, 0, kMost,
                             "wsd: steps of the final decay; 0: a fifth"));
   f.push_back(number_pair_field("optimizer.betas", o.beta1, o.beta2, 0, 1, "AdamW's moments"));
@@ -144,7 +157,7 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
                    {{"fp32", DeviceDtype::kFp32}, {"bf16", DeviceDtype::kBf16}, {"fp64", DeviceDtype::kFp64}},
                    "fp64: the reference backend only"));
   f.push_back(optional_integer_field("device.threads", c.device.threads, "auto", 1, 4096,
-                                     "auto: as the process may use"));
+                                     "auto: as many as the process may use"));
   f.push_back(integer_field("checkpoint.every", c.checkpoint.every, 0, kMost,
                             "Steps; 0: only at the end and on a signal"));
   f.push_back(
@@ -154,16 +167,24 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
   f.push_back(integer_field("log.every", c.log.every, 1, kMost, "Steps between log lines"));
 }
 
+/// Where, how often and how fast, but not what comes out.
+bool is_about_the_process(std::string_view key) {
+  return key.starts_with("run.") || key.starts_with("checkpoint.") || key.starts_with("log.") ||
+         key == "device.threads" || key == "parallel.timeout" || key == "sequence.boundary_memory";
+}
+
 }  // namespace
 
 std::vector<Field> fields_of(ExperimentConfig& c) {
   std::vector<Field> f;
-  f.push_back(path_field("run.dir", c.run.dir, "Where the run is kept; default runs/<the file's name>"));
+  f.push_back(path_field("run.dir", c.run.dir,
+                         "Where the run is kept; runs/NAME of the current directory for NAME.yaml"));
   add_model(f, c.model);
   add_sequence(f, c.sequence);
   add_data(f, c.data);
   add_training(f, c.train, c.optimizer);
   add_machine(f, c);
+  for (Field& field : f) field.decides_result = !is_about_the_process(field.key);
   return f;
 }
 

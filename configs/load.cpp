@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
-#include <fstream>
-#include <sstream>
+#include <vector>
 
 #include "configs/config_error.h"
 #include "configs/field.h"
+#include "configs/source_text.h"
+#include "configs/suggest.h"
 #include "configs/validate.h"
 #include "configs/yaml_leaves.h"
 
@@ -17,33 +18,20 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kDeepestExtends = 16;
-
-std::string read_file(const std::string& path) {
-  std::error_code error;
-  if (fs::is_directory(path, error))
-    throw ConfigError(fmt::format("{}: a directory; expected a YAML file", path));
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw ConfigError(fmt::format("{}: cannot be read; expected a YAML file", path));
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
+constexpr size_t kMostProblems = 20;  // of a file full of them, the first are enough
 
 /// Applies leaves and overrides to a configuration, and collects what is wrong with them.
 class Loader {
  public:
   Loader() : fields_(fields_of(loaded_.config)) {}
+  Loader(const Loader&) = delete;  // fields_ point into loaded_
+  Loader& operator=(const Loader&) = delete;
 
-  void add_file(const std::string& path) {
-    const std::string name = fs::weakly_canonical(path).string();
-    if (std::find(chain_.begin(), chain_.end(), name) != chain_.end()) {
-      chain_.push_back(name);
-      throw ConfigError(fmt::format("extends goes in a circle: {}", fmt::join(chain_, " -> ")));
-    }
-    if (chain_.size() == kDeepestExtends)
-      throw ConfigError(fmt::format("{}: extends is nested too deeply", path));
-    chain_.push_back(name);
-    add_text(read_file(path), path);
+  /// `referrer`: the place that asks for the file, or empty.
+  void add_file(const std::string& path, const std::string& referrer = "") {
+    refuse_circle(path, referrer);
+    chain_.push_back(path);
+    add_text(read_source_file(path, referrer), path);
     chain_.pop_back();
   }
 
@@ -51,11 +39,7 @@ class Loader {
     const std::vector<Leaf> leaves = read_yaml_leaves(text, origin);
     const fs::path folder = fs::path(origin).parent_path();
     for (const Leaf& leaf : leaves) {
-      if (leaf.key != "extends") continue;
-      if (leaf.value.is_list || leaf.value.texts[0].empty()) {
-        throw ConfigError(fmt::format("{}:{}: extends: expected one file", origin, leaf.line));
-      }
-      add_file((folder / leaf.value.texts[0]).string());
+      if (leaf.key == "extends") add_base(leaf, origin, folder);
     }
     for (const Leaf& leaf : leaves) {
       if (leaf.key != "extends") set(leaf.key, leaf.value, fmt::format("{}:{}", origin, leaf.line), folder);
@@ -63,10 +47,14 @@ class Loader {
   }
 
   void add_override(const std::string& text) {
+    if (const UnfitText unfit = find_unfit(text); !unfit.why.empty()) {
+      throw ConfigError(fmt::format("command line: byte {} of an override: {}", unfit.at + 1, unfit.why));
+    }
     const size_t equals = text.find('=');
     if (equals == std::string::npos || equals == 0) {
-      problems_.push_back(fmt::format("command line: {}: an override is section.key=value", text));
-      return;
+      return report("command line", fmt::format("{} is not an override; expected section.key=value, such as "
+                                                "train.steps=200",
+                                                shortened(text)));
     }
     const std::string key = text.substr(0, equals), given = text.substr(equals + 1);
     Value value{.texts = {given}};
@@ -76,50 +64,91 @@ class Loader {
   }
 
   LoadedConfig finish(const std::string& path) {
+    raise_problems();
     if (loaded_.config.run.dir.empty()) loaded_.config.run.dir = "runs/" + fs::path(path).stem().string();
-    if (problems_.empty()) problems_ = contradictions(loaded_);
-    if (!problems_.empty()) throw ConfigError(fmt::format("{}", fmt::join(problems_, "\n        ")));
+    fit_defaults(loaded_);
+    for (const Contradiction& c : contradictions(loaded_)) {
+      report(loaded_.was_set(c.key) ? loaded_.origin_of(c.key) : path, c.key + ": " + c.what);
+    }
+    raise_problems();
     return {.config = loaded_.config, .origin = loaded_.origin};
   }
 
  private:
+  void refuse_circle(const std::string& path, const std::string& referrer) const {
+    const auto is_same = [&](const std::string& other) {
+      std::error_code none_of_them;
+      return fs::equivalent(path, other, none_of_them);
+    };
+    if (std::any_of(chain_.begin(), chain_.end(), is_same)) {
+      throw ConfigError(
+          fmt::format("{} goes in a circle: {} -> {}", referrer, fmt::join(chain_, " -> "), path));
+    }
+    if (chain_.size() >= kDeepestExtends) {
+      throw ConfigError(fmt::format("{} goes through more than {} files: {}", referrer, kDeepestExtends,
+                                    fmt::join(chain_, " -> ")));
+    }
+  }
+
+  void add_base(const Leaf& leaf, const std::string& origin, const fs::path& folder) {
+    const std::string place = fmt::format("{}:{}: extends", origin, leaf.line);
+    if (leaf.value.is_list || leaf.value.texts[0].empty()) {
+      throw ConfigError(fmt::format("{}: {} is not the path of one YAML file", place, shown(leaf.value)));
+    }
+    add_file((folder / leaf.value.texts[0]).string(), place);
+  }
+
   void set(const std::string& key, Value value, const std::string& origin, const fs::path& folder) {
     const auto field =
         std::find_if(fields_.begin(), fields_.end(), [&](const Field& f) { return f.key == key; });
-    if (field == fields_.end()) {
-      problems_.push_back(unknown(key, origin));
-      return;
-    }
+    if (field == fields_.end()) return report(origin, unknown(key));
+    const std::string found = shown(value);
     if (field->is_path && !folder.empty()) {
+      const auto is_word = [&](const std::string& p) {
+        return std::find(field->words.begin(), field->words.end(), p) != field->words.end();
+      };
       for (std::string& p : value.texts) {
-        if (!p.empty()) p = (folder / p).lexically_normal().string();
+        if (!p.empty() && !is_word(p)) p = (folder / p).string();
       }
     }
     if (field->read(value)) {
       loaded_.origin[key] = origin;
-    } else {
-      problems_.push_back(fmt::format("{}: {}: {} is not {}", origin, key, shown(value), field->expects));
+      return;
     }
+    const std::string meant = accepted_spelling(*field, value);
+    report(origin, fmt::format("{}: {} is not {}{}", key, found, field->expects,
+                               meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
   }
 
   static std::string shown(const Value& v) {
-    const std::string joined = fmt::format("{}", fmt::join(v.texts, ", "));
+    const std::string joined = shortened(fmt::format("{}", fmt::join(v.texts, ", ")));
     if (v.is_list) return "[" + joined + "]";
     return v.quoted || joined.empty() ? "\"" + joined + "\"" : joined;
   }
 
-  std::string unknown(const std::string& key, const std::string& origin) const {
-    std::vector<std::string> keys;
+  std::string unknown(const std::string& key) const {
+    std::vector<std::string> known = {"extends"};
     std::string inside;
     for (const Field& f : fields_) {
-      keys.push_back(f.key);
+      known.push_back(f.key);
       if (f.key.starts_with(key + ".")) inside += (inside.empty() ? "" : ", ") + f.key.substr(key.size() + 1);
     }
-    if (!inside.empty()) return fmt::format("{}: {} is a section; its keys are {}", origin, key, inside);
-    const std::string near = nearest_key(key, keys);
-    return fmt::format(
-        "{}: {} is not a key{}", origin, key,
-        near.empty() ? "; docs/config.md lists them" : fmt::format("; did you mean {}?", near));
+    if (key == "extends") return "extends: belongs into a file";
+    if (!inside.empty()) return fmt::format("{}: is a section; its keys are {}", key, inside);
+    const std::string near = nearest_key(key, known);
+    return fmt::format("{}: is not a key; {}", shortened(key),
+                       near.empty() ? "docs/config.md lists them" : fmt::format("did you mean {}?", near));
+  }
+
+  void report(const std::string& place, const std::string& what) {
+    problems_.push_back(place + ": " + what);
+    if (problems_.size() < kMostProblems) return;
+    problems_.push_back(fmt::format("and perhaps more: stopped after {} problems", kMostProblems));
+    raise_problems();
+  }
+
+  void raise_problems() const {
+    if (!problems_.empty()) throw ConfigError(fmt::format("{}", fmt::join(problems_, "\n        ")));
   }
 
   LoadedConfig loaded_;
@@ -127,31 +156,6 @@ class Loader {
   std::vector<std::string> chain_;  // of files, by extends
   std::vector<std::string> problems_;
 };
-
-/// A printed configuration is read from elsewhere: what it names must not depend on where.
-void make_paths_absolute(ExperimentConfig& c) {
-  const auto absolute = [](std::string& path) {
-    if (!path.empty()) path = fs::absolute(path).lexically_normal().string();
-  };
-  for (std::string* path : {&c.run.dir, &c.model.init_from, &c.data.batches}) absolute(*path);
-  for (std::vector<std::string>* paths : {&c.data.train, &c.data.eval})
-    std::for_each(paths->begin(), paths->end(), absolute);
-}
-
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
 
 }  // namespace
 
@@ -168,56 +172,6 @@ LoadedConfig parse_experiment(std::string_view text, const std::string& origin,
   loader.add_text(text, origin);
   for (const std::string& o : overrides) loader.add_override(o);
   return loader.finish(origin);
-}
-
-std::string to_yaml(const LoadedConfig& loaded, bool with_origin) {
-  ExperimentConfig config = loaded.config;
-  make_paths_absolute(config);
-  std::string text;
-  std::vector<std::string> open;  // sections that the last line stands in
-  for (const Field& f : fields_of(config)) {
-    std::vector<std::string> parts;
-    std::istringstream key(f.key);
-    for (std::string part; std::getline(key, part, '.');) parts.push_back(part);
-    const bool absent =
-        f.print() == "\"\"" || f.print() == "[]" || (f.key == "model.d_model" && config.model.d_model == 0);
-    if (absent) continue;  // a key without a value: its default is to be left out
-    size_t same = 0;
-    while (same < open.size() && same + 1 < parts.size() && open[same] == parts[same]) ++same;
-    open.assign(parts.begin(), parts.end() - 1);
-    for (size_t i = same; i < open.size(); ++i) text += std::string(2 * i, ' ') + open[i] + ":\n";
-    std::string line = std::string(2 * open.size(), ' ') + parts.back() + ": " + f.print();
-    if (with_origin) line = fmt::format("{:<48} # {}", line, loaded.origin_of(f.key));
-    text += line + "\n";
-  }
-  return text;
-}
-
-std::string config_reference() {
-  ExperimentConfig defaults;
-  std::string text = "| key | default | expects | meaning |\n|---|---|---|---|\n";
-  for (const Field& f : fields_of(defaults)) {
-    std::string value = f.print();
-    if (value == "\"\"" || value == "[]" || f.key == "model.d_model") value = "–";
-    text += fmt::format("| `{}` | {} | {} | {} |\n", f.key, value, f.expects, f.help);
-  }
-  return text;
-}
-
-std::string nearest_key(const std::string& key, const std::vector<std::string>& known) {
-  const auto last = [](const std::string& k) { return k.substr(k.rfind('.') + 1); };
-  std::string best;
-  size_t least = std::max<size_t>(key.size() / 3, 2) + 1;
-  for (const std::string& k : known) {
-    // A right name in the wrong section is near, too.
-    const size_t distance =
-        std::min(edit_distance(key, k), last(key) == last(k) ? size_t{2} : edit_distance(key, k));
-    if (distance < least) {
-      least = distance;
-      best = k;
-    }
-  }
-  return best;
 }
 
 }  // namespace natrix

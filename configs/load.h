@@ -1,12 +1,15 @@
 // Experiments from YAML: strict, with defaults, inheritance (extends), overrides from the command line, and a
 // record of where each value came from.
+//
+// A default that another key bounds gives way to it: sequence.chunk to length, model.moe.top_k to
+// num_experts, optimizer.min_lr to lr, optimizer.warmup_steps to train.steps. A value that was set does not:
+// it is refused.
 #pragma once
 
 #include <map>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "configs/experiment.h"
 
@@ -32,14 +35,17 @@ LoadedConfig load_experiment(const std::string& path, std::span<const std::strin
 LoadedConfig parse_experiment(std::string_view text, const std::string& origin,
                               std::span<const std::string> overrides = {});
 
-/// The whole configuration as YAML that loads to the same values; with_origin adds a comment to each line
-/// saying where its value came from.
+/// The whole configuration as YAML that loads to the same values, from whatever folder; with_origin adds a
+/// comment to each line saying where its value came from. With model.init_from, keys of the model that were
+/// not set are left out: they are the checkpoint's.
 std::string to_yaml(const LoadedConfig& loaded, bool with_origin);
 
-/// The keys' documentation as a Markdown table: docs/config.md.
-std::string config_reference();
+/// 16 hexadecimal digits, the same for configurations that ask for the same numbers: run, checkpoint, log,
+/// device.threads, parallel.timeout and sequence.boundary_memory are left out, and so are the folders of
+/// paths, so that it survives a move.
+std::string config_hash(const ExperimentConfig& config);
 
-/// The key nearest to `key` by edit distance, or empty if none is near.
-std::string nearest_key(const std::string& key, const std::vector<std::string>& known);
+/// The keys' documentation as Markdown tables, a section each: the body of docs/config.md.
+std::string config_reference();
 
 }  // namespace natrix

@@ -1,4 +1,4 @@
-// What no single key can tell: keys that must agree with each other.
+// What the keys of a configuration demand of each other.
 #pragma once
 
 #include <string>
@@ -8,7 +8,13 @@
 
 namespace natrix {
 
-/// A message for each contradiction, empty if there is none.
-std::vector<std::string> contradictions(const LoadedConfig& loaded);
+/// Defaults that another key bounds give way to it.
+void fit_defaults(LoadedConfig& loaded);
+
+struct Contradiction {
+  std::string key;  // the one to change
+  std::string what;
+};
+std::vector<Contradiction> contradictions(const LoadedConfig& loaded);
 
 }  // namespace natrix

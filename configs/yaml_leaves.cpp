@@ -1,95 +1,162 @@
 #include "configs/yaml_leaves.h"
 
+#include <algorithm>
 #include <fmt/format.h>
-#include <set>
 #include <sstream>
+#include <unordered_map>
 #include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/yaml.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
 
 #include "configs/config_error.h"
+#include "configs/source_text.h"
 
 namespace natrix {
 namespace {
 
-constexpr size_t kMostBytes = size_t{1} << 20;
 constexpr size_t kDeepest = 16;
 
 /// Turns the parser's events into leaves.
 class LeafReader final : public YAML::EventHandler {
  public:
-  LeafReader(const std::string& origin, std::vector<Leaf>& leaves) : origin_(origin), leaves_(leaves) {}
+  static constexpr std::string_view kNoKeys =
+      "there are no keys; expected sections such as model: {pattern: ME}";
+
+  LeafReader(std::string_view text, const std::string& origin, std::vector<Leaf>& leaves)
+      : text_(text), origin_(origin), leaves_(leaves) {}
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (++documents_ > 1) fail(mark, "a second document (---) begins; an experiment is one document");
+    if (++documents_ > 1) fail(mark, "a second document begins; an experiment is one document");
   }
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { scalar(mark, anchor, "", false); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
+    if (levels_.empty()) fail(mark, kNoKeys);
+    if (in_list_) fail(mark, "an item of the list is empty");
+    if (!levels_.back().has_key) fail(mark, "a key is empty");
+    fail_at(levels_.back().line, path() + ": has no value; leave the key out for its default");
+  }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    fail(mark, "aliases (*name) are not supported");
+    fail(mark, "aliases (*name) are not supported; put a text that begins with * in quotes");
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& text) override {
-    if (tag != "?" && tag != "!" && !tag.empty()) fail(mark, fmt::format("tags ({}) are not supported", tag));
-    scalar(mark, anchor, text, tag == "!");  // the parser gives quoted scalars the tag "!"
+    refuse_decoration(mark, tag, anchor);
+    const bool quoted = tag == "!";  // what the parser gives quoted scalars
+    quoted ? check_quotes(mark) : check_on_one_line(mark, text);
+    scalar(mark, text, quoted);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    refuse_anchor(mark, anchor);
-    if (levels_.empty() || in_list_ || levels_.back().key.empty())
+    refuse_decoration(mark, tag, anchor);
+    if (levels_.empty() || in_list_ || !levels_.back().has_key)
       fail(mark, "a list stands where key: value is expected");
     in_list_ = true;
-    leaves_.push_back({.key = path(), .value = {.is_list = true}, .line = mark.line + 1});
+    leaves_.push_back({.key = path(), .value = {.is_list = true}, .line = levels_.back().line});
   }
   void OnSequenceEnd() override {
     in_list_ = false;
-    levels_.back().key.clear();
+    levels_.back().has_key = false;
   }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
-    refuse_anchor(mark, anchor);
+    refuse_decoration(mark, tag, anchor);
     if (in_list_) fail(mark, "a list holds plain values, not mappings");
-    if (!levels_.empty() && levels_.back().key.empty()) fail(mark, "a key must be a plain word");
+    if (!levels_.empty() && !levels_.back().has_key) fail(mark, "a key must be a plain word");
     if (levels_.size() == kDeepest) fail(mark, "mappings are nested too deeply");
-    levels_.emplace_back();
+    levels_.push_back({.line = mark.line + 1});
   }
   void OnMapEnd() override {
+    const bool empty = levels_.back().seen.empty();
+    const int line = levels_.back().line;
     levels_.pop_back();
-    if (!levels_.empty()) levels_.back().key.clear();
+    if (empty) fail_at(line, levels_.empty() ? std::string(kNoKeys) : path() + ": has no keys; leave it out");
+    if (!levels_.empty()) levels_.back().has_key = false;
+  }
+
+  [[noreturn]] void fail(const YAML::Mark& mark, std::string_view what) const {
+    fail_at(mark.line + 1, what);
   }
 
  private:
   struct Level {
-    std::string key;  // whose value comes next; empty: a key comes next
-    std::set<std::string> seen;
+    std::string key;
+    bool has_key = false;                       // its value comes next; otherwise a key does
+    int line = 0;                               // of the key, or, before there is one, of the mapping
+    std::unordered_map<std::string, int> seen;  // keys, and their lines
   };
 
-  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& what) const {
-    throw ConfigError(fmt::format("{}:{}: {}", origin_, mark.line + 1, what));
-  }
-  void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
-    if (anchor != 0) fail(mark, "anchors (&name) are not supported");
+  [[noreturn]] void fail_at(int line, std::string_view what) const {
+    throw ConfigError(fmt::format("{}:{}: {}", origin_, line, what));
   }
 
-  void scalar(const YAML::Mark& mark, YAML::anchor_t anchor, const std::string& text, bool quoted) {
-    refuse_anchor(mark, anchor);
+  void refuse_decoration(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
+    if (anchor != 0) fail(mark, "anchors (&name) are not supported; put a text that begins with & in quotes");
+    if (tag != "?" && tag != "!" && !tag.empty())
+      fail(mark, "tags (!name) are not supported; put a text that begins with ! in quotes");
+  }
+
+  std::string_view text_from(const YAML::Mark& mark) const {  // marks count bytes
+    return text_.substr(std::min(static_cast<size_t>(std::max(mark.pos, 0)), text_.size()));
+  }
+
+  /// The parser joins lines into one text, which swallows the key of a line whose colon was forgotten.
+  void check_on_one_line(const YAML::Mark& mark, const std::string& text) const {
+    if (text_from(mark).substr(0, text.size()) == text) return;
+    fail(mark,
+         fmt::format("{}: goes on over several lines; expected \"key: value\" on one (is a colon missing, "
+                     "or the space after it?)",
+                     shortened(text)));
+  }
+
+  /// The parser closes a forgotten quote at the end of the file, which swallows all keys in between.
+  void check_quotes(const YAML::Mark& mark) const {
+    const std::string_view rest = text_from(mark);
+    const char quote = rest.empty() ? '\0' : rest[0];
+    if (quote != '"' && quote != '\'')
+      fail(mark, "texts over several lines (| and >) and tags (!) are not supported");
+    for (size_t i = 1; i < rest.size() && rest[i] != '\n'; ++i) {
+      const bool escape = quote == '"' ? rest[i] == '\\' : rest.substr(i, 2) == "''";
+      if (escape) {
+        ++i;
+      } else if (rest[i] == quote) {
+        return;
+      }
+    }
+    fail(mark, fmt::format("the quote {} that opens here is not closed on this line", quote));
+  }
+
+  void scalar(const YAML::Mark& mark, const std::string& text, bool quoted) {
+    if (const UnfitText unfit = find_unfit(text); !unfit.why.empty()) fail(mark, "in quotes, " + unfit.why);
     if (in_list_) {
       leaves_.back().value.texts.push_back(text);
     } else if (levels_.empty()) {
-      fail(mark, "expected sections of key: value, such as model: {pattern: ME}");
-    } else if (levels_.back().key.empty()) {
+      fail(mark,
+           fmt::format("found {}, expected sections of key: value, such as model: {{pattern: ME}} (with a "
+                       "space after the colon)",
+                       shortened(text)));
+    } else if (!levels_.back().has_key) {
       start_key(mark, text);
     } else {
-      leaves_.push_back({.key = path(), .value = {.texts = {text}, .quoted = quoted}, .line = mark.line + 1});
-      levels_.back().key.clear();
+      leaves_.push_back(
+          {.key = path(), .value = {.texts = {text}, .quoted = quoted}, .line = levels_.back().line});
+      levels_.back().has_key = false;
     }
   }
 
   void start_key(const YAML::Mark& mark, const std::string& text) {
     if (text == "<<") fail(mark, "merge keys (<<) are not supported; use extends: FILE");
-    if (text.empty() || text.find('.') != std::string::npos)
-      fail(mark, fmt::format("\"{}\" is not a key", text));
-    levels_.back().key = text;
-    if (!levels_.back().seen.insert(text).second) fail(mark, fmt::format("{} is given twice", path()));
+    if (text.empty()) fail(mark, "a key is empty");
+    if (text.find('.') != std::string::npos)
+      fail(mark,
+           fmt::format("{} is not a key; in a file, keys are nested, as in model: {{mamba: {{d_state: 16}}}}",
+                       shortened(text)));
+    Level& level = levels_.back();
+    level.key = text;
+    level.has_key = true;
+    level.line = mark.line + 1;
+    const auto [earlier, fresh] = level.seen.emplace(text, level.line);
+    if (!fresh)
+      fail(mark, fmt::format("{}: repeated; line {} sets it already", shortened(path()), earlier->second));
   }
 
   std::string path() const {
@@ -98,6 +165,7 @@ class LeafReader final : public YAML::EventHandler {
     return p;
   }
 
+  std::string_view text_;
   const std::string& origin_;
   std::vector<Leaf>& leaves_;
   std::vector<Level> levels_;
@@ -105,41 +173,49 @@ class LeafReader final : public YAML::EventHandler {
   int documents_ = 0;
 };
 
-/// What the parser lets pass or answers with riddles.
-void check_bytes(std::string_view text, const std::string& origin) {
-  if (text.size() > kMostBytes) {
-    throw ConfigError(fmt::format("{}: {} bytes; a configuration has at most {}. Is this the right file?",
-                                  origin, text.size(), kMostBytes));
-  }
+/// Line by line, so that the ends of lines (\n and \r\n) are not taken for control characters.
+void check_characters(std::string_view text, const std::string& origin) {
   int line = 1;
-  bool indent = true;
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\t' && indent)
-      throw ConfigError(fmt::format("{}:{}: a tab indents this line; YAML wants spaces", origin, line));
-    if (byte < 0x20 && c != '\n' && c != '\r' && c != '\t') {
-      throw ConfigError(
-          fmt::format("{}:{}: byte 0x{:02x} is not text. Is this the right file?", origin, line, byte));
-    }
-    indent = c == '\n' || (indent && (c == ' ' || c == '\t'));
-    line += c == '\n';
+  for (size_t begin = 0; begin < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string_view one = text.substr(begin, end - begin);
+    if (one.ends_with('\r')) one.remove_suffix(1);
+    if (const UnfitText unfit = find_unfit(one); !unfit.why.empty())
+      throw ConfigError(fmt::format("{}:{}: byte {} of the line: {}", origin, line, unfit.at + 1, unfit.why));
+    begin = end + 1;
   }
+}
+
+/// The parser's own messages do not say what to do about a text that begins like syntax. Its marks stand on
+/// that sign or just behind it.
+std::string quotes_hint(std::string_view text, const YAML::Mark& mark) {
+  const auto at = static_cast<size_t>(std::max(mark.pos, 0));
+  for (const size_t i : {at, at - std::min<size_t>(at, 1)}) {
+    if (i < text.size() && std::string_view("*&!@`%-").find(text[i]) != std::string_view::npos)
+      return fmt::format("; put a text that begins with {} in quotes", text[i]);
+  }
+  return "";
 }
 
 }  // namespace
 
 std::vector<Leaf> read_yaml_leaves(std::string_view text, const std::string& origin) {
-  check_bytes(text, origin);
+  if (text.size() > kMostSourceBytes)
+    throw ConfigError(origin +
+                      ": is larger than 1 MiB; a configuration is a few kilobytes. Is this the right file?");
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // what some editors put first
+  check_characters(text, origin);
   std::vector<Leaf> leaves;
-  LeafReader reader(origin, leaves);
+  LeafReader reader(text, origin, leaves);
   std::istringstream in{std::string(text)};
   try {
     YAML::Parser parser(in);
     while (parser.HandleNextDocument(reader)) {
     }
   } catch (const YAML::Exception& e) {
-    throw ConfigError(fmt::format("{}:{}: not valid YAML: {}", origin, e.mark.line + 1, e.msg));
+    reader.fail(e.mark, fmt::format("not valid YAML: {}{}", e.msg, quotes_hint(text, e.mark)));
   }
+  if (leaves.empty()) throw ConfigError(fmt::format("{}:1: {}", origin, LeafReader::kNoKeys));
   return leaves;
 }
 
