@@ -19,8 +19,8 @@ namespace {
 constexpr auto kHangs = std::chrono::seconds(60);
 
 /// In the child: standard streams, limits, then the program. Nothing here may allocate.
-[[noreturn]] void become_program(char* const argv[], const std::string& in, const std::string& out,
-                                 const std::string& err, int64_t most_file_bytes) {
+[[noreturn]] void become_program(char* const argv[], char* const environment[], const std::string& in,
+                                 const std::string& out, const std::string& err, int64_t most_file_bytes) {
   dup2(open(in.c_str(), O_RDONLY), 0);
   dup2(open(out.c_str(), O_CREAT | O_WRONLY, 0600), 1);
   dup2(open(err.c_str(), O_CREAT | O_WRONLY, 0600), 2);
@@ -28,10 +28,15 @@ constexpr auto kHangs = std::chrono::seconds(60);
     const rlimit limit{static_cast<rlim_t>(most_file_bytes), static_cast<rlim_t>(most_file_bytes)};
     setrlimit(RLIMIT_FSIZE, &limit);
   }
-  // Small models gain nothing from threads, and threads that wait for each other slow a busy machine down.
-  setenv("OMP_THREAD_LIMIT", "1", 1);
-  execv(argv[0], argv);
+  execve(argv[0], argv, environment);
   _exit(127);
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (std::string& t : texts) pointers.push_back(t.data());
+  pointers.push_back(nullptr);
+  return pointers;
 }
 
 }  // namespace
@@ -42,12 +47,15 @@ Outcome natrix_program(const std::vector<std::string>& args, const ProgramOption
   write_text(in, options.input);
   std::vector<std::string> words = {NATRIX_PROGRAM};
   words.insert(words.end(), args.begin(), args.end());
-  std::vector<char*> argv;
-  for (std::string& w : words) argv.push_back(w.data());
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = pointers_to(words);
+  std::vector<std::string> variables;
+  for (char** v = environ; *v != nullptr; ++v) variables.emplace_back(*v);
+  // Small models gain nothing from threads, and threads that wait for each other slow a busy machine down.
+  variables.emplace_back("OMP_THREAD_LIMIT=1");
+  const std::vector<char*> environment = pointers_to(variables);
   const auto start = std::chrono::steady_clock::now();
   const pid_t child = fork();
-  if (child == 0) become_program(argv.data(), in, out, err, options.most_file_bytes);
+  if (child == 0) become_program(argv.data(), environment.data(), in, out, err, options.most_file_bytes);
   int status = 0;
   while (waitpid(child, &status, WNOHANG) == 0) {
     if (const int s = options.signal_when ? options.signal_when() : 0; s != 0) kill(child, s);

@@ -1,5 +1,5 @@
-// Twenty-four steps of training against a run made without Natrix: losses, gradient norms, learning rates and the
-// weights at the end, whatever the backend and the chunk.
+// Twenty-four steps of training against a run made without Natrix: losses, gradient norms, learning rates and
+// the weights at the end, whatever the backend and the chunk.
 #include <cmath>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -34,9 +34,9 @@ double square_norm_of_difference(View a, View b) {
 
 /// How far the weights ended from where they should have, relative to the way they went.
 ///
-/// AdamW's step has the size of the learning rate whatever that of the gradient, so an element whose gradient is
-/// nothing but rounding goes astray by whole steps: single elements cannot be held to anything, the distance can. It is
-/// held to what one gradient is held to, 1e-4; measured: 3e-6.
+/// AdamW's step has the size of the learning rate whatever that of the gradient, so an element whose gradient
+/// is nothing but rounding goes astray by whole steps: single elements cannot be held to anything, the
+/// distance can. It is held to what one gradient is held to, 1e-4; measured: 3e-6.
 double error_of_the_way(Model& model) {
   const Safetensors first(kFolder + "model/model.safetensors"), last(kFolder + "final.safetensors");
   double error = 0, way = 0;
@@ -80,7 +80,8 @@ TEST_P(Trajectory, FollowsTheRunMadeWithoutNatrix) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Chunks, Trajectory,
-                         ::testing::Combine(::testing::Values("reference", "cpu"), ::testing::Values(64, 16, 7)),
+                         ::testing::Combine(::testing::Values("reference", "cpu"),
+                                            ::testing::Values(64, 16, 7)),
                          [](const auto& info) {
                            return std::get<0>(info.param) + "_" + std::to_string(std::get<1>(info.param));
                          });

@@ -1,0 +1,42 @@
+// A text and an experiment so small that a step takes a millisecond or two, and what a run of it leaves
+// behind.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/launch/program.h"
+
+namespace natrix::test {
+
+/// English enough that a small model learns something, and the same every time; `seed` varies it.
+std::string some_text(int64_t bytes, uint64_t seed = 1);
+
+/// A directory with text.txt and train.yaml.
+class TinyRun {
+ public:
+  TinyRun();
+
+  std::string operator/(const std::string& name) const { return scratch_ / name; }
+  std::string config() const { return scratch_ / "train.yaml"; }
+  /// natrix train train.yaml run.dir=<name> OVERRIDES…
+  Outcome train(const std::string& name, const std::vector<std::string>& overrides = {},
+                const ProgramOptions& options = {}) const;
+
+ private:
+  ScratchDirectory scratch_;
+};
+
+/// The lines of a run's metrics.jsonl without what a clock or the memory decides.
+std::vector<std::string> curve(const std::string& run);
+/// Lines in a run's metrics.jsonl so far; 0 without one.
+int64_t lines_logged(const std::string& run);
+int64_t last_step_logged(const std::string& run);   // 0 without a line
+int64_t newest_checkpoint(const std::string& run);  // its step; −1 without one
+/// Every file below a directory with its content: "path\0content" each, sorted by path.
+std::vector<std::string> snapshot(const std::string& directory);
+/// Names in RUN/checkpoints, sorted.
+std::vector<std::string> checkpoints(const std::string& run);
+std::string weights(const std::string& run, int64_t step);  // the bytes of a checkpoint's model.safetensors
+
+}  // namespace natrix::test
