@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>
+#include <numeric>
 
 namespace natrix::test {
 namespace {
@@ -69,6 +70,37 @@ bool same_bits(View a, View b) {
     if (std::memcmp(p, q, bytes) != 0) return false;
   }
   return true;
+}
+
+Buffer absolute(View v) {
+  Buffer magnitude = copy_of(v);
+  for_float(v.dtype, [&](auto zero) {
+    auto* p = magnitude.view().as<decltype(zero)>();
+    for (int64_t i = 0; i < v.count(); ++i) p[i] = std::fabs(p[i]);
+  });
+  return magnitude;
+}
+
+double largest(View v) {
+  const Buffer values = as(Dtype::kF64, v);
+  const double* p = values.view().as<double>();
+  return std::accumulate(p, p + v.count(), 0.0,
+                         [](double a, double b) { return std::fmax(a, std::fabs(b)); });
+}
+
+void expect_close(const Buffers& got, const Buffers& want, const Buffers& magnitudes,
+                  const std::function<double(const std::string&)>& tolerance, const std::string& hint) {
+  for (const auto& [name, expected] : want) {
+    const Buffer a = as(Dtype::kF64, got.at(name).view()), b = as(Dtype::kF64, expected.view());
+    const double bound = tolerance(name) * largest(magnitudes.at(name).view());
+    for (int64_t i = 0; i < b.view().count(); ++i) {
+      const double x = a.view().as<double>()[i], y = b.view().as<double>()[i];
+      if (std::fabs(x - y) <= bound) continue;  // not so for a NaN
+      ADD_FAILURE() << name << "[" << i << "] is " << x << ", expected " << y << " within " << bound << "; "
+                    << hint;
+      break;
+    }
+  }
 }
 
 void expect_same_bits(const Views& got, const Views& want, const std::string& hint) {

@@ -1,6 +1,7 @@
 // Operands and results of a kernel by name, which the scan's and the convolution's cases share.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -46,6 +47,15 @@ class StridedCopy {
 
 /// Bit for bit, of equal dtype and shape; rows may be strided.
 bool same_bits(View a, View b);
+/// The element-wise magnitudes.
+Buffer absolute(View v);
+/// max |v|
+double largest(View v);
+/// Expects, for every name in `want`, max |got − want| ≤ tolerance(name) · max |magnitude|: `magnitudes` are
+/// the results of the same computation with nothing cancelling. (Relative to the results themselves, a sum
+/// that happens to be near zero would fail.)
+void expect_close(const Buffers& got, const Buffers& want, const Buffers& magnitudes,
+                  const std::function<double(const std::string&)>& tolerance, const std::string& hint);
 /// Expects the same names with the same bits.
 void expect_same_bits(const Views& got, const Views& want, const std::string& hint);
 
