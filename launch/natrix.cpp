@@ -15,7 +15,8 @@ namespace {
 constexpr int kFailed = 1, kBadInput = 2;
 
 void complain(std::string_view what) {
-  fmt::print(stderr, "natrix: {}\n", what);
+  std::fputs(fmt::format("natrix: {}\n", what).c_str(),
+             stderr);  // fmt::print throws where stderr is full, too
 }
 
 int run(const natrix::Action& action) {
@@ -35,6 +36,15 @@ int run(const natrix::Action& action) {
     complain(e.what());
   }
   return kFailed;
+}
+
+/// What is there and unknown comes before what is missing, which may be only misspelt.
+std::string usage_error(const CLI::App& app, const CLI::ParseError& e) {
+  const auto commands = app.get_subcommands();
+  const std::string command = commands.empty() ? "" : commands.front()->get_name() + " ";
+  const std::vector<std::string> unknown = app.remaining(true);
+  return fmt::format("{}; natrix {}--help shows what there is",
+                     unknown.empty() ? e.what() : fmt::format("{} is not known", unknown.front()), command);
 }
 
 /// A full disk must not go unnoticed behind the standard library's buffer.
@@ -64,7 +74,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : kBadInput;
+    if (e.get_exit_code() == 0) return flush_results(app.exit(e));  // --help, --version
+    complain(usage_error(app, e));
+    return kBadInput;
   }
   return flush_results(run(chosen));
 }

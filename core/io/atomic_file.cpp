@@ -79,7 +79,9 @@ void AtomicFile::commit() {
 
 void AtomicFile::fail(int error) {
   discard();
-  throw RunError(fmt::format("cannot write {}: {}", path_, reason(error)));
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  throw RunError(fmt::format("cannot write {}: {}{}", path_, reason(error),
+                             full ? "; make room there and run the command again" : ""));
 }
 
 void AtomicFile::discard() noexcept {

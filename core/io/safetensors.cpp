@@ -40,9 +40,12 @@ Safetensors& Safetensors::operator=(Safetensors&&) noexcept = default;
 
 View Safetensors::at(const std::string& name) const {
   const auto found = tensors_.find(name);
-  if (found == tensors_.end())
-    throw InputError(fmt::format("{}: tensor {} is missing", path_, excerpt(name)));
-  return found->second;
+  if (found != tensors_.end()) return found->second;
+  throw InputError(fmt::format("{}: tensor {} is missing; the file {}", path_, excerpt(name),
+                               tensors_.empty()
+                                   ? "holds none"
+                                   : fmt::format("holds {} tensor(s), the first is {}", tensors_.size(),
+                                                 excerpt(tensors_.begin()->first))));
 }
 
 }  // namespace natrix

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
 #include <iostream>
@@ -127,8 +128,11 @@ class Generation {
     std::ifstream file;
     if (flags_.prompt_file != "-") {
       file.open(flags_.prompt_file, std::ios::binary);
-      if (!file)
-        throw InputError(fmt::format("--prompt-file {}: cannot be opened for reading", flags_.prompt_file));
+      if (!file || std::filesystem::is_directory(flags_.prompt_file)) {
+        throw InputError(
+            fmt::format("--prompt-file {}: {}", flags_.prompt_file,
+                        file ? "is a directory; expected a text" : "cannot be opened for reading"));
+      }
     }
     std::istream& in = flags_.prompt_file == "-" ? std::cin : file;
     int64_t total = 0, size = 0;

@@ -48,7 +48,8 @@ Outcome natrix_program(const std::vector<std::string>& args, const ProgramOption
   std::vector<std::string> words = {NATRIX_PROGRAM};
   words.insert(words.end(), args.begin(), args.end());
   const std::vector<char*> argv = pointers_to(words);
-  std::vector<std::string> variables;
+  // A sanitizer would end the program where malloc returns null.
+  std::vector<std::string> variables = {"ASAN_OPTIONS=allocator_may_return_null=1"};
   for (char** v = environ; *v != nullptr; ++v) variables.emplace_back(*v);
   // Small models gain nothing from threads, and threads that wait for each other slow a busy machine down.
   variables.emplace_back("OMP_THREAD_LIMIT=1");
