@@ -20,7 +20,7 @@ constexpr size_t kDeepest = 16;
 class LeafReader final : public YAML::EventHandler {
  public:
   static constexpr std::string_view kNoKeys =
-      "there are no keys; expected sections such as model: {pattern: ME}";
+      "there are no keys; an experiment needs at least model.pattern, model.d_model and data.train";
 
   LeafReader(std::string_view text, const std::string& origin, std::vector<Leaf>& leaves)
       : text_(text), origin_(origin), leaves_(leaves) {}
