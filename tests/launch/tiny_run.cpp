@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "core/random.h"
@@ -47,6 +48,28 @@ Outcome TinyRun::train(const std::string& name, const std::vector<std::string>& 
   std::vector<std::string> args = {"train", config(), "run.dir=" + scratch_ / name};
   args.insert(args.end(), overrides.begin(), overrides.end());
   return natrix_program(args, options);
+}
+
+const std::string& trained_run() {
+  static const TinyRun tiny;
+  static const std::string run = [] {
+    const Outcome outcome = tiny.train(
+        "trained", {"model.d_model=32", "model.repeat=2", "sequence.length=64", "sequence.chunk=32",
+                    "train.batch_size=4", "train.steps=150", "optimizer.lr=0.02", "checkpoint.every=0"});
+    if (outcome.status != 0) throw std::runtime_error("the tiny model does not train: " + outcome.err);
+    return tiny / "trained";
+  }();
+  return run;
+}
+
+nlohmann::json natrix_json(std::vector<std::string> args, const ProgramOptions& options) {
+  args.insert(args.end(), {"--json", "--quiet"});
+  const Outcome outcome = natrix_program(args, options);
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");
+  EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 1) << outcome.out;
+  if (!nlohmann::json::accept(outcome.out)) ADD_FAILURE() << "not JSON: " << outcome.out;
+  return nlohmann::json::parse(outcome.out, nullptr, false);
 }
 
 std::vector<std::string> curve(const std::string& run) {

@@ -2,6 +2,7 @@
 // behind.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,13 @@ class TinyRun {
  private:
   ScratchDirectory scratch_;
 };
+
+/// The directory of a run that has learned some words, so that what it writes is not all alike. Made once.
+const std::string& trained_run();
+
+/// Runs natrix with --json and --quiet; the one object it printed. Fails the test for anything else on stdout
+/// or stderr.
+nlohmann::json natrix_json(std::vector<std::string> args, const ProgramOptions& options = {});
 
 /// The lines of a run's metrics.jsonl without what a clock or the memory decides.
 std::vector<std::string> curve(const std::string& run);
