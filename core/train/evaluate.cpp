@@ -29,6 +29,18 @@ void add(EvalFigures& f, int64_t position, double nats) {
   ++f.predictions;
 }
 
+/// Where no separator stands between documents, the first byte of one follows nothing and is no target: see
+/// EvalWindows. Returns how many there are.
+int64_t ignore_first_bytes(View targets, const uint8_t* starts) {
+  int64_t ignored = 0;
+  for (int64_t t = 0; t < targets.count(); ++t) {
+    if (starts[t] == 0) continue;
+    targets.as<int64_t>()[t] = kIgnoreTarget;
+    ++ignored;
+  }
+  return ignored;
+}
+
 }  // namespace
 
 double EvalFigures::loss() const {
@@ -74,21 +86,25 @@ EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Do
   LocalRoute states;
   CutRoute none;
   SegmentSchedule schedule(model, ctx, states, none, {.chunk = chunk});
+  const bool packed = documents == Documents::kPacked;
   int64_t position = -1;
   for (int64_t first = 0; first + 1 < corpus.size(); first += chunk) {
     Arena::Frame frame(ctx.arena());
     const int64_t n = std::min(chunk, corpus.size() - 1 - first);
     View read = ctx.arena().take(Dtype::kI64, {n + 1}), starts = ctx.arena().take(Dtype::kU8, {n + 1});
+    View targets = ctx.arena().take(Dtype::kI64, {1, n});
     corpus.read(first, n + 1, read.as<int64_t>(), starts.as<uint8_t>());
-    const bool packed = documents == Documents::kPacked;
     const View tokens(read.data, Dtype::kI64, {1, n}), doc_start(starts.data, Dtype::kU8, {1, n});
-    const View targets(read.as<int64_t>() + 1, Dtype::kI64, {1, n});
+    std::copy_n(read.as<int64_t>() + 1, n, targets.as<int64_t>());
+    if (packed && corpus.eod() == kNoEod) {
+      figures.bytes -= ignore_first_bytes(targets, starts.as<uint8_t>() + 1);
+    }
     schedule.read({.tokens = tokens, .doc_start = packed ? doc_start : View{}}, [&](int64_t, View hidden) {
       View losses = ctx.arena().take(Dtype::kF64, {n});
       model.head().loss(ctx, hidden, targets, losses);
       for (int64_t t = 0; t < n; ++t) {
         position = packed && starts.as<uint8_t>()[t] ? 0 : position + 1;
-        add(figures, position, losses.as<double>()[t]);
+        if (targets.as<int64_t>()[t] != kIgnoreTarget) add(figures, position, losses.as<double>()[t]);
       }
     });
     progress(n);

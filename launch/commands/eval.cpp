@@ -62,6 +62,9 @@ int evaluate_text(const EvalFlags& flags) {
           ? evaluate_stream(*model, ctx, *corpus, documents, flags.common.chunk, advance)
           : evaluate(*model, ctx, EvalWindows(corpus, documents, flags.context, corpus->size()), flags.batch,
                      flags.common.chunk, advance);
+  if (figures.predictions == 0) {
+    throw InputError(fmt::format("--data: {} has nothing to predict; give more text", corpus->name()));
+  }
   flags.common.json ? print_json(figures, flags.context) : print_text(figures, flags.context);
   return 0;
 }
