@@ -4,8 +4,9 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <fstream>
-#include <omp.h>
 #include <sched.h>
+
+#include "kernels/base/thread_pool.h"
 
 namespace natrix {
 
@@ -30,8 +31,13 @@ int available_processors() {
 }
 
 Context::Context(Backend backend, int threads)
-    : backend_(backend), threads_(threads > 0 ? threads : available_processors()) {
-  omp_set_num_threads(threads_);  // of this thread's future parallel regions, oneDNN's included
+    : backend_(backend), threads_(threads > 0 ? threads : available_processors()) {}
+
+Context::~Context() = default;
+
+ThreadPool& Context::pool() {
+  if (!pool_) pool_ = std::make_unique<ThreadPool>(threads_);
+  return *pool_;
 }
 
 void fail_unavailable(const Context& ctx, std::string_view operation) {
