@@ -35,7 +35,7 @@ trainer=$!
 while [ ! -e "$run/checkpoints/latest" ]; do sleep 0.1; done
 echo "-- before training, the model writes:"
 sample
-wait_for_step 200 "$trainer"
+wait_for_step 140 "$trainer"
 kill -9 "$trainer" 2>/dev/null || true
 wait "$trainer" 2>/dev/null || true
 echo "-- killed with -9. Midway, the model writes:"
