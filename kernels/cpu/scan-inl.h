@@ -82,10 +82,19 @@ HWY_INLINE void Advance(const Strip& s, float* HWY_RESTRICT h_in_out, float* HWY
   h.store(h_in_out);
 }
 
-/// What one strip's walk forwards leaves for its walk backwards; one Group a token, [t][n].
+/// Floats that follow each array of a power of two on the stack: five cache lines. Without them the same
+/// token of a dozen arrays would lie in one set of an eight-way L1.
+inline constexpr int64_t kStagger = 80;
+
+/// One Group a token, [t][n].
+struct GroupOfTokens {
+  HWY_ALIGN float values[kScanTile * kScanGroup * kMaxLanes + kStagger];
+};
+
+/// What one strip's walk forwards leaves for its walk backwards.
 struct SavedStrip {
-  HWY_ALIGN float h_before[kScanTile * kScanGroup * kMaxLanes];  // h_{t−1}
-  HWY_ALIGN float decay[kScanTile * kScanGroup * kMaxLanes];     // exp(dt_t A)
+  GroupOfTokens h_before;  // h_{t−1}
+  GroupOfTokens decay;     // exp(dt_t A)
 };
 
 /// Advance again, from the state before the tile, and save what Retreat needs. Returns the state after it.
@@ -102,8 +111,8 @@ HWY_INLINE Group Remember(const Strip& s, const float* h_before_tile, SavedStrip
     for (int64_t n = 0; n < kScanGroup; ++n) {
       const int64_t at = (t * kScanGroup + n) * lanes;
       const auto decay = Exp2NonPositive(d, hn::Mul(step, A2.state[n]));
-      hn::Store(decay, d, saved.decay + at);
-      hn::Store(h.state[n], d, saved.h_before + at);
+      hn::Store(decay, d, saved.decay.values + at);
+      hn::Store(h.state[n], d, saved.h_before.values + at);
       h.state[n] = hn::MulAdd(decay, h.state[n], hn::Mul(input, s.B.at(t, n)));
     }
   }
@@ -143,8 +152,8 @@ HWY_INLINE void Retreat(const Strip& s, const SavedStrip& saved, Group h, const 
       hn::Store(hn::MulAdd(h.state[n], out, hn::Load(d, sums.sum_C + at)), d, sums.sum_C + at);
       hn::Store(hn::MulAdd(g, input, hn::Load(d, sums.sum_B + at)), d, sums.sum_B + at);
       gB = hn::MulAdd(g, s.B.at(t, n), gB);
-      h.state[n] = hn::Load(d, saved.h_before + at);
-      carried.state[n] = hn::Mul(g, hn::Load(d, saved.decay + at));
+      h.state[n] = hn::Load(d, saved.h_before.values + at);
+      carried.state[n] = hn::Mul(g, hn::Load(d, saved.decay.values + at));
       const auto p = hn::Mul(carried.state[n], h.state[n]);
       pA2 = hn::MulAdd(p, hn::Load(d, s.A2 + n * kScanBlock), pA2);
       dA.state[n] = hn::MulAdd(p, step, dA.state[n]);

@@ -16,10 +16,15 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 /// y = D x, where the sum over states then starts.
 HWY_INLINE void PackSkip(const BlockRows& x, float* D, int64_t tokens, PackedTile& y) {
+  if (D == nullptr) {
+    std::fill_n(y.values, kScanTile * kScanBlock, 0.0f);
+    return;
+  }
   const BlockRows skip{D, 0, x.count};
-  for (int64_t v = 0; v < VectorsOf(x.count); ++v) {
-    const auto weight = D != nullptr ? skip.load(0, v) : hn::Zero(Floats());
-    for (int64_t t = 0; t < tokens; ++t) hn::Store(hn::Mul(weight, x.load(t, v)), Floats(), y.at(v, t));
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t v = 0; v < VectorsOf(x.count); ++v) {
+      hn::Store(hn::Mul(skip.load(0, v), x.load(t, v)), Floats(), y.at(v, t));
+    }
   }
 }
 
@@ -31,8 +36,7 @@ void ForwardBlock(const ScanForward& a, const ScanPlan& plan, const ScanTask& ta
   for (int64_t t = 0; t < plan.tokens; t += kScanTile) {
     const int64_t tokens = std::min(kScanTile, plan.tokens - t);
     const BlockRows x = RowsOf(a.x, plan, task, t), dt = RowsOf(a.dt, plan, task, t);
-    PackSteps(dt, document_starts(a.doc_start, task, t), tokens, step);
-    PackInputs(dt, x, tokens, input);
+    PackStepsAndInputs(dt, x, document_starts(a.doc_start, task, t), tokens, step, input);
     PackSkip(x, a.D ? a.D.as<float>() + task.first : nullptr, tokens, y);
     const TokenRows B = StatesOf(a.B, plan, task, t), C = StatesOf(a.C, plan, task, t);
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {

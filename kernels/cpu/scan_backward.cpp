@@ -28,8 +28,8 @@ HWY_INLINE void AdvanceTile(const ScanBackward& a, const ScanPlan& plan, const S
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
   PackedTile step, input;
   const BlockRows dt = RowsOf(a.dt, plan, task, t);
-  PackSteps(dt, document_starts(a.doc_start, task, t), tokens, step);
-  PackInputs(dt, RowsOf(a.x, plan, task, t), tokens, input);
+  PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t), document_starts(a.doc_start, task, t), tokens, step,
+                     input);
   const TokenRows B = StatesOf(a.B, plan, task, t);
   for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
     for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
@@ -48,17 +48,15 @@ HWY_INLINE void FinishTile(const ScanBackward& a, const ScanPlan& plan, const Sc
                   dy = RowsOf(a.dy, plan, task, t);
   const BlockRows dx = RowsOf(a.dx, plan, task, t), ddt = RowsOf(a.ddt, plan, task, t);
   const BlockRows D{a.D ? a.D.as<float>() + task.first : nullptr, 0, task.count};
-  for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
-    const auto skip = a.D ? D.load(0, v) : hn::Zero(d);
-    auto dskip = hn::Load(d, dD + v * lanes);
-    for (int64_t i = 0; i < tokens; ++i) {
+  for (int64_t i = 0; i < tokens; ++i) {
+    for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
       const auto sum = hn::Load(d, gB.at(v, i)), input = x.load(i, v), out = dy.load(i, v);
+      const auto skip = a.D ? D.load(0, v) : hn::Zero(d);
       dx.store(hn::MulAdd(dt.load(i, v), sum, hn::Mul(skip, out)), i, v);
       const auto through_decay = hn::Mul(hn::Load(d, pA2.at(v, i)), hn::Set(d, 0.693147181f));  // A = A2 ln 2
       ddt.store(hn::MulAdd(input, sum, through_decay), i, v);
-      dskip = hn::MulAdd(out, input, dskip);
+      hn::Store(hn::MulAdd(out, input, hn::Load(d, dD + v * lanes)), d, dD + v * lanes);
     }
-    hn::Store(dskip, d, dD + v * lanes);
   }
 }
 
@@ -69,29 +67,29 @@ HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const S
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   PackedTile step, input, dy, gB, pA2;
   const BlockRows dt = RowsOf(a.dt, plan, task, t);
-  PackSteps(dt, document_starts(a.doc_start, task, t), tokens, step);
-  PackInputs(dt, RowsOf(a.x, plan, task, t), tokens, input);
+  PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t), document_starts(a.doc_start, task, t), tokens, step,
+                     input);
   Pack(RowsOf(a.dy, plan, task, t), tokens, dy);
   std::fill_n(gB.values, kScanTile * kScanBlock, 0.0f);
   std::fill_n(pA2.values, kScanTile * kScanBlock, 0.0f);
   const TokenRows B = StatesOf(a.B, plan, task, t), C = StatesOf(a.C, plan, task, t);
 
   SavedStrip saved;
-  HWY_ALIGN float sum_B[kScanTile * kScanGroup * kMaxLanes], sum_C[kScanTile * kScanGroup * kMaxLanes];
+  GroupOfTokens sum_B, sum_C;
   for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
-    std::fill_n(sum_B, tokens * kScanGroup * lanes, 0.0f);
-    std::fill_n(sum_C, tokens * kScanGroup * lanes, 0.0f);
+    std::fill_n(sum_B.values, tokens * kScanGroup * lanes, 0.0f);
+    std::fill_n(sum_C.values, tokens * kScanGroup * lanes, 0.0f);
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
       const int64_t at = n * kScanBlock + v * lanes;
       const Strip strip{tokens, step.strip(v), input.strip(v), own.A2 + at, B.from(n), C.from(n)};
       const Group h = Remember(strip, h_before + at, saved);
       Retreat(strip, saved, h, dy.strip(v), own.carried + at,
-              {gB.strip(v), pA2.strip(v), sum_B, sum_C, own.dA + at});
+              {gB.strip(v), pA2.strip(v), sum_B.values, sum_C.values, own.dA + at});
     }
     for (int64_t i = 0; i < tokens; ++i) {
       const int64_t to = (t % kScanStretch + i) * plan.padded_states() + n;
-      SumLanes(sum_B + i * kScanGroup * lanes, own.partial_dB + to);
-      SumLanes(sum_C + i * kScanGroup * lanes, own.partial_dC + to);
+      SumLanes(sum_B.values + i * kScanGroup * lanes, own.partial_dB + to);
+      SumLanes(sum_C.values + i * kScanGroup * lanes, own.partial_dC + to);
     }
   }
   FinishTile(a, plan, task, t, tokens, gB, pA2, own.dD);

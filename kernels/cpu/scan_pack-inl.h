@@ -19,7 +19,7 @@ HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
 struct PackedTile {
-  HWY_ALIGN float values[kScanTile * kScanBlock];
+  HWY_ALIGN float values[kScanTile * kScanBlock + kStagger];
 
   /// Of vector v: its tokens, one after another.
   HWY_INLINE float* strip(int64_t v) {
@@ -93,11 +93,15 @@ HWY_INLINE void PackSteps(const BlockRows& dt, const uint8_t* doc_start, int64_t
   }
 }
 
-/// input = dt x
-HWY_INLINE void PackInputs(const BlockRows& dt, const BlockRows& x, int64_t tokens, PackedTile& input) {
+/// The same, and input = dt x.
+HWY_INLINE void PackStepsAndInputs(const BlockRows& dt, const BlockRows& x, const uint8_t* doc_start,
+                                   int64_t tokens, PackedTile& step, PackedTile& input) {
   for (int64_t t = 0; t < tokens; ++t) {
+    const bool starts = doc_start != nullptr && doc_start[t] != 0;
     for (int64_t v = 0; v < VectorsOf(dt.count); ++v) {
-      hn::Store(hn::Mul(dt.load(t, v), x.load(t, v)), Floats(), input.at(v, t));
+      const auto of_token = dt.load(t, v);
+      hn::Store(starts ? hn::Set(Floats(), FLT_MAX) : of_token, Floats(), step.at(v, t));
+      hn::Store(hn::Mul(of_token, x.load(t, v)), Floats(), input.at(v, t));
     }
   }
 }

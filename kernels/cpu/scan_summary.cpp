@@ -50,8 +50,8 @@ void SummaryBlock(const ScanSummary& a, const ScanPlan& plan, const ScanTask& ta
   for (int64_t t = 0; t < plan.tokens; t += kScanTile) {
     const int64_t tokens = std::min(kScanTile, plan.tokens - t);
     const BlockRows dt = RowsOf(a.dt, plan, task, t);
-    PackSteps(dt, document_starts(a.doc_start, task, t), tokens, step);
-    PackInputs(dt, RowsOf(a.x, plan, task, t), tokens, input);
+    PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t), document_starts(a.doc_start, task, t), tokens, step,
+                       input);
     sum.add(step, tokens, task.count);
     const TokenRows B = StatesOf(a.B, plan, task, t);
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
