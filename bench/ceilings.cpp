@@ -145,5 +145,21 @@ std::string instruction_set() {
   return hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
 }
 
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> names;
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets())
+    names.emplace_back(hwy::TargetName(target));
+  return names;
+}
+
+bool use_instruction_set(const std::string& name) {
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    if (name != hwy::TargetName(target)) continue;
+    hwy::SetSupportedTargetsForTest(target);
+    return true;
+  }
+  return false;
+}
+
 }  // namespace natrix::bench
 #endif

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "kernels/base/context.h"
 
@@ -21,5 +22,9 @@ Ceilings measure_ceilings(Context& ctx);
 
 /// The instruction set that run-time dispatch picks here, "AVX3_ZEN4" for instance.
 std::string instruction_set();
+/// Those that this machine has, best first.
+std::vector<std::string> instruction_sets();
+/// Makes kernels and ceilings take another than the best; false if this machine does not have it.
+bool use_instruction_set(const std::string& name);
 
 }  // namespace natrix::bench

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -80,7 +81,7 @@ void time(benchmark::State& state, Row& row) {
   for (auto _ : state) row.trial->run();
 }
 
-constexpr const char* kLine = "{:<24} {:<34} {:>7} {:>11} {:>16} {:>16} {:>6}\n";
+constexpr const char* kLine = "{:<24} {:<34} {:>7} {:>11} {:>10} {:>16} {:>16} {:>6}\n";
 
 std::string text_of(double seconds) {
   return seconds < 1e-3 ? fmt::format("{:.2f} us", seconds * 1e6) : fmt::format("{:.2f} ms", seconds * 1e3);
@@ -92,7 +93,7 @@ class Table : public benchmark::BenchmarkReporter {
   Table(std::vector<Row>& rows, bool print) : rows_(rows), print_(print) {}
 
   bool ReportContext(const benchmark::BenchmarkReporter::Context&) override {
-    if (print_) fmt::print(kLine, "kernel", "shape", "threads", "time", "figure", "ceiling", "%");
+    if (print_) fmt::print(kLine, "kernel", "shape", "threads", "time", "of each", "figure", "ceiling", "%");
     return true;
   }
 
@@ -115,6 +116,7 @@ class Table : public benchmark::BenchmarkReporter {
       fmt::print("{:<24} {:<34} WRONG: {}\n", row.what->family, row.what->shape, row.failure);
     } else {
       fmt::print(kLine, row.what->family, row.what->shape, row.ctx->threads(), text_of(row.seconds),
+                 row.what->items > 0 ? fmt::format("{:.3f} ns", row.seconds * 1e9 / row.what->items) : "",
                  fmt::format("{:.2f} {}", row.figure(), row.roof.unit),
                  fmt::format("{:.2f} {}", row.roof.rate / 1e9, row.roof.unit),
                  fmt::format("{:.0f}", row.percent()));
@@ -137,6 +139,7 @@ nlohmann::ordered_json to_json(const Row& row) {
               {"ceiling", row.roof.rate / 1e9},
               {"unit", row.roof.unit},
               {"percent", row.percent()}});
+    if (row.what->items > 0) j["seconds_each"] = row.seconds / row.what->items;
   }
   return j;
 }
@@ -172,11 +175,14 @@ std::optional<Options> parse(int argc, char** argv) {
       options.json = true;
     } else if (arg == "--threads" && i + 1 < argc && std::atoi(argv[i + 1]) > 0) {
       options.threads = std::atoi(argv[++i]);
+    } else if (arg == "--instructions" && i + 1 < argc && use_instruction_set(argv[i + 1])) {
+      ++i;
     } else {
-      fmt::print(
-          stderr,
-          "{}: expected --json, --threads N (N of at least 1) or an option of Google Benchmark, got {}\n",
-          argv[0], arg);
+      fmt::print(stderr,
+                 "{}: expected --json, --threads N (N of at least 1), --instructions NAME (a set of this "
+                 "machine: {}) or an "
+                 "option of Google Benchmark, got {}\n",
+                 argv[0], fmt::join(instruction_sets(), ", "), arg);
       return {};
     }
   }

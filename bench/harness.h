@@ -7,8 +7,9 @@
 //     return suite.run(argc, argv);
 //   }
 //
-// Options of every program: --threads N (only these), --json (one JSON object on stdout and nothing else
-// there), and Google Benchmark's, which runs the timing loops: --benchmark_filter=REGEX,
+// Options of every program: --threads N (only these), --instructions NAME (AVX2 on an AVX-512 machine, say),
+// --json (one JSON object on stdout and nothing else there), and Google Benchmark's, which runs the timing
+// loops: --benchmark_filter=REGEX,
 // --benchmark_min_time=SECONDS.
 #pragma once
 
@@ -42,6 +43,7 @@ struct Case {
   /// Makes the operands; called with contexts of both backends and has to give both the same (seeded)
   /// numbers. `ctx` outlives the trial; what `run` uses is best held by a shared_ptr in its capture.
   std::function<Trial(Context&)> set_up;
+  double items = 0;         // what one call does so many of; if given, the time of each is printed too
   double tolerance = 1e-5;  // on max |cpu − reference| / max |reference|, for each output
 };
 

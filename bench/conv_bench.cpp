@@ -1,0 +1,80 @@
+// The short convolution with SiLU: bound by memory where its operands do not fit a cache, by the exponential
+// of the SiLU where they do.
+#include <fmt/format.h>
+#include <memory>
+
+#include "bench/harness.h"
+#include "kernels/conv.h"
+
+namespace natrix::bench {
+namespace {
+
+struct Sizes {
+  int64_t tokens, channels, taps;
+  std::string to_string() const { return fmt::format("T {}  I {}  K {}", tokens, channels, taps); }
+  double elements() const { return static_cast<double>(tokens * channels); }
+};
+
+/// x is the left half of what in_proj writes, so its rows lie twice as far apart as they are long.
+struct Operands {
+  explicit Operands(const Sizes& s)
+      : xz(normal({1, s.tokens, 2 * s.channels}, 1)),
+        weight(normal({s.channels, s.taps}, 2)),
+        bias(normal({s.channels}, 3)),
+        dy(normal({1, s.tokens, s.channels}, 4)),
+        y(Dtype::kF32, {1, s.tokens, s.channels}),
+        dxz(Dtype::kF32, {1, s.tokens, 2 * s.channels}),
+        dweight(Dtype::kF32, {s.channels, s.taps}),
+        dbias(Dtype::kF32, {s.channels}),
+        x(xz.view().columns(0, s.channels)),
+        dx(dxz.view().columns(0, s.channels)) {}
+
+  void forward(Context& ctx) const {
+    conv_silu_forward(ctx, {.x = x, .weight = weight.view(), .bias = bias.view(), .y = y.view()});
+  }
+  void backward(Context& ctx) const {
+    conv_silu_backward(ctx, {.x = x,
+                             .weight = weight.view(),
+                             .bias = bias.view(),
+                             .dy = dy.view(),
+                             .dx = dx,
+                             .dweight = dweight.view(),
+                             .dbias = dbias.view()});
+  }
+
+  Buffer xz, weight, bias, dy, y, dxz, dweight, dbias;
+  View x, dx;
+};
+
+void add_cases(Suite& suite, const Sizes& s) {
+  const double f32 = 4;
+  const auto add = [&](std::string family, double arrays, auto run, auto outputs) {
+    suite.add({.family = std::move(family),
+               .shape = s.to_string(),
+               .cost = {.exps = s.elements(), .bytes = arrays * f32 * s.elements()},
+               .set_up =
+                   [s, run, outputs](Context& ctx) {
+                     const auto o = std::make_shared<const Operands>(s);
+                     return Trial{[&ctx, o, run] { run(ctx, *o); }, outputs(*o)};
+                   },
+               .items = s.elements()});
+  };
+  add(
+      "conv_silu_forward", 2, [](Context& ctx, const Operands& o) { o.forward(ctx); },
+      [](const Operands& o) { return std::vector<View>{o.y.view()}; });
+  add(
+      "conv_silu_backward", 3, [](Context& ctx, const Operands& o) { o.backward(ctx); },
+      [](const Operands& o) {
+        return std::vector<View>{o.dx, o.dweight.view(), o.dbias.view()};
+      });
+}
+
+}  // namespace
+}  // namespace natrix::bench
+
+int main(int argc, char** argv) {
+  natrix::bench::Suite suite("conv");
+  natrix::bench::add_cases(suite, {.tokens = 512, .channels = 1536, .taps = 4});    // a chunk of Mamba-130M
+  natrix::bench::add_cases(suite, {.tokens = 16384, .channels = 1536, .taps = 4});  // beyond every cache
+  return suite.run(argc, argv);
+}

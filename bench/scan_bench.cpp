@@ -1,0 +1,131 @@
+// The selective scan: bound by one exponential per (token, channel, state), which is also the item whose time
+// is printed. Backward computes each decay twice more, from the states it kept, so that no [T, I, N] is ever
+// stored; its cost counts one, like forward's.
+#include <cmath>
+#include <fmt/format.h>
+#include <memory>
+
+#include "bench/harness.h"
+#include "kernels/scan.h"
+
+namespace natrix::bench {
+namespace {
+
+struct Sizes {
+  int64_t batch, tokens, channels, states;
+  std::string to_string() const {
+    return fmt::format("B {}  T {}  I {}  N {}", batch, tokens, channels, states);
+  }
+  double items() const { return static_cast<double>(batch * tokens * channels * states); }
+};
+
+/// dt as softplus makes it: log-uniform in [1e-3, 1e-1].
+Buffer time_steps(Shape shape, uint64_t seed) {
+  Buffer b = normal(shape, seed);
+  float* p = b.view().as<float>();
+  for (int64_t i = 0; i < shape.count(); ++i) {
+    p[i] = std::pow(10.0f, -2 + std::erf(p[i] / std::sqrt(2.0f)));  // erf of a normal is uniform in (−1, 1)
+  }
+  return b;
+}
+
+/// A_log = log(1 … N) in every channel.
+Buffer initial_rates(int64_t channels, int64_t states) {
+  Buffer b(Dtype::kF32, {channels, states});
+  for (int64_t i = 0; i < channels; ++i) {
+    for (int64_t n = 0; n < states; ++n) b.view().row<float>(i)[n] = std::log(static_cast<float>(n + 1));
+  }
+  return b;
+}
+
+struct Operands {
+  explicit Operands(const Sizes& s)
+      : x(normal({s.batch, s.tokens, s.channels}, 1)),
+        dt(time_steps({s.batch, s.tokens, s.channels}, 2)),
+        A_log(initial_rates(s.channels, s.states)),
+        B(normal({s.batch, s.tokens, s.states}, 3)),
+        C(normal({s.batch, s.tokens, s.states}, 4)),
+        D(normal({s.channels}, 5)),
+        dy(normal({s.batch, s.tokens, s.channels}, 6)),
+        y(Dtype::kF32, {s.batch, s.tokens, s.channels}),
+        state(Dtype::kF32, {s.batch, s.channels, s.states}),
+        dx(Dtype::kF32, {s.batch, s.tokens, s.channels}),
+        ddt(Dtype::kF32, {s.batch, s.tokens, s.channels}),
+        dB(Dtype::kF32, {s.batch, s.tokens, s.states}),
+        dC(Dtype::kF32, {s.batch, s.tokens, s.states}),
+        dA_log(Dtype::kF32, {s.channels, s.states}),
+        dD(Dtype::kF32, {s.channels}) {}
+
+  void forward(Context& ctx) const {
+    scan_forward(ctx, {.x = x.view(),
+                       .dt = dt.view(),
+                       .A_log = A_log.view(),
+                       .B = B.view(),
+                       .C = C.view(),
+                       .D = D.view(),
+                       .y = y.view(),
+                       .state_out = state.view()});
+  }
+
+  void backward(Context& ctx) const {
+    scan_backward(ctx, {.x = x.view(),
+                        .dt = dt.view(),
+                        .A_log = A_log.view(),
+                        .B = B.view(),
+                        .C = C.view(),
+                        .D = D.view(),
+                        .dy = dy.view(),
+                        .dx = dx.view(),
+                        .ddt = ddt.view(),
+                        .dB = dB.view(),
+                        .dC = dC.view(),
+                        .dA_log = dA_log.view(),
+                        .dD = dD.view()});
+  }
+
+  Buffer x, dt, A_log, B, C, D, dy;
+  Buffer y, state, dx, ddt, dB, dC, dA_log, dD;
+};
+
+void add_cases(Suite& suite, const Sizes& s) {
+  const auto add = [&](std::string family, auto run, auto outputs) {
+    suite.add({.family = std::move(family),
+               .shape = s.to_string(),
+               .cost = {.exps = s.items()},
+               .set_up =
+                   [s, run, outputs](Context& ctx) {
+                     const auto o = std::make_shared<const Operands>(s);
+                     return Trial{[&ctx, o, run] { run(ctx, *o); }, outputs(*o)};
+                   },
+               .items = s.items()});
+  };
+  const auto forward_outputs = [](const Operands& o) {
+    return std::vector<View>{o.y.view(), o.state.view()};
+  };
+  const auto all_outputs = [](const Operands& o) {
+    return std::vector<View>{o.y.view(),  o.state.view(), o.dx.view(),     o.ddt.view(),
+                             o.dB.view(), o.dC.view(),    o.dA_log.view(), o.dD.view()};
+  };
+  add(
+      "scan_forward", [](Context& ctx, const Operands& o) { o.forward(ctx); }, forward_outputs);
+  if (s.tokens == 1) return;  // decoding has no backward
+  add(
+      "scan_forward_backward",
+      [](Context& ctx, const Operands& o) {
+        o.forward(ctx);
+        o.backward(ctx);
+      },
+      all_outputs);
+}
+
+}  // namespace
+}  // namespace natrix::bench
+
+int main(int argc, char** argv) {
+  natrix::bench::Suite suite("scan");
+  natrix::bench::add_cases(suite, {.batch = 1, .tokens = 512, .channels = 1536, .states = 16});  // Mamba-130M
+  natrix::bench::add_cases(suite, {.batch = 1, .tokens = 512, .channels = 512, .states = 16});  // d_model 256
+  natrix::bench::add_cases(suite, {.batch = 4, .tokens = 512, .channels = 512, .states = 16});
+  natrix::bench::add_cases(suite, {.batch = 1, .tokens = 1, .channels = 1536, .states = 16});  // decoding
+  return suite.run(argc, argv);
+}
