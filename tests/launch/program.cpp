@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <sched.h>
 #include <sstream>
 #include <stdexcept>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
@@ -18,16 +20,27 @@ namespace {
 
 constexpr auto kHangs = std::chrono::seconds(60);
 
+/// Mounts a directory over itself, read-only, for this process alone.
+bool make_read_only(const char* path) {
+  return unshare(CLONE_NEWNS | (geteuid() == 0 ? 0 : CLONE_NEWUSER)) == 0 &&
+         mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         mount(path, path, nullptr, MS_BIND, nullptr) == 0 &&
+         mount(nullptr, path, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) == 0;
+}
+
 /// In the child: standard streams, limits, then the program. Nothing here may allocate.
-[[noreturn]] void become_program(char* const argv[], char* const environment[], const std::string& in,
-                                 const std::string& out, const std::string& err, int64_t most_file_bytes) {
-  dup2(open(in.c_str(), O_RDONLY), 0);
-  dup2(open(out.c_str(), O_CREAT | O_WRONLY, 0600), 1);
-  dup2(open(err.c_str(), O_CREAT | O_WRONLY, 0600), 2);
-  if (most_file_bytes >= 0) {
-    const rlimit limit{static_cast<rlim_t>(most_file_bytes), static_cast<rlim_t>(most_file_bytes)};
+[[noreturn]] void become_program(char* const argv[], char* const environment[], const std::string& streams,
+                                 const ProgramOptions& options) {
+  const int folder = open(streams.c_str(), O_DIRECTORY | O_CLOEXEC);
+  dup2(openat(folder, "in", O_RDONLY), 0);
+  dup2(openat(folder, "out", O_CREAT | O_WRONLY, 0600), 1);
+  dup2(openat(folder, "err", O_CREAT | O_WRONLY, 0600), 2);
+  if (options.most_file_bytes >= 0) {
+    const auto most = static_cast<rlim_t>(options.most_file_bytes);
+    const rlimit limit{most, most};
     setrlimit(RLIMIT_FSIZE, &limit);
   }
+  if (!options.read_only.empty() && !make_read_only(options.read_only.c_str())) _exit(kNotPermitted);
   execve(argv[0], argv, environment);
   _exit(127);
 }
@@ -43,20 +56,17 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
 
 Outcome natrix_program(const std::vector<std::string>& args, const ProgramOptions& options) {
   const ScratchDirectory scratch;
-  const std::string in = scratch / "in", out = scratch / "out", err = scratch / "err";
-  write_text(in, options.input);
+  write_text(scratch / "in", options.input);
   std::vector<std::string> words = {NATRIX_PROGRAM};
   words.insert(words.end(), args.begin(), args.end());
   const std::vector<char*> argv = pointers_to(words);
   // A sanitizer would end the program where malloc returns null.
   std::vector<std::string> variables = {"ASAN_OPTIONS=allocator_may_return_null=1"};
   for (char** v = environ; *v != nullptr; ++v) variables.emplace_back(*v);
-  // Small models gain nothing from threads, and threads that wait for each other slow a busy machine down.
-  variables.emplace_back("OMP_THREAD_LIMIT=1");
   const std::vector<char*> environment = pointers_to(variables);
   const auto start = std::chrono::steady_clock::now();
   const pid_t child = fork();
-  if (child == 0) become_program(argv.data(), environment.data(), in, out, err, options.most_file_bytes);
+  if (child == 0) become_program(argv.data(), environment.data(), scratch.path(), options);
   int status = 0;
   while (waitpid(child, &status, WNOHANG) == 0) {
     if (const int s = options.signal_when ? options.signal_when() : 0; s != 0) kill(child, s);
@@ -64,8 +74,8 @@ Outcome natrix_program(const std::vector<std::string>& args, const ProgramOption
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return {.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-          .out = read_text_file(out),
-          .err = read_text_file(err)};
+          .out = read_text_file(scratch / "out"),
+          .err = read_text_file(scratch / "err")};
 }
 
 ScratchDirectory::ScratchDirectory() {

@@ -15,10 +15,13 @@ struct Outcome {
 struct ProgramOptions {
   std::function<int()> signal_when;  // called every few milliseconds: a signal to send, or 0
   int64_t most_file_bytes = -1;      // RLIMIT_FSIZE, a disk that is full after so many bytes; −1: none
+  std::string read_only;             // a directory that nobody can write to, root neither
   std::string input;                 // standard input
 };
 
-/// natrix ARGS… on one thread. A program that hangs is killed after a minute: status 137.
+inline constexpr int kNotPermitted = 126;  // status where this machine does not let `read_only` be made
+
+/// Runs natrix with these arguments. One that hangs is killed after a minute: status 137.
 Outcome natrix_program(const std::vector<std::string>& args, const ProgramOptions& options = {});
 
 /// A directory that is removed with the object.

@@ -172,6 +172,14 @@ TEST_P(Damaged, WhereAllAreTheRunIsRefusedAndNothingIsTouched) {
 INSTANTIATE_TEST_SUITE_P(Checkpoints, Damaged, ::testing::ValuesIn(kDamages),
                          [](const auto& info) { return info.param.name; });
 
+TEST(Threads, TheirNumberDoesNotShow) {
+  const TinyRun tiny;
+  for (const std::string threads : {"1", "2", "5"}) {
+    ASSERT_EQ(tiny.train(threads, {"device.threads=" + threads}).status, 0);
+    expect_same_run(tiny / "1", tiny / threads, 40);
+  }
+}
+
 TEST(RunDirectory, KeepsTheNewestCheckpoints) {
   const TinyRun tiny;
   ASSERT_EQ(tiny.train("run", {"checkpoint.keep=2", "checkpoint.every=7"}).status, 0);
@@ -235,6 +243,37 @@ TEST(RunDirectory, ItsConfigTrainsTheSame) {
     ASSERT_EQ(again.status, 0) << again.err;
     expect_same_run(tiny / run, tiny / run + "-again", 40);
   }
+}
+
+TEST(Disk, ThatFillsUpEndsTheRunAndItGoesOnWhenThereIsRoom) {
+  const TinyRun tiny;
+  const std::vector<std::string> overrides = {"train.steps=300", "checkpoint.every=100"};
+  ASSERT_EQ(tiny.train("whole", overrides).status, 0);
+  // Too little for a checkpoint, then enough for one but not for all the metrics.
+  const std::pair<int64_t, const char*> disks[] = {{20'000, "model.safetensors"}, {85'000, "metrics.jsonl"}};
+  for (const auto& [bytes, culprit] : disks) {
+    const Outcome full = tiny.train("parts", overrides, {.most_file_bytes = bytes});
+    EXPECT_EQ(full.status, 1) << full.err;
+    EXPECT_THAT(full.err, ::testing::ContainsRegex("\nnatrix: cannot write [^\n]*" + std::string(culprit) +
+                                                   ": File too large"));
+    for (const std::string& file : snapshot(tiny / "parts"))
+      EXPECT_THAT(file, Not(HasSubstr(".tmp"))) << "half-written";
+  }
+  EXPECT_EQ(newest_checkpoint(tiny / "parts"), 200);
+  EXPECT_EQ(tiny.train("parts", overrides).status, 0);
+  expect_same_run(tiny / "whole", tiny / "parts", 300);
+}
+
+TEST(Disk, ThatBecameReadOnlyEndsTheRun) {
+  const TinyRun tiny;
+  ASSERT_EQ(tiny.train("run").status, 0);
+  const auto before = snapshot(tiny / "run");
+  const Outcome refused = tiny.train("run", {"train.steps=50"}, {.read_only = tiny / "run"});
+  if (refused.status == kNotPermitted) GTEST_SKIP() << "this machine lets nobody mount";
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, ::testing::MatchesRegex("natrix: [^\n]*" + tiny / "run" +
+                                                   "[^\n]*Read-only file system[^\n]*\n"));
+  EXPECT_EQ(snapshot(tiny / "run"), before);
 }
 
 TEST(NotFinite, StopsNamesTheCulpritAndKeepsTheLastGoodCheckpoint) {

@@ -108,7 +108,8 @@ std::vector<std::string> snapshot(const std::string& directory) {
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(directory)) {
     const std::string path = entry.path().string();
-    files.push_back(path + '\0' + (entry.is_regular_file() ? read_text_file(path) : "directory"));
+    const std::string content = entry.is_regular_file() ? read_text_file(path) : "";
+    files.push_back(fmt::format("{} {} {:x}", path, content.size(), std::hash<std::string>()(content)));
   }
   std::sort(files.begin(), files.end());
   return files;

@@ -41,7 +41,7 @@ std::vector<std::string> curve(const std::string& run);
 int64_t lines_logged(const std::string& run);
 int64_t last_step_logged(const std::string& run);   // 0 without a line
 int64_t newest_checkpoint(const std::string& run);  // its step; −1 without one
-/// Every file below a directory with its content: "path\0content" each, sorted by path.
+/// Everything below a directory, a line each: its path, and a file's size and a hash of its content. Sorted.
 std::vector<std::string> snapshot(const std::string& directory);
 /// Names in RUN/checkpoints, sorted.
 std::vector<std::string> checkpoints(const std::string& run);
