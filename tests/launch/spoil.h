@@ -1,7 +1,7 @@
 // A directory of good files, and ways to spoil them: what tests of malformed inputs are made of.
 //
 //   train.yaml, text.txt       a tiny experiment
-//   model/, other/             what it trains from two seeds: JambaForCausalLM, 257 bytes
+//   model/, other/             what it trains, a JambaForCausalLM of bytes, and the same with a bit flipped
 //   tokens.safetensors         "tokens" i64 [1, 9]
 //   prefix.state               of model/, batch 1
 #pragma once
