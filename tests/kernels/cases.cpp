@@ -116,6 +116,14 @@ double dot(View a, View b) {
   return s;
 }
 
+double largest(View v) {
+  double most = 0;
+  for (int64_t r = 0; r < v.rows(); ++r) {
+    for (int64_t c = 0; c < v.cols(); ++c) most = std::max(most, std::fabs(element(v, r, c)));
+  }
+  return most;
+}
+
 const std::vector<int64_t>& awkward_sizes() {
   static const std::vector<int64_t> sizes = {1, 2, 3, 7, 8, 13, 16, 17, 31, 33, 64, 67};
   return sizes;

@@ -50,6 +50,9 @@ double finite_difference_error(View x, View dx, const std::function<double()>& l
 /// Σ a ⊙ b in double: a loss whose gradient in a is b.
 double dot(View a, View b);
 
+/// max |element|.
+double largest(View v);
+
 /// Channel and length extents that break vector loops: 1, primes, one off a vector width.
 const std::vector<int64_t>& awkward_sizes();
 

@@ -81,13 +81,6 @@ Buffer absolute(View v) {
   return magnitude;
 }
 
-double largest(View v) {
-  const Buffer values = as(Dtype::kF64, v);
-  const double* p = values.view().as<double>();
-  return std::accumulate(p, p + v.count(), 0.0,
-                         [](double a, double b) { return std::fmax(a, std::fabs(b)); });
-}
-
 void expect_close(const Buffers& got, const Buffers& want, const Buffers& magnitudes,
                   const std::function<double(const std::string&)>& tolerance, const std::string& hint) {
   for (const auto& [name, expected] : want) {

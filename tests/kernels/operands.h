@@ -49,8 +49,6 @@ class StridedCopy {
 bool same_bits(View a, View b);
 /// The element-wise magnitudes.
 Buffer absolute(View v);
-/// max |v|
-double largest(View v);
 /// Expects, for every name in `want`, max |got − want| ≤ tolerance(name) · max |magnitude|: `magnitudes` are
 /// the results of the same computation with nothing cancelling. (Relative to the results themselves, a sum
 /// that happens to be near zero would fail.)

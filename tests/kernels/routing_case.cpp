@@ -105,13 +105,4 @@ double RouteLoss::value(const Routed& r) const {
   return sum;
 }
 
-double largest(View v) {
-  double largest = 0;
-  for_float(v.dtype, [&](auto zero) {
-    const auto* p = v.as<decltype(zero)>();
-    for (int64_t i = 0; i < v.count(); ++i) largest = std::max(largest, std::fabs(static_cast<double>(p[i])));
-  });
-  return largest;
-}
-
 }  // namespace natrix::test

@@ -52,7 +52,4 @@ struct RouteLoss {
   RouteLoss(Buffer dweight, Buffer balance, bool balanced, double z_scale);
 };
 
-/// max |element|, of f32 or f64.
-double largest(View v);
-
 }  // namespace natrix::test
