@@ -35,6 +35,10 @@ LoadedConfig load_experiment(const std::string& path, std::span<const std::strin
 LoadedConfig parse_experiment(std::string_view text, const std::string& origin,
                               std::span<const std::string> overrides = {});
 
+/// What a configuration names no longer depends on the current directory: for one that is printed or compared
+/// with one that was.
+void make_paths_absolute(ExperimentConfig& config);
+
 /// The whole configuration as YAML that loads to the same values, from whatever folder; with_origin adds a
 /// comment to each line saying where its value came from. With model.init_from, keys of the model that were
 /// not set are left out: they are the checkpoint's.

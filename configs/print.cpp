@@ -32,7 +32,6 @@ void change_paths(ExperimentConfig& c, const Change& change) {
   if (c.data.tokenizer != "bytes") one(c.data.tokenizer);
 }
 
-/// A printed configuration is read from elsewhere: what it names must not depend on where.
 std::string absolute(const std::string& path) {
   std::error_code error;
   const fs::path full = fs::absolute(path, error);
@@ -52,9 +51,13 @@ bool is_checkpoints(const LoadedConfig& loaded, const std::string& key) {
 
 }  // namespace
 
+void make_paths_absolute(ExperimentConfig& config) {
+  change_paths(config, absolute);
+}
+
 std::string to_yaml(const LoadedConfig& loaded, bool with_origin) {
   ExperimentConfig config = loaded.config;
-  change_paths(config, absolute);
+  make_paths_absolute(config);
   std::string text, open;  // open: the section that the last line stands in
   for (const Field& f : fields_of(config)) {
     if (is_checkpoints(loaded, f.key)) continue;

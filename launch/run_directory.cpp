@@ -24,6 +24,7 @@ RunDirectory::RunDirectory(const Experiment& experiment)
 void RunDirectory::compare_with_earlier() {
   LoadedConfig earlier = load_experiment(path("config.yaml"));
   ExperimentConfig now = experiment_.config;
+  make_paths_absolute(now);  // as those of config.yaml are
   const std::vector<Field> before = fields_of(earlier.config), after = fields_of(now);
   std::string contradictions;
   for (size_t i = 0; i < after.size(); ++i) {
