@@ -51,7 +51,7 @@ StepFigures TrainStep::compute(const Batch& batch) {
   StepResult result = schedule_.step(micro_batches(batch), scale, tally_);
   f.loss = result.loss_sum * scale;
   f.boundary_bytes = result.boundary_bytes;
-  if (carry_state_) carried_ = std::move(result.end);
+  carried_ = carry_state_ ? std::move(result.end) : std::vector<CarryStates>{};
   for (const auto& [sublayer, layer] : tally_.layers()) {
     BalanceFigures b = balance_figures(layer, f.tokens);
     f.aux_loss += b.aux_loss;

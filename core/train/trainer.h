@@ -39,6 +39,8 @@ class Trainer {
   /// Trains to the last step. Returns the exit status: 0, or
   /// 75 if a signal stopped it (all saved). RunError where the loss is not finite and train.on_nan says stop.
   int run();
+  /// Where the run stands.
+  const RunPosition& position() const { return position_; }
 
  private:
   void one_step();

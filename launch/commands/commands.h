@@ -1,5 +1,5 @@
-// The subcommands of `natrix`. Each add_* declares its flags and help on the parser and, when the user chose it, puts
-// what is to be done into `chosen`; launch/natrix.cpp runs that and turns errors into exit statuses
+// The subcommands of `natrix`. Each add_* declares its flags and help on the parser and, when the user chose
+// it, puts what is to be done into `chosen`; launch/natrix.cpp runs that and turns errors into exit statuses
 // (InputError 2, everything else 1).
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "core/io/safetensors.h"
 #include "kernels/loss.h"
@@ -60,6 +61,10 @@ std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::st
                     dir, vocab_size));
   }
   return make_tokenizer(spec.empty() ? "bytes" : spec, vocab_size);
+}
+
+void print_json(const nlohmann::ordered_json& object) {
+  fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
 Buffer read_tokens(const std::string& path, int64_t vocab_size) {

@@ -1,6 +1,7 @@
 // What several commands share: flags of the machine, the model argument, and JSON results.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -37,6 +38,9 @@ Backend parse_backend(const std::string& name);
 /// InputError for any other, whose tokenizer natrix cannot read yet. `dir` names the model in the message.
 std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::string& dir,
                                           int64_t vocab_size);
+
+/// One JSON object on one line of stdout. Paths need not be UTF-8: what is not is replaced.
+void print_json(const nlohmann::ordered_json& object);
 
 /// Tokens [B, T] from a safetensors file, each in [0, vocab_size).
 Buffer read_tokens(const std::string& path, int64_t vocab_size);

@@ -8,6 +8,7 @@
 #include "core/text/token_shards.h"
 #include "kernels/base/check.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/common.h"
 
 namespace natrix {
 namespace {
@@ -21,15 +22,14 @@ struct DataFlags {
 
 void print_summary(const DataFlags& flags, const std::string& dir, const ShardSummary& s) {
   if (flags.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"dir", dir},
-                                              {"tokenizer", s.tokenizer},
-                                              {"vocab_size", s.vocab_size},
-                                              {"tokens", s.tokens},
-                                              {"documents", s.documents},
-                                              {"text_bytes", s.text_bytes},
-                                              {"shards", s.shards},
-                                              {"token_bytes", s.token_bytes}}
-                           .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    print_json({{"dir", dir},
+                {"tokenizer", s.tokenizer},
+                {"vocab_size", s.vocab_size},
+                {"tokens", s.tokens},
+                {"documents", s.documents},
+                {"text_bytes", s.text_bytes},
+                {"shards", s.shards},
+                {"token_bytes", s.token_bytes}});
     return;
   }
   fmt::print("{}: {} tokens of {} document{} in {} shard{}, {}{}\n", dir, s.tokens, s.documents,

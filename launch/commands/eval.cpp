@@ -32,7 +32,7 @@ void print_text(const EvalFigures& f, int64_t context) {
   }
 }
 
-void print_json(const EvalFigures& f, int64_t context) {
+void print_figures(const EvalFigures& f, int64_t context) {
   nlohmann::ordered_json j = {{"loss", f.loss()},
                               {"perplexity", f.perplexity()},
                               {"bits_per_byte", f.bits_per_byte()},
@@ -44,7 +44,7 @@ void print_json(const EvalFigures& f, int64_t context) {
     if (b.predictions > 0)
       j["loss_by_position"].push_back({{"from", b.from}, {"predictions", b.predictions}, {"loss", b.loss()}});
   }
-  fmt::print("{}\n", j.dump());
+  print_json(j);
 }
 
 int evaluate_text(const EvalFlags& flags) {
@@ -65,7 +65,7 @@ int evaluate_text(const EvalFlags& flags) {
   if (figures.predictions == 0) {
     throw InputError(fmt::format("--data: {} has nothing to predict; give more text", corpus->name()));
   }
-  flags.common.json ? print_json(figures, flags.context) : print_text(figures, flags.context);
+  flags.common.json ? print_figures(figures, flags.context) : print_text(figures, flags.context);
   return 0;
 }
 

@@ -23,6 +23,8 @@
 namespace natrix {
 namespace {
 
+constexpr int64_t kLeastPiece = 1024, kMostPiece = int64_t{1} << 20;  // bytes of a prompt file read at once
+
 struct GenerateFlags {
   CommonFlags common;
   SamplerConfig sampler;
@@ -141,7 +143,8 @@ class Generation {
       file.seekg(0);
     }
     Progress progress("reading", size, "tokens", {.quiet = flags_.common.quiet});
-    std::string piece(static_cast<size_t>(std::max<int64_t>(flags_.common.chunk, 1024)), '\0');
+    std::string piece(static_cast<size_t>(std::clamp<int64_t>(flags_.common.chunk, kLeastPiece, kMostPiece)),
+                      '\0');
     while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
       total +=
           feed_text(session, sampler, tokenizer, {piece.data(), static_cast<size_t>(in.gcount())}, &progress);
@@ -183,7 +186,7 @@ class Generation {
     if (!flags_.state_out.empty()) save_session(flags_.state_out, hash_, session);
   }
 
-  void report(const Session& session, int64_t generated, double seconds, nlohmann::json result) {
+  void report(const Session& session, int64_t generated, double seconds, nlohmann::ordered_json result) {
     const double rate = seconds > 0 ? static_cast<double>(generated) / seconds : 0;
     if (flags_.common.json) {
       result["generated"] = generated;
@@ -191,7 +194,7 @@ class Generation {
       result["tokens_per_second"] = rate;
       result["peak_memory_bytes"] = peak_resident_bytes();
       if (!flags_.state_in.empty()) result["state_load_seconds"] = resume_seconds_;
-      fmt::print("{}\n", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+      print_json(result);
     } else if (!flags_.common.quiet) {
       fmt::print(
           stderr, "natrix: {} tokens at {:.1f} tokens/s; {} tokens read; peak memory {:.0f} MiB{}\n",

@@ -51,7 +51,7 @@ int gradients(const GradientsFlags& flags) {
   write_safetensors(flags.out, named);
   const double loss = result.loss_sum / predictions;
   if (flags.common.json) {
-    fmt::print("{}\n", nlohmann::json{{"loss", loss}, {"tensors", named.size()}, {"out", flags.out}}.dump());
+    print_json({{"loss", loss}, {"tensors", named.size()}, {"out", flags.out}});
   } else {
     fmt::print("mean loss {:.6f} nats; gradients of {} tensors in {}\n", loss, named.size(), flags.out);
   }

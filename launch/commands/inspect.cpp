@@ -12,6 +12,7 @@
 #include "core/report/units.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/common.h"
 #include "launch/experiment.h"
 
 namespace natrix {
@@ -20,7 +21,7 @@ namespace {
 struct InspectFlags {
   std::string what;
   std::vector<std::string> overrides;
-  bool json = false, tensors = false;
+  bool json = false, quiet = false, tensors = false;
 };
 
 const char* class_of(const ModelConfig& c) {
@@ -109,7 +110,7 @@ int inspect(const InspectFlags& flags) {
     facts["directory"] = dir;
   }
   if (flags.json) {
-    fmt::print("{}\n", facts.dump());
+    print_json(facts);
     return 0;
   }
   print_facts(facts);
@@ -128,7 +129,8 @@ void add_inspect(CLI::App& app, Action& chosen) {
       ->required();
   c->add_option("OVERRIDES", f->overrides, "With a configuration: section.key=value");
   c->add_flag("--tensors", f->tensors, "List every tensor");
-  c->add_flag("--json", f->json, "Print one JSON object");
+  c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");
+  c->add_flag("-q,--quiet", f->quiet, "No remarks; inspect has none, scripts may pass it to every command");
   c->footer("Example: natrix inspect configs/quickstart.yaml --tensors");
   c->callback([f, &chosen] { chosen = [f] { return inspect(*f); }; });
 }

@@ -5,6 +5,7 @@
 
 #include "core/report/report.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/common.h"
 
 namespace natrix {
 namespace {
@@ -19,7 +20,7 @@ struct PlotFlags {
 int plot(const PlotFlags& flags) {
   const std::string path = write_report(flags.runs, flags.out);
   if (flags.json) {
-    fmt::print("{}\n", nlohmann::json{{"report", path}}.dump());
+    print_json({{"report", path}});
   } else {
     fmt::print("{}\n", path);
   }

@@ -54,8 +54,7 @@ int score(const ScoreFlags& flags) {
   out.write_at("loss", 0, View(&loss, Dtype::kF32, {1}));
   out.commit();
   if (flags.common.json) {
-    fmt::print("{}\n",
-               nlohmann::json{{"loss", loss}, {"predictions", predictions}, {"out", flags.out}}.dump());
+    print_json({{"loss", loss}, {"predictions", predictions}, {"out", flags.out}});
   } else {
     fmt::print("mean loss {:.6f} nats over {} predictions; logits {} in {}\n", loss, predictions,
                Shape{batch, length, vocabulary}.to_string(), flags.out);

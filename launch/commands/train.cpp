@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <iostream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "core/io/byte_tokenizer_json.h"
@@ -13,6 +14,7 @@
 #include "core/train/memory_plan.h"
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/common.h"
 #include "launch/run_directory.h"
 
 namespace natrix {
@@ -23,7 +25,7 @@ struct TrainFlags {
   std::vector<std::string> overrides;
   std::optional<int64_t> chunk, threads;
   std::string backend;
-  bool print_config = false, dry_run = false, quiet = false;
+  bool print_config = false, dry_run = false, json = false, quiet = false;
 
   /// Flags are overrides with a shorter name.
   std::vector<std::string> all_overrides() const {
@@ -127,6 +129,12 @@ int train(const TrainFlags& flags) {
     write_report({e.config.run.dir}, report);
     log.info(fmt::format("done; the report is {}", report));
   }
+  if (flags.json) {
+    print_json({{"run", e.config.run.dir},
+                {"done", status == 0},
+                {"step", trainer.position().step},
+                {"tokens", trainer.position().tokens}});
+  }
   return status;
 }
 
@@ -143,6 +151,7 @@ void add_train(CLI::App& app, Action& chosen) {
   c->add_flag("--print-config", f->print_config,
               "Print the resolved configuration, with where each value came from, and stop");
   c->add_flag("--dry-run", f->dry_run, "Print sizes and memory, and stop");
+  c->add_flag("--json", f->json, "Print one JSON object to stdout at the end: where the run stands");
   c->add_flag("-q,--quiet", f->quiet, "Only warnings on stderr");
   c->footer(
       "Example: natrix train configs/quickstart.yaml train.steps=200 run.dir=runs/short\n"

@@ -10,6 +10,7 @@
 #include "core/report/units.h"
 #include "core/train/train_step.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/common.h"
 #include "launch/experiment.h"
 
 namespace natrix {
@@ -18,8 +19,17 @@ namespace {
 struct VerifyFlags {
   std::string config;
   std::vector<std::string> overrides, chunks = {"whole", "4096", "1024", "100"};
+  std::optional<int64_t> threads;
+  std::string backend;
   double tolerance = 1e-5;
-  bool json = false;
+  bool json = false, quiet = false;
+
+  std::vector<std::string> all_overrides() const {
+    std::vector<std::string> all = overrides;
+    if (threads) all.push_back(fmt::format("device.threads={}", *threads));
+    if (!backend.empty()) all.push_back("device.backend=" + backend);
+    return all;
+  }
 };
 
 /// One way to cut the step, and what came out of it.
@@ -87,7 +97,7 @@ void check_chunks(const VerifyFlags& flags) {
 
 int verify(const VerifyFlags& flags) {
   check_chunks(flags);
-  Experiment e = resolve_experiment(load_experiment(flags.config, flags.overrides));
+  Experiment e = resolve_experiment(load_experiment(flags.config, flags.all_overrides()));
   e.config.sequence.gradient = GradientMode::kExact;
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
   const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
@@ -132,7 +142,7 @@ int verify(const VerifyFlags& flags) {
   }
   report["equal"] = all_equal;
   if (flags.json) {
-    fmt::print("{}\n", report.dump());
+    print_json(report);
   } else {
     fmt::print("{} within {:.0e}\n", all_equal ? "equal:" : "NOT equal:", flags.tolerance);
   }
@@ -152,7 +162,10 @@ void add_verify(CLI::App& app, Action& chosen) {
       ->capture_default_str();
   c->add_option("--tolerance", f->tolerance, "Largest relative difference that counts as equal")
       ->capture_default_str();
-  c->add_flag("--json", f->json, "Print one JSON object");
+  c->add_option("--backend", f->backend, "device.backend");
+  c->add_option("-t,--threads", f->threads, "device.threads");
+  c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");
+  c->add_flag("-q,--quiet", f->quiet, "No remarks; verify has none, scripts may pass it to every command");
   c->footer(
       "Example: natrix verify configs/quickstart.yaml sequence.length=65536 train.batch_size=1 --chunks "
       "whole,4096,1024,100");

@@ -17,10 +17,7 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 json inspect(const std::string& what) {
-  const Outcome r = natrix_program({"inspect", what, "--json"});
-  EXPECT_EQ(r.status, 0) << r.err;
-  EXPECT_EQ(r.err, "");
-  return json::parse(r.out, nullptr, false);
+  return natrix_json({"inspect", what});
 }
 
 int64_t count_elements(const std::string& safetensors) {
@@ -138,6 +135,15 @@ TEST(Train, LeavesOneRunDirectoryThatEveryCommandReads) {
   }
   EXPECT_EQ(natrix_json({"plot", tiny / "run", "--out", tiny / "page.html"})["report"], tiny / "page.html");
   EXPECT_THAT(read_text_file(tiny / "page.html"), HasSubstr("<html"));
+}
+
+TEST(Train, PrintsWhereTheRunStands) {
+  const TinyRun tiny;
+  const json r = natrix_json({"train", tiny.config(), "run.dir=" + tiny / "run"});
+  EXPECT_EQ(r["run"], tiny / "run");
+  EXPECT_EQ(r["done"], true);
+  EXPECT_EQ(r["step"], 40);
+  EXPECT_EQ(r["tokens"], 40 * 2 * 32);
 }
 
 TEST(Train, PrintsTheConfigurationOrTheSizesAndTouchesNothing) {

@@ -37,6 +37,10 @@ struct Variant {
   std::vector<std::string> overrides;
 };
 
+std::ostream& operator<<(std::ostream& out, const Variant& v) {
+  return out << v.name;
+}
+
 // What a checkpoint must hold beside weights and moments differs between these.
 const Variant kVariants[] = {
     {"plain", {}},
@@ -111,6 +115,10 @@ struct Damage {
   std::function<void(const std::string& checkpoint)> inflict;
   std::string reason;  // that the warning must give
 };
+
+std::ostream& operator<<(std::ostream& out, const Damage& d) {
+  return out << d.name;
+}
 
 void flip_a_bit(const std::string& path) {
   std::string bytes = read_text_file(path);
