@@ -6,9 +6,8 @@
 //
 // A linear layer y = x Wᵀ with W [out, in] is matmul({.a = x, .b = W, .c = y, .transpose_b = true}).
 //
-// Contract for recompute: a row of c depends on that row of op(a) and on b alone, to the last bit, whatever other
-// rows stand in the call (so chunk sizes and expert loads do not change results), for calls of 16 rows or more and
-// for groups of any size within them.
+// Contract for recompute: a row of c depends on that row of op(a) and on b alone, to the last bit, whatever other rows
+// stand in the call and however many: chunk sizes, expert loads, and decoding one token at a time do not change results.
 #pragma once
 
 #include <span>

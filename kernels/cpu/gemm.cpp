@@ -1,11 +1,10 @@
-// GEMM after Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication, 2008): tiles of c run
-// in parallel; a tile packs a block of op(a), then op(b) panel by panel, and a kernel multiplies the two with
-// a few rows by a few vectors of sums in registers.
+// GEMM after Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication, 2008): threads share
+// tiles of c; a tile packs its rows of op(a) and its columns of op(b), a block of terms at a time, and a
+// kernel multiplies the two with a few rows by a few vectors of sums in registers.
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
 #include <atomic>
-#include <vector>
 
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/gemm_tile.h"
@@ -17,41 +16,45 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/gemm_pack-inl.h"
+#include "kernels/cpu/gemm_row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 namespace {
 
-using F32 = hn::ScalableTag<float>;
-using Vector = hn::Vec<F32>;
+using Floats = hn::ScalableTag<float>;
+using Vector = hn::Vec<Floats>;
 
 // Sums in registers: 24 vectors of 32, or 12 of 16.
-constexpr int kVectors = 3;
+constexpr int kVectors = kMostVectors;
 constexpr int kRows = !HWY_ARCH_X86 || HWY_MAX_BYTES == 64 ? 8 : 4;
 
 int64_t lanes() {
-  return static_cast<int64_t>(hn::Lanes(F32()));
+  return static_cast<int64_t>(hn::Lanes(Floats()));
 }
+
+/// A panel of op(b): term k starts at data + k * step.
+struct Panel {
+  const float* data;
+  int64_t step;
+};
 
 /// R rows by W vectors of c (=, or += where `add`) Σ_k a[k][row] b[k][column].
 template <int R, int W>
-HWY_NOINLINE void Multiply(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, int64_t b_step,
-                           int64_t K, bool add, float* HWY_RESTRICT c, int64_t c_row) {
-  const F32 d;
+HWY_NOINLINE void Multiply(const float* HWY_RESTRICT a, Panel b, int64_t K, bool add, float* HWY_RESTRICT c,
+                           int64_t c_row) {
+  const Floats d;
   const int64_t n = lanes();
   Vector sum[R][W];
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < W; ++v) {
-      hwy::Prefetch(c + r * c_row + v * n);  // it was last touched a whole panel ago
+      hwy::Prefetch(c + r * c_row + v * n);  // for the end: it was last touched a block of terms ago, if ever
       sum[r][v] = hn::Zero(d);
     }
   }
   for (int64_t k = 0; k < K; ++k) {
     Vector b_k[W];
-    for (int v = 0; v < W; ++v) {
-      hwy::Prefetch(b + (k + 16) * b_step + v * n);
-      b_k[v] = hn::LoadU(d, b + k * b_step + v * n);
-    }
+    for (int v = 0; v < W; ++v) b_k[v] = hn::LoadU(d, b.data + k * b.step + v * n);
     for (int r = 0; r < R; ++r) {
       const Vector a_kr = hn::Set(d, a[k * R + r]);
       for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(a_kr, b_k[v], sum[r][v]);
@@ -65,12 +68,12 @@ HWY_NOINLINE void Multiply(const float* HWY_RESTRICT a, const float* HWY_RESTRIC
   }
 }
 
-/// Rows of the kernel that serves `rows` of them: a packed panel is that wide.
+/// Rows of the kernel that serves so many: a packed panel of op(a) is that wide.
 int64_t KernelRows(int64_t rows) {
   return rows <= 2 ? rows : rows <= 4 ? 4 : kRows;
 }
 
-/// A block of c: at most kRows rows and kVectors vectors.
+/// A part of c of at most kRows rows and kVectors vectors.
 struct Block {
   int64_t rows, cols;
   bool add;
@@ -78,15 +81,15 @@ struct Block {
   int64_t c_row;
 };
 
-/// Where the block is smaller than the kernel, the kernel writes beside it and the rest is dropped.
+/// A block smaller than its kernel is computed beside c, and what is too much of it dropped.
 template <int R, int W>
-void MultiplyBlock(const Block& block, const float* a, const float* b, int64_t b_step, int64_t K) {
+void MultiplyBlock(const float* a, Panel b, int64_t K, const Block& block) {
   const int64_t width = W * lanes();
   if (block.rows == R && block.cols == width) {
-    return Multiply<R, W>(a, b, b_step, K, block.add, block.c, block.c_row);
+    return Multiply<R, W>(a, b, K, block.add, block.c, block.c_row);
   }
-  HWY_ALIGN float sums[R * W * HWY_MAX_BYTES / sizeof(float)];
-  Multiply<R, W>(a, b, b_step, K, /*add=*/false, sums, width);
+  float sums[R * W * kMostLanes];
+  Multiply<R, W>(a, b, K, /*add=*/false, sums, width);
   for (int64_t r = 0; r < block.rows; ++r) {
     for (int64_t j = 0; j < block.cols; ++j) {
       float& c = block.c[r * block.c_row + j];
@@ -96,63 +99,81 @@ void MultiplyBlock(const Block& block, const float* a, const float* b, int64_t b
 }
 
 template <int W>
-void MultiplyRows(const Block& block, const float* a, const float* b, int64_t b_step, int64_t K) {
+void MultiplyRows(const float* a, Panel b, int64_t K, const Block& block) {
   switch (KernelRows(block.rows)) {
-    case 1: return MultiplyBlock<1, W>(block, a, b, b_step, K);
-    case 2: return MultiplyBlock<2, W>(block, a, b, b_step, K);
-    case 4: return MultiplyBlock<4, W>(block, a, b, b_step, K);
-    default: return MultiplyBlock<kRows, W>(block, a, b, b_step, K);
+    case 1: return MultiplyBlock<1, W>(a, b, K, block);
+    case 2: return MultiplyBlock<2, W>(a, b, K, block);
+    case 4: return MultiplyBlock<4, W>(a, b, K, block);
+    default: return MultiplyBlock<kRows, W>(a, b, K, block);
   }
 }
 
-void MultiplyAny(const Block& block, const float* a, const float* b, int64_t b_step, int64_t K) {
-  if (block.cols <= lanes()) return MultiplyRows<1>(block, a, b, b_step, K);
-  if (block.cols <= 2 * lanes()) return MultiplyRows<2>(block, a, b, b_step, K);
-  MultiplyRows<3>(block, a, b, b_step, K);
+void MultiplyAny(const float* a, Panel b, int64_t K, const Block& block) {
+  if (block.cols <= lanes()) return MultiplyRows<1>(a, b, K, block);
+  if (block.cols <= 2 * lanes()) return MultiplyRows<2>(a, b, K, block);
+  MultiplyRows<3>(a, b, K, block);
 }
 
-/// All rows of a tile times one panel of op(b), over terms [begin, end), which are packed in a.
-void RunPanel(const GemmTile& t, const PackedRows& a, int64_t col, int64_t cols, float* packed_b) {
-  const Gemm& g = *t.product;
-  const int64_t width = (cols + lanes() - 1) / lanes() * lanes();
-  for (int64_t k = a.begin; k < a.end; k += kGemmBlock) {
-    const int64_t terms = std::min(kGemmBlock, a.end - k);
-    const float* b = g.b + k * g.b_k + col * g.b_col;
-    int64_t b_step = g.b_k;
-    if (g.b_col != 1 || cols < width || t.rows > kRowsWorthPacking) {
-      Pack(b, g.b_col, g.b_k, cols, terms, width, packed_b);
-      b = packed_b;
-      b_step = width;
-    }
-    for (int64_t i = 0; i < t.rows; i += kRows) {
-      const int64_t rows = std::min<int64_t>(kRows, t.rows - i);
-      const bool add = k > 0 || g.accumulate || g.bias != nullptr;
-      const Block block{rows, cols, add, g.c + (t.row + i) * g.c_row + col, g.c_row};
-      MultiplyAny(block, a.data + i * a.depth + (k - a.begin) * KernelRows(rows), b, b_step, terms);
-    }
-  }
-}
+/// Terms [first, first + count) of a tile, packed.
+struct Terms {
+  int64_t first, count;
+};
 
-void PackRows(const GemmTile& t, PackedRows& a) {
+/// Panels of kRows rows, each with all the terms; the last may be narrower.
+void PackRows(const GemmTile& t, Terms terms, float* out) {
   const Gemm& g = *t.product;
   for (int64_t i = 0; i < t.rows; i += kRows) {
     const int64_t rows = std::min<int64_t>(kRows, t.rows - i);
-    Pack(g.a + (t.row + i) * g.a_row + a.begin * g.a_k, g.a_row, g.a_k, rows, a.end - a.begin,
-         KernelRows(rows), a.data + i * a.depth);
+    Pack(g.a + (t.row + i) * g.a_row + terms.first * g.a_k, g.a_row, g.a_k, rows, terms.count,
+         KernelRows(rows), out + i * terms.count);
   }
 }
 
-void RunTile(const GemmTile& t, float* scratch) {
+int64_t PanelCols(const GemmTile& t, int64_t j) {
+  return std::min(kVectors * lanes(), t.cols - j);
+}
+
+int64_t PanelWidth(int64_t cols) {
+  return (cols + lanes() - 1) / lanes() * lanes();
+}
+
+/// Panels of kVectors vectors of columns, each with all the terms. Where the rows of op(b) are contiguous, a
+/// few of them at a time across the tile: the longer a run of memory, the better it is fetched.
+void PackColumns(const GemmTile& t, Terms terms, float* out) {
   const Gemm& g = *t.product;
-  const int64_t padded_rows = (t.rows + kRows - 1) / kRows * kRows;
-  const int64_t depth = kPackedRowsFloats / padded_rows / kGemmBlock * kGemmBlock;
-  PackedRows a{scratch + kPanelFloats, depth, 0, 0};
-  for (; a.begin < g.K; a.begin += depth) {
-    a.end = std::min(a.begin + depth, g.K);
-    PackRows(t, a);
-    const int64_t panel = kVectors * lanes();
-    for (int64_t j = 0; j < t.cols; j += panel)
-      RunPanel(t, a, t.col + j, std::min(panel, t.cols - j), scratch);
+  const int64_t step = g.b_col == 1 ? 8 : terms.count;
+  for (int64_t k = 0; k < terms.count; k += step) {
+    for (int64_t j = 0; j < t.cols; j += kVectors * lanes()) {
+      const int64_t cols = PanelCols(t, j), width = PanelWidth(cols);
+      Pack(g.b + (terms.first + k) * g.b_k + (t.col + j) * g.b_col, g.b_col, g.b_k, cols,
+           std::min(step, terms.count - k), width, out + j * terms.count + k * width);
+    }
+  }
+}
+
+void RunTile(const GemmTile& whole, float* packed_rows, float* packed_cols) {
+  constexpr int64_t kFewRows = 16;  // do not repay packing op(b) where the kernel can read it as it is
+  GemmTile t = whole;
+  const int64_t done = MultiplyRow(t);
+  t.col += done;
+  t.cols -= done;
+  if (t.cols == 0) return;
+  const Gemm& g = *t.product;
+  const bool as_it_is = g.b_col == 1 && t.rows <= kFewRows && t.cols % lanes() == 0;
+  for (int64_t k = 0; k < g.K; k += kGemmBlock) {
+    const Terms terms{k, std::min(kGemmBlock, g.K - k)};
+    PackRows(t, terms, packed_rows);
+    if (!as_it_is) PackColumns(t, terms, packed_cols);
+    for (int64_t j = 0; j < t.cols; j += kVectors * lanes()) {
+      const int64_t cols = PanelCols(t, j);
+      const Panel b = as_it_is ? Panel{g.b + k * g.b_k + t.col + j, g.b_k}
+                               : Panel{packed_cols + j * terms.count, PanelWidth(cols)};
+      for (int64_t i = 0; i < t.rows; i += kRows) {
+        MultiplyAny(packed_rows + i * terms.count, b, terms.count,
+                    {std::min<int64_t>(kRows, t.rows - i), cols, t.adds(k),
+                     g.c + (t.row + i) * g.c_row + t.col + j, g.c_row});
+      }
+    }
   }
 }
 
@@ -166,60 +187,43 @@ namespace {
 
 HWY_EXPORT(RunTile);
 
-constexpr int64_t kTileCols = 384, kNarrowestTile = 48;  // whole panels on every instruction set
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-/// Columns of a tile: the wider, the less often op(a) is packed; the narrower, the more threads find work.
-int64_t tile_cols(std::span<const Gemm> products, int threads) {
-  const auto tiles = [&](int64_t cols) {
-    int64_t n = 0;
-    for (const Gemm& g : products) n += ceil_div(g.M, kTileRows) * ceil_div(g.N, cols);
-    return n;
-  };
-  int64_t cols = kTileCols;
-  while (cols > kNarrowestTile && threads > 1 && tiles(cols) < 4 * threads) cols /= 2;
-  return cols;
-}
-
-std::vector<GemmTile> tiles_of(std::span<const Gemm> products, int threads) {
-  const int64_t cols = tile_cols(products, threads);
-  std::vector<GemmTile> tiles;
-  for (const Gemm& g : products) {
-    for (int64_t row = 0; row < g.M; row += kTileRows) {
-      for (int64_t col = 0; col < g.N; col += cols) {
-        tiles.push_back({&g, row, std::min(kTileRows, g.M - row), col, std::min(cols, g.N - col)});
-      }
-    }
-  }
-  return tiles;
-}
-
-/// c before the first block of terms.
-void start(const Gemm& g) {
-  if (g.bias == nullptr && (g.K > 0 || g.accumulate)) return;  // the kernel sets c, or finds it set
+/// Sets c where the first block of terms does not: to the bias, and to zero where there are no terms at all.
+void prepare(const Gemm& g) {
+  if (g.bias == nullptr && (g.K > 0 || g.accumulate)) return;
   for (int64_t i = 0; i < g.M; ++i) {
     float* c = g.c + i * g.c_row;
-    for (int64_t j = 0; j < g.N; ++j)
-      c[j] = (g.accumulate ? c[j] : 0.0f) + (g.bias != nullptr ? g.bias[j] : 0.0f);
+    for (int64_t j = 0; j < g.N; ++j) {
+      const float before = g.accumulate ? c[j] : 0.0f;
+      c[j] = g.bias != nullptr ? before + g.bias[j] : before;
+    }
   }
+}
+
+/// Multiply-adds, where a row counts as eight at least: it waits for op(b) to come from memory.
+int64_t work_of(std::span<const Gemm> products) {
+  int64_t work = 0;
+  for (const Gemm& g : products) work += std::max<int64_t>(g.M, 8) * g.N * g.K;
+  return work;
 }
 
 }  // namespace
 
 void gemm(Context& ctx, std::span<const Gemm> products) {
-  for (const Gemm& g : products) start(g);
-  const std::vector<GemmTile> tiles = tiles_of(products, ctx.threads());
+  constexpr int64_t kWorthSharing = int64_t{1} << 19;  // some ten microseconds of one thread
+  for (const Gemm& g : products) prepare(g);
+  const int threads = work_of(products) < kWorthSharing ? 1 : ctx.threads();
+  const std::vector<GemmTile> tiles = cut_into_tiles(products, threads);
   const auto count = static_cast<int64_t>(tiles.size());
-  const int64_t workers = std::min<int64_t>(ctx.threads(), count);
+  const int64_t workers = std::min<int64_t>(threads, count);
+  const GemmScratch size(tiles);
   Arena::Frame frame(ctx.arena());
-  View scratch = ctx.arena().take(Dtype::kF32, {workers, kPanelFloats + kPackedRowsFloats});
+  View packed_rows = ctx.arena().take(Dtype::kF32, {workers, (size.rows_floats + 15) / 16 * 16});
+  View packed_cols = ctx.arena().take(Dtype::kF32, {workers, (size.cols_floats + 15) / 16 * 16});
   std::atomic<int64_t> next{0};
   parallel_for(ctx, workers, 1, [&](int64_t worker, int64_t) {
     for (int64_t i; (i = next.fetch_add(1)) < count;) {
-      HWY_DYNAMIC_DISPATCH(RunTile)(tiles[static_cast<size_t>(i)], scratch.row<float>(worker));
+      HWY_DYNAMIC_DISPATCH(RunTile)
+      (tiles[static_cast<size_t>(i)], packed_rows.row<float>(worker), packed_cols.row<float>(worker));
     }
   });
 }

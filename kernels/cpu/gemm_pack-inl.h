@@ -1,9 +1,9 @@
-// Packing for GEMM: a panel of `lanes` rows (or columns) of a matrix, laid out so that the kernel reads it
-// front to back.
+// Packing for GEMM: a panel of rows (or columns) of a matrix, laid out so that the kernel reads it front to
+// back.
 //
 //   out[k * width + j] = p[j * lane_step + k * k_step]     for j < lanes; zero for j from there up to width
 //
-// One of the steps is 1. Where that is k_step, packing transposes: four elements of eight lanes at a time.
+// One of the steps is 1. Where that is k_step, packing transposes, four terms of up to eight lanes at a time.
 
 #if defined(NATRIX_KERNELS_CPU_GEMM_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_GEMM_PACK_INL_H_
@@ -22,6 +22,8 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+inline constexpr int64_t kCacheLine = 16;  // floats
+
 #if HWY_TARGET != HWY_SCALAR  // which cannot interleave
 
 using Four = hn::FixedTag<float, 4>;
@@ -37,67 +39,73 @@ HWY_INLINE hn::Vec<Eight> LoadFours(Eight d, const float* p, int64_t step) {
 }
 #endif
 
-/// out[k * width + j] = p[j * step + k] for four k, and as many j as D has lanes.
+/// Four terms of as many lanes as D has, transposed: lane j of term k is p[j * step + k].
 template <class D>
-HWY_INLINE void TransposeFour(D d, const float* p, int64_t step, float* out, int64_t width) {
-  const hn::RepartitionToWide<D> pairs;
-  const auto row0 = LoadFours(d, p, step), row1 = LoadFours(d, p + step, step),
-             row2 = LoadFours(d, p + 2 * step, step), row3 = LoadFours(d, p + 3 * step, step);
-  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1)),
-             low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3)),
-             high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1)),
-             high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, out);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, out + width);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, out + 2 * width);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, out + 3 * width);
-}
+struct FourTerms {
+  hn::Vec<D> term0, term1, term2, term3;
 
-/// Transposes terms [0, K), K a multiple of four, of as many lanes as D has. A cache line of each lane is
-/// fetched ahead: the lanes lie too far apart, and are too many, for the hardware to see what comes next.
+  HWY_INLINE FourTerms(D d, const float* p, int64_t step) {
+    const hn::RepartitionToWide<D> pairs;
+    const auto row0 = LoadFours(d, p, step), row1 = LoadFours(d, p + step, step),
+               row2 = LoadFours(d, p + 2 * step, step), row3 = LoadFours(d, p + 3 * step, step);
+    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1)),
+               low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3)),
+               high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1)),
+               high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
+    term0 = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+    term1 = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+    term2 = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+    term3 = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+  }
+};
+
+/// K terms, a multiple of four, of as many lanes as D has. Fetches what comes two cache lines later: the
+/// lanes are too many, and lie too far apart, for the hardware to see it coming.
 template <class D>
-HWY_INLINE void TransposeLanes(D d, const float* p, int64_t step, int64_t K, float* out, int64_t width) {
-  constexpr int64_t kLine = 16;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t j = 0; j < lanes; ++j) hwy::Prefetch(p + j * step + 2 * kLine);
-  for (int64_t k = 0; k < K; k += 4) TransposeFour(d, p + k, step, out + k * width, width);
+HWY_INLINE void TransposeLanes(D d, const float* p, int64_t step, int64_t K, int64_t width, float* out) {
+  for (int64_t j = 0; j < static_cast<int64_t>(hn::Lanes(d)); ++j)
+    hwy::Prefetch(p + j * step + 2 * kCacheLine);
+  for (int64_t k = 0; k < K; k += 4) {
+    const FourTerms<D> terms(d, p + k, step);
+    hn::StoreU(terms.term0, d, out + k * width);
+    hn::StoreU(terms.term1, d, out + (k + 1) * width);
+    hn::StoreU(terms.term2, d, out + (k + 2) * width);
+    hn::StoreU(terms.term3, d, out + (k + 3) * width);
+  }
 }
 
 #endif
 
-/// As the file's head says, with k_step = 1.
+/// k_step = 1. A cache line of every lane before the next line of any, or lines would leave the cache half
+/// used.
 HWY_INLINE void PackTransposed(const float* p, int64_t lane_step, int64_t lanes, int64_t K, int64_t width,
                                float* out) {
-  int64_t fours = 0;  // terms that come in fours
-#if HWY_TARGET != HWY_SCALAR
-  constexpr int64_t kTerms = 16;  // a cache line of every lane, before the next of any
-  const auto eight = static_cast<int64_t>(hn::Lanes(Eight()));
-  fours = K / 4 * 4;
-  for (int64_t k = 0; k < fours; k += kTerms) {
-    const int64_t terms = std::min(kTerms, fours - k);
-    float* to = out + k * width;
+  for (int64_t k = 0; k < K; k += kCacheLine) {
+    const int64_t terms = std::min(kCacheLine, K - k);
     int64_t j = 0;
-    for (; j + eight <= lanes; j += eight)
-      TransposeLanes(Eight(), p + j * lane_step + k, lane_step, terms, to + j, width);
-    for (; j + 4 <= lanes; j += 4)
-      TransposeLanes(Four(), p + j * lane_step + k, lane_step, terms, to + j, width);
-    for (; j < lanes; ++j) {
-      for (int64_t i = 0; i < terms; ++i) to[i * width + j] = p[j * lane_step + k + i];
+#if HWY_TARGET != HWY_SCALAR
+    if (terms % 4 == 0) {
+      const auto eight = static_cast<int64_t>(hn::Lanes(Eight()));
+      for (; j + eight <= lanes; j += eight) {
+        TransposeLanes(Eight(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
+      }
+      for (; j + 4 <= lanes; j += 4) {
+        TransposeLanes(Four(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
+      }
     }
-  }
 #endif
-  for (int64_t k = fours; k < K; ++k) {
-    for (int64_t j = 0; j < lanes; ++j) out[k * width + j] = p[j * lane_step + k];
+    for (; j < lanes; ++j) {
+      for (int64_t i = k; i < k + terms; ++i) out[i * width + j] = p[j * lane_step + i];
+    }
   }
 }
 
-/// As the file's head says, with lane_step = 1.
+/// lane_step = 1.
 HWY_INLINE void PackCopied(const float* p, int64_t k_step, int64_t lanes, int64_t K, int64_t width,
                            float* out) {
   const hn::CappedTag<float, 8> d;
   const auto step = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t k = 0; k < K; ++k) {
-    for (int64_t i = 0; i < lanes; i += 16) hwy::Prefetch(p + (k + 16) * k_step + i);
     int64_t j = 0;
     for (; j + step <= lanes; j += step) hn::StoreU(hn::LoadU(d, p + k * k_step + j), d, out + k * width + j);
     for (; j < lanes; ++j) out[k * width + j] = p[k * k_step + j];

@@ -1,5 +1,7 @@
-// What the parts of gemm.cpp share that does not depend on the instruction set.
+// How products are cut into tiles, which the threads of a context share.
 #pragma once
+
+#include <vector>
 
 #include "kernels/cpu/gemm.h"
 
@@ -7,22 +9,24 @@ namespace natrix::cpu {
 
 inline constexpr int64_t kGemmBlock =
     256;  // terms that a sum keeps in registers: part of what decides its bits
-inline constexpr int64_t kTileRows = 192;  // packed, a tile's rows stay in a second-level cache:
-inline constexpr int64_t kPackedRowsFloats = kTileRows * kGemmBlock;  // 192 KB
-inline constexpr int64_t kPanelFloats = kGemmBlock * 48;  // of op(b): up to three vectors of 16 floats wide
-inline constexpr int64_t kRowsWorthPacking =
-    16;  // for fewer rows a panel is read where it lies, if its rows are contiguous
+inline constexpr int64_t kTileRows = 768, kTileCols = 768;   // at most, so packed operands take 768 KB each
+inline constexpr int64_t kMostVectors = 3, kMostLanes = 16;  // of a panel of op(b)
 
 /// A part of c = op(a) op(b), for one thread.
 struct GemmTile {
   const Gemm* product;
   int64_t row, rows, col, cols;
+
+  /// Whether c holds something before terms from k on are added.
+  bool adds(int64_t k) const { return k > 0 || product->accumulate || product->bias != nullptr; }
 };
 
-/// Terms [begin, end) of a tile's rows: panels of kRows rows, each with up to `depth` terms.
-struct PackedRows {
-  float* data;
-  int64_t depth, begin, end;
+std::vector<GemmTile> cut_into_tiles(std::span<const Gemm> products, int threads);
+
+/// What a worker packs operands into.
+struct GemmScratch {
+  int64_t rows_floats = 0, cols_floats = 0;
+  explicit GemmScratch(std::span<const GemmTile> tiles);
 };
 
 }  // namespace natrix::cpu
