@@ -4,7 +4,8 @@
 //   y_t = h_t C_t + D ⊙ x_t
 //
 // Shapes: B batch, T tokens, I d_inner, N d_state. x, dt, y and their gradients are [B, T, I]; B and C are
-// [B, T, N]; all of these may be strided rows. A_log is [I, N], D is [I]. dt is after softplus.
+// [B, T, N]; all of these may be strided rows. A_log is [I, N]. dt is after softplus.
+// D is [I]; without one there is no skip connection, and no dD.
 // State [B, I, N]: contiguous, in the dtype of x. f32 on every backend; f64 on the reference backend only.
 //
 // doc_start [B, T] u8, or empty: where it is 1 a new document begins, and h_{t−1} counts as zero.

@@ -1,14 +1,12 @@
-// The scan's inner loops, for one vector of channels (lanes) and one group of states (registers), over one
-// tile.
+// The scan's inner loops: one vector of channels (lanes), one group of states (registers), one tile.
 //
-// A strip is that: a vector × a group × a tile. Arrays over time hold one vector a token, so that a strip
-// reads them in one run from L1; arrays over states hold one vector a state, kScanBlock floats apart. exp(dt
-// A) is computed as 2^(dt · A2) with A2 = A log2 e.
+// A strip is just that: a vector × a group × a tile. Arrays over time hold one vector a token, so that a
+// strip reads them in one run from L1; arrays over states hold one vector a state, kScanBlock floats apart.
+// exp(dt A) is computed as 2^(dt · A2), where A2 = A log2 e.
 //
-// The start of a document is an infinitely long step: where one starts, `step` is FLT_MAX, so the decay is
-// exactly zero and so is everything that flows through it, forwards and backwards, without a branch. (A2 is
-// kept away from zero by so much that FLT_MAX · A2 still underflows, and by so little that no finite dt feels
-// it.)
+// The start of a document is an infinitely long step: `step` is FLT_MAX there, so the decay is exactly zero
+// and so is all that would flow through it, forwards and backwards, without a branch. (scan_rates.cpp keeps
+// A2 so far from zero that FLT_MAX · A2 underflows, and so near that no finite dt feels it.)
 
 #if defined(NATRIX_KERNELS_CPU_SCAN_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_SCAN_INL_H_

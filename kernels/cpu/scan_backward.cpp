@@ -1,13 +1,14 @@
 // The selective scan backwards. Gradients: docs/math/scan.md.
 //
-//   survey    once forwards, keeping the state before each stretch of 2048 tokens: nothing to do for a single
-//   one then, for each stretch, the last one first: sweep     once forwards, keeping the state before each
-//   tile retreat   each tile, the last one first: forwards again from its state, keeping h and exp(dt A) in
-//   L1, then back
+//   survey    once forwards, keeping the state before each stretch of 2048 tokens; none for a single one
+//   then, for each stretch, the last one first:
+//     sweep     once forwards, keeping the state before each tile
+//     retreat   each tile, the last one first: forwards again from its state, keeping h and exp(dt A) in L1,
+//               then back
 //
-// So a token costs two exponentials a state (three beyond 2048 tokens), and what is kept is T/2048 + 32
-// states. Sums over channels are partial per block, added in order of the blocks; sums over tokens run in
-// order of time, sums over sequences in order of the batch: the number of threads changes nothing.
+// So a token costs two exponentials a state (three beyond 2048 tokens), and T/2048 + 32 states are kept.
+// Sums over channels are partial per block and added in order of the blocks; sums over tokens run in order of
+// time, sums over sequences in order of the batch: the number of threads changes nothing.
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/simd_targets.h"
 #include "kernels/scan.h"

@@ -1,5 +1,4 @@
-// What the CPU scan keeps while it walks back, in the arena, and the sums over blocks and sequences at its
-// end.
+// What the CPU scan keeps in the arena while it walks back, and the sums over blocks and sequences.
 #pragma once
 
 #include "kernels/cpu/scan_plan.h"

@@ -1,12 +1,10 @@
-// How the CPU scan cuts its work up. Sizes are constants, never a matter of threads: results do not depend on
-// them.
+// How the CPU scan cuts its work up. Sizes are constants, never a matter of threads, and so are results.
 //
-//   block    64 channels of one sequence: one task of parallel_for. Sums over channels (dB, dC) are kept per
-//   block and
-//            added in order of the blocks.
-//   tile     64 tokens: what a task packs into L1, vector after vector, before it walks the recurrence.
+//   block    64 channels of one sequence: one task of parallel_for. Sums over channels (dB, dC) are kept
+//            per block and added in order of the blocks.
+//   tile     64 tokens: what a task packs, vector after vector, before it walks the recurrence from L1.
 //   group    4 states: what the innermost loop carries in registers (AVX2 has 16).
-//   stretch  2048 tokens: backward keeps a state per tile within one stretch, and one per stretch beyond.
+//   stretch  2048 tokens: backward keeps a state per tile within one stretch, one per stretch beyond.
 //
 // Inside a task the state is transposed, [n][channel of the block], so that lanes are channels. States are
 // padded to whole groups and channels to whole blocks; what pads is zero and stays zero.

@@ -1,22 +1,20 @@
-// Elementary functions on Highway vectors of f32, compiled once per instruction set into
-// natrix::cpu::HWY_NAMESPACE.
+// Elementary functions on Highway vectors of f32, compiled once per instruction set, in
+// natrix::cpu::HWY_NAMESPACE. Largest errors:
 //
-//   Exp2NonPositive  2^x for x ≤ 0, the scan's          2.5 ulp; exactly 1 at 0; below 2^−126 not more than
-//   2^−126,
-//                                                       and exactly 0 from x = −127 down
-//   Exp              e^x                                2 ulp; 0 below 2^−126, +inf above FLT_MAX
-//   Log1pUnit        log(1 + x) for 0 ≤ x ≤ 1           4 ulp
-//   Softplus         log(1 + e^x)                       5 ulp for −87 ≤ x; the identity above 20
-//   Sigmoid, Silu    1 / (1 + e^−x), x · sigmoid(x)     4 ulp and 5 ulp
-//   SiluDerivative   d silu / dx                        absolute 3e-7
-//   Gelu             x Φ(x), the erf form               absolute 2e-7 · max(1, |x|)
-//   GeluDerivative   Φ(x) + x φ(x)                      absolute 4e-7
+//   Exp2NonPositive  2^x for x ≤ 0, the scan's       2.5 ulp; exactly 1 at 0; see below for x < −126
+//   Exp              e^x                             2 ulp; 0 below 2^−126, +inf above FLT_MAX
+//   Log1pUnit        log(1 + x) for 0 ≤ x ≤ 1        4 ulp
+//   Softplus         log(1 + e^x)                    5 ulp for −87 ≤ x; the identity above 20
+//   Sigmoid, Silu    1 / (1 + e^−x), x · sigmoid(x)  4 ulp and 5 ulp
+//   SiluDerivative   d silu / dx                     absolute 3e-7
+//   Gelu             x Φ(x), the erf form            absolute 2e-7 · max(1, |x|)
+//   GeluDerivative   Φ(x) + x φ(x)                   absolute 4e-7
 //
-// A NaN comes out as a NaN (of Exp2NonPositive on vector instruction sets only).
+// Exp2NonPositive flushes what underflows: anything in [0, 2^−126] for −127 < x < −126, exactly 0 from −127
+// down. A NaN comes out as a NaN (of Exp2NonPositive on vector instruction sets only).
 // tests/kernels/vector_math_test.cpp holds every function to its line.
 //
-// Polynomial coefficients are minimax fits in double, rounded to f32; each one's own error is given beside
-// it.
+// Polynomial coefficients are minimax fits in double, rounded to f32; their own errors stand beside them.
 
 #if defined(NATRIX_KERNELS_CPU_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_VECTOR_MATH_INL_H_

@@ -1,6 +1,6 @@
-// The selective scan as its formulas say it, in double, one token after another. Gradients:
-// docs/math/scan.md. Storage is f32 or f64, arithmetic is double. Memory beside the operands: O(√T · I · N)
-// in backward, else O(I · N).
+// The selective scan as its formulas say it, one token after another. Gradients: docs/math/scan.md.
+// Storage is f32 or f64, arithmetic is double.
+// Memory beside the operands: O(√T · I · N) in backward, O(I · N) otherwise.
 #include "kernels/scan.h"
 
 #include <cmath>

@@ -2,6 +2,7 @@
 // against itself in pieces. conv_cpu_test.cpp then holds the fast kernels to the reference.
 #include "kernels/conv.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 #include "core/io/safetensors.h"
@@ -49,6 +50,13 @@ TEST_P(ConvOracle, ReferenceAgreesInDouble) {
 TEST_P(ConvOracle, ReferenceAgreesInSingle) {
   Context ctx(Backend::kReference);
   expect_agreement(ctx, load(Dtype::kF32), f32_tolerance(1));
+}
+
+/// dweight and dbias sum over the tokens of all sequences.
+TEST_P(ConvOracle, CpuAgrees) {
+  Context ctx(Backend::kCpu);
+  const ConvCase c = load(Dtype::kF32);
+  expect_agreement(ctx, c, f32_tolerance(std::max(c.size.taps, c.size.tokens * c.size.batch)));
 }
 
 TEST(ConvReference, GradientsAreFiniteDifferences) {

@@ -2,6 +2,7 @@
 // itself in pieces. scan_cpu_test.cpp then holds the fast kernels to the reference.
 #include "kernels/scan.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 #include "core/io/safetensors.h"
@@ -49,6 +50,13 @@ TEST_P(ScanOracle, ReferenceAgreesInDouble) {
 TEST_P(ScanOracle, ReferenceAgreesInSingle) {
   Context ctx(Backend::kReference);
   expect_agreement(ctx, load(Dtype::kF32), f32_tolerance(1));
+}
+
+/// All of its sums round, the longest being over tokens and states or channels.
+TEST_P(ScanOracle, CpuAgrees) {
+  Context ctx(Backend::kCpu);
+  const ScanCase c = load(Dtype::kF32);
+  expect_agreement(ctx, c, f32_tolerance(c.size.tokens * std::max(c.size.states, c.size.channels)));
 }
 
 TEST(ScanReference, GradientsAreFiniteDifferences) {
