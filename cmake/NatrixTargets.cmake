@@ -34,3 +34,8 @@ function(natrix_library folder)
   target_compile_features(natrix_${folder} PUBLIC cxx_std_20)
   target_link_libraries(natrix_${folder} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:natrix_flags>)
 endfunction()
+
+# Code that reads flags or checks results, and computes nothing, is not worth minutes of optimisation.
+function(natrix_optimise target level)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
+endfunction()
