@@ -42,13 +42,14 @@ void RunDirectory::compare_with_earlier() {
       dir_, contradictions));
 }
 
-void RunDirectory::create() const {
+void RunDirectory::create() {
   std::error_code error;
   std::filesystem::create_directories(dir_, error);
   if (error) {
     throw RunError(fmt::format("run.dir {}: cannot be created: {}; choose a directory that can be written",
                                dir_, error.message()));
   }
+  lock_ = DirectoryLock(dir_, "run.dir");
 }
 
 void RunDirectory::write_config() const {

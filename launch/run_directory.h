@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/io/directory_lock.h"
 #include "launch/experiment.h"
 
 namespace natrix {
@@ -18,7 +19,8 @@ class RunDirectory {
   /// Keys that differ from those that the run in this directory began with: "train.steps: 200, was 100".
   const std::vector<std::string>& changes() const { return changes_; }
 
-  void create() const;
+  /// Makes it and holds it for this process. InputError while another run writes there.
+  void create();
   /// config.yaml, resolved: it trains the same when it is given to natrix train.
   void write_config() const;
 
@@ -28,6 +30,7 @@ class RunDirectory {
   const Experiment& experiment_;
   std::string dir_;
   std::vector<std::string> changes_;
+  DirectoryLock lock_;
 };
 
 }  // namespace natrix

@@ -100,7 +100,7 @@ int train(const TrainFlags& flags) {
   const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
                                       e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
   const auto held_out = held_out_of(e);
-  const RunDirectory run(e);
+  RunDirectory run(e);
   AssembledModel model = e.make_model();
   run.create();
   RunLog log(run.path("natrix.log"), flags.quiet);

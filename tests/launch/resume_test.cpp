@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/io/directory_lock.h"
 #include "core/random.h"
 #include "tests/launch/tiny_run.h"
 
@@ -205,6 +206,20 @@ TEST(RunDirectory, ResumeNeverRefusesOneThatHoldsCheckpoints) {
   EXPECT_THAT(refused.err, HasSubstr("choose another run.dir, remove this one, or"));
   EXPECT_EQ(snapshot(tiny / "run"), before);
   EXPECT_EQ(tiny.train("other", {"checkpoint.resume=never"}).status, 0);
+}
+
+TEST(RunDirectory, ServesOneRunAtATime) {
+  const TinyRun tiny;
+  ASSERT_EQ(tiny.train("run").status, 0);
+  const auto before = snapshot(tiny / "run");
+  {
+    const DirectoryLock other(tiny / "run", "run.dir");
+    const Outcome refused = tiny.train("run", {"train.steps=50"});
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_THAT(refused.err, HasSubstr("another natrix is writing there"));
+    EXPECT_EQ(snapshot(tiny / "run"), before);
+  }
+  EXPECT_EQ(tiny.train("run", {"train.steps=50"}).status, 0);
 }
 
 TEST(RunDirectory, OfAnotherModelIsRefusedByTheKey) {
