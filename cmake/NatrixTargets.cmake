@@ -22,6 +22,11 @@ if(NATRIX_SANITIZE)
   target_link_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE})
 endif()
 
+# Only kernels/ computes. Elsewhere -O3 would buy nothing and cost minutes: the time goes to header-only libraries.
+function(natrix_optimise target level)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
+endfunction()
+
 function(natrix_library folder)
   cmake_parse_arguments(arg "" "" "PUBLIC;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
@@ -33,9 +38,7 @@ function(natrix_library folder)
                                                      $<INSTALL_INTERFACE:include/natrix>)
   target_compile_features(natrix_${folder} PUBLIC cxx_std_20)
   target_link_libraries(natrix_${folder} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:natrix_flags>)
-endfunction()
-
-# Code that reads flags or checks results, and computes nothing, is not worth minutes of optimisation.
-function(natrix_optimise target level)
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
+  if(NOT folder STREQUAL "kernels")
+    natrix_optimise(natrix_${folder} -O1)
+  endif()
 endfunction()
