@@ -23,8 +23,7 @@ ConvCase ConvCase::fresh(Random& random, Dtype dtype, ConvSizes size, ConvExtras
 }
 
 ConvCase ConvCase::as(Dtype dtype) const {
-  ConvCase c{size, {}, {}};
-  for (const auto& [name, buffer] : in) c.in[name] = test::as(dtype, buffer.view());
+  ConvCase c{size, test::as(dtype, in), {}};
   if (doc_start) c.doc_start = copy_of(doc_start.view());
   return c;
 }

@@ -72,6 +72,12 @@ bool same_bits(View a, View b) {
   return true;
 }
 
+Buffers as(Dtype dtype, const Buffers& buffers) {
+  Buffers out;
+  for (const auto& [name, buffer] : buffers) out[name] = as(dtype, buffer.view());
+  return out;
+}
+
 Buffer absolute(View v) {
   Buffer magnitude = copy_of(v);
   for_float(v.dtype, [&](auto zero) {

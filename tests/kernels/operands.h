@@ -47,6 +47,8 @@ class StridedCopy {
 
 /// Bit for bit, of equal dtype and shape; rows may be strided.
 bool same_bits(View a, View b);
+/// Owned copies of all in another dtype, as cases.h's of one.
+Buffers as(Dtype dtype, const Buffers& buffers);
 /// The element-wise magnitudes.
 Buffer absolute(View v);
 /// Expects, for every name in `want`, max |got − want| ≤ tolerance(name) · max |magnitude|: `magnitudes` are

@@ -31,8 +31,7 @@ ScanCase ScanCase::fresh(Random& random, Dtype dtype, ScanSizes size, ScanExtras
 }
 
 ScanCase ScanCase::as(Dtype dtype) const {
-  ScanCase c{size, {}, {}};
-  for (const auto& [name, buffer] : in) c.in[name] = test::as(dtype, buffer.view());
+  ScanCase c{size, test::as(dtype, in), {}};
   if (doc_start) c.doc_start = copy_of(doc_start.view());
   return c;
 }
