@@ -74,7 +74,7 @@ void CrossEntropyRows(const CrossEntropy& a, int64_t begin, int64_t end) {
     loss = static_cast<double>(largest) + std::log(sum) - wanted;
     if (dlogits != nullptr) {
       Scale(dlogits, V, static_cast<float>(a.scale / sum));
-      dlogits[target] = static_cast<float>(a.scale * std::expm1(-loss));  // p − 1, however close p is to 1
+      dlogits[target] = static_cast<float>(a.scale * std::expm1(-loss));  // p − 1 without its cancellation
     }
   }
 }
