@@ -12,6 +12,11 @@ namespace natrix {
 
 enum class Reduce { kSum, kMax };
 
+/// What a rank has sent so far.
+struct Traffic {
+  int64_t messages = 0, bytes = 0;
+};
+
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -26,8 +31,10 @@ class Communicator {
   virtual void all_gather(Context& ctx, View in, View out) = 0;
   /// plan.send[p] rows of `in` go to rank p, in order of p; plan.receive[p] rows come from it, likewise.
   virtual void all_to_all(Context& ctx, View in, View out, const RowPlan& plan) = 0;
+  /// Returns at once: v is copied. Messages between two ranks arrive in order.
   virtual void send(Context& ctx, View v, int peer) = 0;
   virtual void receive(Context& ctx, View v, int peer) = 0;
+  virtual Traffic traffic() const { return {}; }
 };
 
 /// One rank: what it sends it has. send and receive have no peer and are a ContractError.

@@ -1,0 +1,57 @@
+// ProcessMesh: the ranks of a run as dp × cp, with the experts folded over them, as in Megatron-LM.
+//
+//   rank = dp_rank · cp + cp_rank              cp ranks are neighbours: states travel between them
+//   ep   divides dp · cp; ep_rank = rank % ep  each group of ep neighbours holds all experts once
+//
+//   axis         ranks that                                       what they say
+//   world        are all                                          tally, loss, gradients of what all ranks
+//   hold cp           read the same rows                               carried states ep           hold all
+//   experts between them                    tokens, to their experts and back expert_data  hold the same
+//   experts                            those experts' gradients
+#pragma once
+
+#include <memory>
+
+#include "configs/experiment.h"
+#include "distributed/communicator.h"
+#include "distributed/transport.h"
+
+namespace natrix {
+
+struct MeshShape {
+  int dp = 1, cp = 1, ep = 1;
+  int ranks() const { return dp * cp; }
+};
+
+/// The mesh that a configuration asks for on so many ranks; dp: auto takes what cp leaves. InputError that
+/// says which numbers would do.
+MeshShape settle_mesh(const ParallelConfig& asked, int ranks);
+
+class ProcessMesh {
+ public:
+  /// One process.
+  ProcessMesh();
+  /// Collective over `world`, whose size is the shape's. Keeps world's watch, but not world itself.
+  ProcessMesh(MeshShape shape, Transport& world);
+  ~ProcessMesh();
+
+  const MeshShape& shape() const { return shape_; }
+  int rank() const { return world_->rank(); }
+  int dp_rank() const { return rank() / shape_.cp; }
+  int cp_rank() const { return rank() % shape_.cp; }
+  int ep_rank() const { return rank() % shape_.ep; }
+
+  Communicator& world() { return *world_; }
+  Communicator& cp() { return *cp_; }
+  Communicator& ep() { return *ep_; }
+  Communicator& expert_data() { return *expert_data_; }
+  /// For the messages of a rank that waits in vain.
+  void set_step(int64_t step);
+
+ private:
+  MeshShape shape_;
+  std::unique_ptr<Transport> watched_;
+  std::unique_ptr<Communicator> world_, cp_, ep_, expert_data_;
+};
+
+}  // namespace natrix

@@ -1,0 +1,174 @@
+#include "distributed/rank_communicator.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fmt/format.h>
+#include <numeric>
+#include <vector>
+
+#include "kernels/base/parallel.h"
+
+namespace natrix {
+namespace {
+
+/// Below this an all-reduce is one exchange of everything instead of two of pieces: latency is all it costs.
+constexpr int64_t kSmall = int64_t{16} << 10;
+
+View flat(View v) {
+  require(v.contiguous(), "a collective over strided rows");
+  return View(v.data, v.dtype, {v.count()});
+}
+
+View piece(View v, int64_t first, int64_t count) {
+  return View(static_cast<char*>(v.data) + first * size_of(v.dtype), v.dtype, {count});
+}
+
+template <class T>
+void reduce_as(Context& ctx, View parts, View out, Reduce op) {
+  using Sum = std::conditional_t<std::is_floating_point_v<T>, double, T>;
+  const int64_t n = out.count(), ranks = parts.count() / std::max<int64_t>(n, 1);
+  const T* in = parts.as<T>();
+  T* result = out.as<T>();
+  parallel_for(ctx, n, 16384, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      Sum total = static_cast<Sum>(in[i]);
+      for (int64_t p = 1; p < ranks; ++p) {
+        const Sum x = static_cast<Sum>(in[p * n + i]);
+        // A rank's NaN must not get lost in a maximum.
+        total = op == Reduce::kSum ? total + x : (x > total || x != x ? x : total);
+      }
+      result[i] = static_cast<T>(total);
+    }
+  });
+}
+
+/// parts: the ranks' contributions, one after another. out = their reduction in that order; may not overlap.
+void reduce_parts(Context& ctx, View parts, View out, Reduce op) {
+  switch (out.dtype) {
+    case Dtype::kF32: return reduce_as<float>(ctx, parts, out, op);
+    case Dtype::kF64: return reduce_as<double>(ctx, parts, out, op);
+    case Dtype::kI64: return reduce_as<int64_t>(ctx, parts, out, op);
+    default: require(false, "a reduction of something else than f32, f64 or i64");
+  }
+}
+
+}  // namespace
+
+class RankCommunicator::Parts {
+ public:
+  /// Equal parts, the last shorter: ceil(count / ranks) elements each.
+  static Parts cut(View v, int ranks) {
+    Parts parts;
+    const int64_t n = (v.count() + ranks - 1) / ranks;
+    for (int64_t p = 0; p < ranks; ++p) {
+      const int64_t first = std::min(p * n, v.count());
+      parts.views_.push_back(piece(v, first, std::min(n, v.count() - first)));
+    }
+    return parts;
+  }
+  static Parts of_rows(View v, const std::vector<int64_t>& rows) {
+    require(std::accumulate(rows.begin(), rows.end(), int64_t{0}) == v.rows(),
+            "a plan for other rows than these");
+    Parts parts;
+    int64_t first = 0;
+    for (int64_t n : rows) {
+      parts.views_.push_back(piece(flat(v), first * v.cols(), n * v.cols()));
+      first += n;
+    }
+    return parts;
+  }
+  static Parts same(View v, int ranks) {
+    Parts parts;
+    parts.views_.assign(static_cast<size_t>(ranks), v);
+    return parts;
+  }
+
+  View operator[](int p) const { return views_[static_cast<size_t>(p)]; }
+  int64_t bytes() const {
+    int64_t n = 0;
+    for (const View& v : views_) n += v.bytes();
+    return n;
+  }
+  template <class Byte>
+  std::vector<std::span<Byte>> spans() const {
+    std::vector<std::span<Byte>> s;
+    for (const View& v : views_) s.emplace_back(static_cast<Byte*>(v.data), static_cast<size_t>(v.bytes()));
+    return s;
+  }
+
+ private:
+  std::vector<View> views_;
+};
+
+RankCommunicator::RankCommunicator(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {}
+RankCommunicator::~RankCommunicator() = default;
+
+void RankCommunicator::exchange(const Parts& send, const Parts& receive, std::string_view what) {
+  const View mine = send[rank()], here = receive[rank()];
+  require(mine.bytes() == here.bytes(), "a rank sends itself something else than it receives from itself");
+  if (mine.data != here.data && mine.bytes() > 0) {
+    std::memcpy(here.data, mine.data, static_cast<size_t>(mine.bytes()));
+  }
+  if (size() == 1) return;
+  const int64_t bytes = send.bytes() - mine.bytes();
+  const std::string name = fmt::format("{} of {} bytes", what, bytes);
+  transport_->exchange(send.spans<const std::byte>(), receive.spans<std::byte>(), name);
+  traffic_.messages += size() - 1;
+  traffic_.bytes += bytes;
+}
+
+void RankCommunicator::all_reduce(Context& ctx, View inout, Reduce op) {
+  const View whole = flat(inout);
+  if (size() == 1 || whole.count() == 0) return;
+  Arena::Frame frame(ctx.arena());
+  if (whole.bytes() <= kSmall) {
+    View parts = ctx.arena().take(whole.dtype, {size(), whole.count()});
+    exchange(Parts::same(whole, size()), Parts::cut(flat(parts), size()), "all_reduce");
+    return reduce_parts(ctx, flat(parts), whole, op);
+  }
+  const Parts pieces = Parts::cut(whole, size());
+  const View mine = pieces[rank()];
+  View parts = ctx.arena().take(whole.dtype, {size() * mine.count()});
+  std::vector<int64_t> equal(static_cast<size_t>(size()), mine.count());
+  exchange(pieces, Parts::of_rows(View(parts.data, parts.dtype, {parts.count(), 1}), equal), "all_reduce");
+  reduce_parts(ctx, parts, mine, op);
+  exchange(Parts::same(mine, size()), pieces, "all_reduce");
+}
+
+void RankCommunicator::reduce_scatter(Context& ctx, View in, View out, Reduce op) {
+  require(in.count() == out.count() * size() && in.dtype == out.dtype,
+          "reduce_scatter needs a part for each rank");
+  Arena::Frame frame(ctx.arena());
+  View parts = ctx.arena().take(in.dtype, {in.count()});
+  exchange(Parts::cut(flat(in), size()), Parts::cut(parts, size()), "reduce_scatter");
+  reduce_parts(ctx, parts, flat(out), op);
+}
+
+void RankCommunicator::all_gather(Context&, View in, View out) {
+  require(out.count() == in.count() * size() && in.dtype == out.dtype,
+          "all_gather needs room for each rank's part");
+  exchange(Parts::same(flat(in), size()), Parts::cut(flat(out), size()), "all_gather");
+}
+
+void RankCommunicator::all_to_all(Context&, View in, View out, const RowPlan& plan) {
+  require(in.cols() == out.cols() && in.dtype == out.dtype, "all_to_all between rows of different kinds");
+  exchange(Parts::of_rows(in, plan.send), Parts::of_rows(out, plan.receive), "all_to_all");
+}
+
+void RankCommunicator::send(Context&, View v, int peer) {
+  require(peer != rank(), "a rank does not send to itself");
+  const auto bytes = static_cast<size_t>(flat(v).bytes());
+  transport_->send({static_cast<const std::byte*>(v.data), bytes}, peer,
+                   fmt::format("send of {} bytes", bytes));
+  ++traffic_.messages;
+  traffic_.bytes += static_cast<int64_t>(bytes);
+}
+
+void RankCommunicator::receive(Context&, View v, int peer) {
+  require(peer != rank(), "a rank does not receive from itself");
+  const auto bytes = static_cast<size_t>(flat(v).bytes());
+  transport_->receive({static_cast<std::byte*>(v.data), bytes}, peer,
+                      fmt::format("receive of {} bytes", bytes));
+}
+
+}  // namespace natrix

@@ -1,0 +1,51 @@
+#include "distributed/waiting.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <thread>
+
+namespace natrix {
+namespace {
+
+constexpr int kEagerLooks = 100;
+
+std::string place(int rank, const Watch& watch, std::string_view what, std::string_view axis) {
+  return fmt::format("rank {}, step {}: {} ({})", rank, watch.step, what, axis);
+}
+
+}  // namespace
+
+std::string lost_rank_message(int rank, const Watch& watch, std::string_view what, std::string_view axis,
+                              const std::vector<int>& silent) {
+  return fmt::format(
+      "{} heard nothing from rank{} {} for {:g} s (parallel.timeout): lost, stopped, or busy with something "
+      "else; the "
+      "run ends and can go on from its last checkpoint",
+      place(rank, watch, what, axis), silent.size() == 1 ? "" : "s", fmt::join(silent, ", "), watch.timeout);
+}
+
+std::string mismatch_message(int rank, const Watch& watch, std::string_view what, std::string_view axis,
+                             int peer, int64_t got, int64_t due) {
+  return fmt::format(
+      "{}: rank {} sent {} bytes where {} were due: the ranks are not in the same place; do all of them run "
+      "the same "
+      "natrix with the same configuration?",
+      place(rank, watch, what, axis), peer, got, due);
+}
+
+Patience::Patience(double timeout)
+    : deadline_(std::chrono::steady_clock::now() +
+                std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                    std::chrono::duration<double>(std::min(timeout, 1e9)))) {}
+
+bool Patience::wait() {
+  if (++looks_ <= kEagerLooks) {
+    if (looks_ > kEagerLooks / 4) std::this_thread::yield();
+    return true;
+  }
+  if (std::chrono::steady_clock::now() > deadline_) return false;
+  std::this_thread::sleep_for(std::chrono::microseconds(std::min(10 * (looks_ - kEagerLooks), 500)));
+  return true;
+}
+
+}  // namespace natrix

@@ -1,0 +1,238 @@
+#include "tests/distributed/rank_cases.h"
+
+#include <cmath>
+#include <cstring>
+#include <fmt/format.h>
+#include <stdexcept>
+
+#include "core/random.h"
+#include "distributed/rank_communicator.h"
+
+namespace natrix::test {
+namespace {
+
+struct Rank {
+  explicit Rank(Transport& world_) : world(world_), all(world_.split(0, "all")), ctx(Backend::kCpu, 1) {}
+  int rank() const { return world.rank(); }
+  int size() const { return world.size(); }
+  void expect(bool holds, const std::string& what) const { test::expect(holds, world, what); }
+
+  Transport& world;
+  RankCommunicator all;
+  Context ctx;
+};
+
+template <class T>
+Buffer numbers(Dtype dtype, Shape shape, int rank) {
+  Buffer b(dtype, shape);
+  SplitMix64 random(static_cast<uint64_t>(1000 + rank));
+  for (int64_t i = 0; i < shape.count(); ++i) {
+    b.view().as<T>()[i] = static_cast<T>(std::is_integral_v<T> ? 1000 * random.normal() : random.normal());
+  }
+  return b;
+}
+
+/// What a reduction in the order of ranks gives, bit for bit.
+template <class T>
+std::vector<T> reduced(Dtype dtype, Shape shape, int ranks, Reduce op) {
+  std::vector<T> result;
+  using Sum = std::conditional_t<std::is_floating_point_v<T>, double, T>;
+  std::vector<Buffer> all;
+  for (int r = 0; r < ranks; ++r) all.push_back(numbers<T>(dtype, shape, r));
+  for (int64_t i = 0; i < shape.count(); ++i) {
+    Sum total = static_cast<Sum>(all[0].view().as<T>()[i]);
+    for (int r = 1; r < ranks; ++r) {
+      const Sum x = static_cast<Sum>(all[static_cast<size_t>(r)].view().as<T>()[i]);
+      total = op == Reduce::kSum ? total + x : std::max(total, x);
+    }
+    result.push_back(static_cast<T>(total));
+  }
+  return result;
+}
+
+template <class T>
+void all_reduce_case(Rank& r, Dtype dtype) {
+  for (const int64_t count : {int64_t{0}, int64_t{1}, int64_t{7}, int64_t{5000}, int64_t{50001}}) {
+    for (const Reduce op : {Reduce::kSum, Reduce::kMax}) {
+      Buffer x = numbers<T>(dtype, {count}, r.rank());
+      r.all.all_reduce(r.ctx, x.view(), op);
+      const std::vector<T> want = reduced<T>(dtype, {count}, r.size(), op);
+      r.expect(count == 0 || std::memcmp(x.view().data, want.data(), sizeof(T) * want.size()) == 0,
+               fmt::format("all_reduce of {} {}", count, name_of(dtype)));
+    }
+  }
+}
+
+void all_reduce(Transport& world) {
+  Rank r(world);
+  all_reduce_case<float>(r, Dtype::kF32);
+  all_reduce_case<double>(r, Dtype::kF64);
+  all_reduce_case<int64_t>(r, Dtype::kI64);
+}
+
+void reduce_keeps_nan(Transport& world) {
+  Rank r(world);
+  Buffer x(Dtype::kF64, {3});
+  x.view().as<double>()[1] = r.rank() == r.size() - 1 ? std::nan("") : 1.0;
+  for (const Reduce op : {Reduce::kSum, Reduce::kMax}) {
+    r.all.all_reduce(r.ctx, x.view(), op);
+    r.expect(std::isnan(x.view().as<double>()[1]), "a NaN of one rank is everybody's");
+    r.expect(!std::isnan(x.view().as<double>()[0]), "and stays in its place");
+  }
+}
+
+void reduce_scatter(Transport& world) {
+  Rank r(world);
+  const int64_t n = 13;
+  const Buffer in = numbers<float>(Dtype::kF32, {r.size() * n}, r.rank());
+  Buffer out(Dtype::kF32, {n});
+  r.all.reduce_scatter(r.ctx, in.view(), out.view(), Reduce::kSum);
+  const auto want = reduced<float>(Dtype::kF32, {r.size() * n}, r.size(), Reduce::kSum);
+  r.expect(std::memcmp(out.view().data, want.data() + r.rank() * n, sizeof(float) * n) == 0,
+           "reduce_scatter");
+}
+
+void all_gather(Transport& world) {
+  Rank r(world);
+  const Buffer in = numbers<float>(Dtype::kF32, {4, 3}, r.rank());
+  Buffer out(Dtype::kF32, {r.size() * 4, 3});
+  r.all.all_gather(r.ctx, in.view(), out.view());
+  for (int p = 0; p < r.size(); ++p) {
+    const Buffer want = numbers<float>(Dtype::kF32, {4, 3}, p);
+    r.expect(std::memcmp(out.view().row<float>(p * 4), want.view().data, sizeof(float) * 12) == 0,
+             fmt::format("all_gather: the part of rank {}", p));
+  }
+}
+
+/// Rank a sends b · (a + 1) rows to rank b, so that rank 0 gets none at all.
+void all_to_all(Transport& world) {
+  Rank r(world);
+  RowPlan plan;
+  int64_t sent = 0, received = 0;
+  for (int p = 0; p < r.size(); ++p) {
+    plan.send.push_back(p * (r.rank() + 1));
+    plan.receive.push_back(r.rank() * (p + 1));
+    sent += plan.send.back();
+    received += plan.receive.back();
+  }
+  Buffer in(Dtype::kF32, {sent, 2}), out(Dtype::kF32, {received, 2});
+  for (int64_t i = 0, p = 0, left = 0; i < sent; ++i, --left) {
+    while (left == 0) left = plan.send[static_cast<size_t>(p++)];
+    in.view().row<float>(i)[0] = static_cast<float>(r.rank());
+    in.view().row<float>(i)[1] = static_cast<float>(p - 1);
+  }
+  r.all.all_to_all(r.ctx, in.view(), out.view(), plan);
+  int64_t row = 0;
+  for (int p = 0; p < r.size(); ++p) {
+    for (int64_t i = 0; i < plan.receive[static_cast<size_t>(p)]; ++i, ++row) {
+      r.expect(out.view().row<float>(row)[0] == static_cast<float>(p) &&
+                   out.view().row<float>(row)[1] == static_cast<float>(r.rank()),
+               "all_to_all: rows come in the order of their ranks");
+    }
+  }
+}
+
+/// All send before any receives, more than any eager buffer holds.
+void ring(Transport& world) {
+  Rank r(world);
+  if (r.size() == 1) return;
+  const int next = (r.rank() + 1) % r.size(), before = (r.rank() + r.size() - 1) % r.size();
+  const int64_t counts[] = {1, 300000, 0, 17};
+  for (const int64_t n : counts) {
+    Buffer x = numbers<float>(Dtype::kF32, {n}, r.rank());
+    r.all.send(r.ctx, x.view(), next);
+    if (n > 0) fill_zero(x.view());  // a copy is on its way
+  }
+  for (const int64_t n : counts) {
+    Buffer x(Dtype::kF32, {n});
+    r.all.receive(r.ctx, x.view(), before);
+    const Buffer want = numbers<float>(Dtype::kF32, {n}, before);
+    r.expect(
+        n == 0 || std::memcmp(x.view().data, want.view().data, sizeof(float) * static_cast<size_t>(n)) == 0,
+        fmt::format("ring: {} floats", n));
+  }
+}
+
+void split(Transport& world) {
+  Rank r(world);
+  RankCommunicator half(world.split(r.rank() % 2, "halves"));
+  r.expect(half.size() == (r.size() + 1 - r.rank() % 2) / 2 && half.rank() == r.rank() / 2,
+           "the order is kept");
+  Buffer x(Dtype::kI64, {1});
+  x.view().as<int64_t>()[0] = r.rank();
+  half.all_reduce(r.ctx, x.view(), Reduce::kSum);
+  int64_t want = 0;
+  for (int p = r.rank() % 2; p < r.size(); p += 2) want += p;
+  r.expect(x.view().as<int64_t>()[0] == want, "a part adds up its own ranks");
+}
+
+void counts_traffic(Transport& world) {
+  Rank r(world);
+  if (r.size() == 1) return;
+  Buffer x(Dtype::kF32, {1 << 16});
+  r.all.all_reduce(r.ctx, x.view(), Reduce::kSum);
+  const int64_t ring_all_reduce = 2 * x.bytes() * (r.size() - 1) / r.size();
+  r.expect(std::abs(r.all.traffic().bytes - ring_all_reduce) <= 4 * r.size(),
+           fmt::format("sent {} bytes, a ring sends {}", r.all.traffic().bytes, ring_all_reduce));
+}
+
+/// The last rank stays away from an operation of the others.
+void lost_rank(Transport& world) {
+  Rank r(world);
+  if (r.size() == 1) return;
+  world.watch().timeout = 0.2;
+  world.watch().step = 41;
+  if (r.rank() == r.size() - 1) return;
+  Buffer x(Dtype::kF32, {4});
+  try {
+    r.all.all_reduce(r.ctx, x.view(), Reduce::kSum);
+  } catch (const RunError& e) {
+    const std::string said = e.what();
+    for (const std::string& part :
+         {fmt::format("rank {}, step 41: all_reduce", r.rank()), std::string("(all)"),
+          fmt::format("from rank {} ", r.size() - 1), std::string("0.2 s (parallel.timeout)")}) {
+      r.expect(said.find(part) != std::string::npos, "the error lacks '" + part + "': " + said);
+    }
+    return;
+  }
+  r.expect(false, "waited for a lost rank, and it came");
+}
+
+/// Rank 0 sends more, or less, than rank 1 expects.
+void mismatch(Transport& world) {
+  Rank r(world);
+  for (const int64_t n : {8, 16}) {
+    Buffer x(Dtype::kF32, {n}), twelve(Dtype::kF32, {12});
+    if (r.rank() == 0 && r.size() > 1) r.all.send(r.ctx, x.view(), 1);
+    if (r.rank() != 1) continue;
+    try {
+      r.all.receive(r.ctx, twelve.view(), 0);
+      r.expect(false, "took a message of another size");
+    } catch (const RunError& e) {
+      const std::string said = e.what(), want = "rank 0 sent";
+      r.expect(said.find(want) != std::string::npos && said.find("48 were due") != std::string::npos, said);
+    }
+  }
+}
+
+}  // namespace
+
+void expect(bool holds, const Transport& world, const std::string& what) {
+  if (!holds) throw std::runtime_error(fmt::format("rank {} of {}: {}", world.rank(), world.size(), what));
+}
+
+const std::vector<RankCase>& rank_cases() {
+  static const std::vector<RankCase> cases = {{"all_reduce", all_reduce},
+                                              {"reduce_keeps_nan", reduce_keeps_nan},
+                                              {"reduce_scatter", reduce_scatter},
+                                              {"all_gather", all_gather},
+                                              {"all_to_all", all_to_all},
+                                              {"ring", ring},
+                                              {"split", split},
+                                              {"counts_traffic", counts_traffic},
+                                              {"mismatch", mismatch},
+                                              {"lost_rank", lost_rank}};  // last: it leaves messages behind
+  return cases;
+}
+
+}  // namespace natrix::test
