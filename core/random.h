@@ -19,6 +19,8 @@ class SplitMix64 {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
     return z ^ (z >> 31);
   }
+  /// As if next() had been called n times.
+  void skip(uint64_t n) { state_ += n * 0x9E3779B97F4A7C15ull; }
   double uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }  // [0, 1)
   double normal() {                                                           // Box–Muller
     const double radius = std::sqrt(-2 * std::log1p(-uniform()));

@@ -16,7 +16,8 @@ namespace natrix {
 struct RowPlan {
   std::vector<int64_t> send, receive;  // rows per peer
   std::vector<int64_t>
-      expert_offsets;  // of the rows at the owner: rows [o[e], o[e + 1]) are its e-th expert's
+      expert_offsets;           // of the rows at the owner: rows [o[e], o[e + 1]) are its e-th expert's
+  std::vector<int64_t> pieces;  // rows at the owner by [peer][its expert]; empty with all experts at home
 };
 
 class RowExchange {

@@ -8,6 +8,7 @@
 #if NATRIX_HAS_MPI
 #include <algorithm>
 #include <deque>
+#include <exception>
 #include <limits>
 #include <mpi.h>
 #include <numeric>
@@ -79,7 +80,8 @@ class MpiTransport final : public Transport {
   ~MpiTransport() override {
     int ended = 0;
     MPI_Finalized(&ended);
-    if (!ended && comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
+    // When an error unwinds, the other ranks are elsewhere; the job is about to be aborted.
+    if (!ended && comm_ != MPI_COMM_WORLD && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);
   }
 
   int rank() const override { return rank_; }

@@ -48,6 +48,7 @@ MeshShape settle_mesh(const ParallelConfig& asked, int ranks) {
 ProcessMesh::ProcessMesh()
     : world_(std::make_unique<LocalCommunicator>()),
       cp_(std::make_unique<LocalCommunicator>()),
+      cp_backward_(std::make_unique<LocalCommunicator>()),
       ep_(std::make_unique<LocalCommunicator>()),
       expert_data_(std::make_unique<LocalCommunicator>()) {}
 
@@ -61,11 +62,22 @@ ProcessMesh::ProcessMesh(MeshShape shape, Transport& world)
   };
   world_ = axis(0, "world");
   cp_ = axis(rank / shape.cp, "cp");
+  cp_backward_ = axis(rank / shape.cp, "cp, backwards");
   ep_ = axis(rank / shape.ep, "ep");
   expert_data_ = axis(rank % shape.ep, "expert_data");
 }
 
 ProcessMesh::~ProcessMesh() = default;
+
+Traffic ProcessMesh::traffic() const {
+  Traffic sum;
+  for (const auto* axis : {&world_, &cp_, &cp_backward_, &ep_, &expert_data_}) {
+    const Traffic t = (*axis)->traffic();
+    sum.messages += t.messages;
+    sum.bytes += t.bytes;
+  }
+  return sum;
+}
 
 void ProcessMesh::set_step(int64_t step) {
   if (watched_) watched_->watch().step = step;

@@ -43,15 +43,20 @@ class ProcessMesh {
 
   Communicator& world() { return *world_; }
   Communicator& cp() { return *cp_; }
+  /// The same ranks again, for what travels backwards in time: in a ring of two both directions go from one
+  /// rank to the other, and must not overtake each other.
+  Communicator& cp_backward() { return *cp_backward_; }
   Communicator& ep() { return *ep_; }
   Communicator& expert_data() { return *expert_data_; }
+  /// What this rank has sent, over all axes.
+  Traffic traffic() const;
   /// For the messages of a rank that waits in vain.
   void set_step(int64_t step);
 
  private:
   MeshShape shape_;
   std::unique_ptr<Transport> watched_;
-  std::unique_ptr<Communicator> world_, cp_, ep_, expert_data_;
+  std::unique_ptr<Communicator> world_, cp_, cp_backward_, ep_, expert_data_;
 };
 
 }  // namespace natrix

@@ -25,11 +25,11 @@ std::unique_ptr<Layer> make_layer(char letter, const ModelConfig& c, int sublaye
   }
 }
 
-AssembledModel build(const ModelConfig& config) {
+AssembledModel build(const ModelConfig& config, std::unique_ptr<RowExchange> exchange) {
   if (!config.vocab_size) throw InputError("model.vocab_size is not known: name a tokenizer or set the key");
   const HfNames names(config);
   AssembledModel a;
-  a.exchange = std::make_unique<LocalExchange>();
+  a.exchange = exchange ? std::move(exchange) : std::make_unique<LocalExchange>();
   a.model = std::make_unique<Model>(
       config,
       Model::Names{.embedding = names.embedding(), .final_norm = names.final_norm(), .head = names.head()});
@@ -44,21 +44,23 @@ AssembledModel build(const ModelConfig& config) {
 }  // namespace
 
 AssembledModel describe_model(const ModelConfig& config) {
-  return build(config);
+  return build(config, nullptr);
 }
 
-AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients) {
-  AssembledModel a = build(config);
+AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients,
+                              std::unique_ptr<RowExchange> exchange) {
+  AssembledModel a = build(config, std::move(exchange));
   a->allocate(dtype, with_gradients);
   return a;
 }
 
-AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype,
-                          bool with_gradients) {
-  AssembledModel a = build(config);
-  check_weights(dir, config, a->params());  // before memory is taken for what the files may not hold
+AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
+                          std::unique_ptr<RowExchange> exchange) {
+  AssembledModel a = build(config, std::move(exchange));
+  const AssembledModel whole = describe_model(config);
+  check_weights(dir, config, whole->params());  // before memory is taken for what the files may not hold
   a->allocate(dtype, with_gradients);
-  load_weights(dir, config, a->params());
+  load_weights(dir, config, a->params(), whole->params());
   return a;
 }
 

@@ -6,6 +6,7 @@
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_formats.h"
 #include "core/layers/init.h"
+#include "launch/run_mesh.h"
 
 namespace natrix {
 namespace {
@@ -80,15 +81,6 @@ void settle_vocabulary(Experiment& e) {
   if (!size) size = e.tokenizer->vocab_size();
 }
 
-void check_one_process(const ParallelConfig& p) {
-  if (p.dp.value_or(1) > 1 || p.cp > 1 || p.ep > 1) {
-    throw InputError(fmt::format(
-        "parallel: dp {}, cp {}, ep {} need several ranks; this build of natrix runs one process: "
-        "set all three to 1 (or dp: auto)",
-        p.dp.value_or(1), p.cp, p.ep));
-  }
-}
-
 /// The printed configuration says what was left open, and where that came from.
 void record_resolved(Experiment& e) {
   const std::string source = e.init_dir.empty() ? "the tokenizer" : "model.init_from";
@@ -102,13 +94,14 @@ void record_resolved(Experiment& e) {
 
 }  // namespace
 
-Experiment resolve_experiment(LoadedConfig loaded) {
+Experiment resolve_experiment(LoadedConfig loaded, int ranks) {
   Experiment e;
   e.config = loaded.config;
   e.loaded = std::move(loaded);
-  check_one_process(e.config.parallel);
+  settle_mesh(e.config.parallel, ranks);  // before files are read
   if (!e.config.model.init_from.empty()) adopt_checkpoint(e);
   settle_vocabulary(e);
+  check_layout(e.config, settle_mesh(e.config.parallel, ranks));
   record_resolved(e);
   e.backend();
   e.dtype();
@@ -134,12 +127,12 @@ Dtype Experiment::dtype() const {
 }
 
 Context Experiment::context() const {
-  return Context(backend(), static_cast<int>(config.device.threads.value_or(0)));
+  return Context(backend(), static_cast<int>(config.device.threads.value_or(threads_of_a_rank())));
 }
 
-AssembledModel Experiment::make_model() const {
-  if (!init_dir.empty()) return load_model(init_dir, config.model, dtype(), true);
-  AssembledModel model = assemble_model(config.model, dtype(), true);
+AssembledModel Experiment::make_model(std::unique_ptr<RowExchange> exchange) const {
+  if (!init_dir.empty()) return load_model(init_dir, config.model, dtype(), true, std::move(exchange));
+  AssembledModel model = assemble_model(config.model, dtype(), true, std::move(exchange));
   initialise(model->params(), config.train.seed, static_cast<int64_t>(config.model.stack().size()));
   return model;
 }

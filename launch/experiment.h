@@ -20,10 +20,11 @@ struct Experiment {
   Dtype dtype() const;
   Context context() const;
   /// The model with its first weights: those of init_from, or drawn from train.seed.
-  AssembledModel make_model() const;
+  /// exchange: between the ranks that hold the experts; null, all of them are here.
+  AssembledModel make_model(std::unique_ptr<RowExchange> exchange = nullptr) const;
 };
 
-/// InputError where parts of the configuration contradict each other or this build.
-Experiment resolve_experiment(LoadedConfig loaded);
+/// InputError where parts of the configuration contradict each other, this build, or the number of ranks.
+Experiment resolve_experiment(LoadedConfig loaded, int ranks = 1);
 
 }  // namespace natrix

@@ -2,11 +2,16 @@
 //   0 done; 1 failed (I/O, numerics, a lost rank); 2 bad usage, configuration or input; 75 stopped by a
 //   signal, all saved
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <fmt/format.h>
+#include <optional>
+#include <thread>
 
 #include "configs/config_error.h"
+#include "core/train/stop_signal.h"
+#include "distributed/mpi_communicator.h"
 #include "kernels/base/check.h"
 #include "launch/commands/commands.h"
 
@@ -19,7 +24,16 @@ void complain(std::string_view what) {
              stderr);  // fmt::print throws where stderr is full, too
 }
 
-int run(const natrix::Action& action) {
+/// What all ranks find wrong, rank 0 says once and ends the job; what another finds alone, it says after a
+/// moment.
+constexpr auto kMoment = std::chrono::milliseconds(1000);
+
+int run(const natrix::Action& action, const natrix::MpiSession& session) {
+  const auto complain = [&](std::string_view what) {
+    if (session.rank() > 0) std::this_thread::sleep_for(kMoment);
+    const bool says_who = session.rank() == 0 || what.starts_with("rank ");
+    ::complain(says_who ? std::string(what) : fmt::format("rank {}: {}", session.rank(), what));
+  };
   try {
     return action();
   } catch (const natrix::InputError& e) {
@@ -62,7 +76,14 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "natrix 0.1.0");
   natrix::Action chosen;
-  natrix::add_train(app, chosen);
+  std::optional<natrix::MpiSession> session;
+  try {
+    session.emplace();
+  } catch (const std::exception& e) {
+    complain(e.what());
+    return kFailed;
+  }
+  natrix::add_train(app, chosen, *session);
   natrix::add_eval(app, chosen);
   natrix::add_generate(app, chosen);
   natrix::add_score(app, chosen);
@@ -75,8 +96,11 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return flush_results(app.exit(e));  // --help, --version
-    complain(usage_error(app, e));
+    if (session->rank() == 0) complain(usage_error(app, e));
     return kBadInput;
   }
-  return flush_results(run(chosen));
+  const int status = flush_results(run(chosen, *session));
+  // A rank that failed does not wait for the others, who may wait for it.
+  if (status != 0 && status != natrix::kExitStopped) session->abort(status);
+  return status;
 }

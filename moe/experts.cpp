@@ -11,6 +11,12 @@ Experts::Experts(const ModelConfig& config, int64_t first, int64_t count, const 
   const auto halves = static_cast<int64_t>(inputs.size());
   in_ = make_param(prefix + "experts.in", {count, halves * f, d}, Init::kUniform, true);
   down_ = make_param(prefix + "experts.down", {count, d, f}, Init::kResidualOut, true);
+  if (count < config.moe.num_experts) {
+    for (Param* p : {&in_, &down_}) {
+      p->spread_first = first;
+      p->spread_of = config.moe.num_experts;
+    }
+  }
   in_.parts.clear();
   down_.parts.clear();
   for (int64_t e = 0; e < count; ++e) {

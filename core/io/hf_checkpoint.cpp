@@ -207,9 +207,14 @@ void check_weights(const std::string& dir, const ModelConfig& config, const std:
 }
 
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params) {
+  load_weights(dir, config, params, params);
+}
+
+void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
+                  const std::vector<Param*>& all) {
   const StoredWeights stored = open_weights(dir);
-  check(dir, stored, config, params);
-  for (const Param* param : params) {
+  check(dir, stored, config, all);
+  for (const Param* param : own) {
     for (const ParamPart& part : param->parts) {
       load_float(stored.tensors.at(part.name).view, part_of(param->value, part));
     }

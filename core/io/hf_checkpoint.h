@@ -23,6 +23,11 @@ void check_weights(const std::string& dir, const ModelConfig& config, const std:
 /// As check_weights, then fills Param::value (f32 or f64) from F32, F64, BF16 or F16.
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params);
 
+/// As load_weights for a rank that holds a share of the model's experts: the directory is compared with all
+/// of the model's parameters (which need no values), and this rank's `own` are filled.
+void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
+                  const std::vector<Param*>& all);
+
 /// The texts that stand beside the weights; empty ones are not written.
 struct ModelTexts {
   std::string config, tokenizer = {}, tokenizer_config = {};  // config.json, tokenizer.json, …

@@ -13,6 +13,12 @@ std::vector<std::pair<CarryKey, Shape>> carried_shapes(const ModelConfig& c, int
   return shapes;
 }
 
+int64_t carried_bytes(const ModelConfig& config, int64_t batch, Dtype dtype) {
+  int64_t n = 0;
+  for (const auto& [key, shape] : carried_shapes(config, batch)) n += shape.count() * size_of(dtype);
+  return n;
+}
+
 std::string name_of(CarryKey key) {
   const char* part = key.part == CarryPart::kConvTail ? "conv_tail" : "ssm_state";
   return "layers." + std::to_string(key.layer) + "." + part;

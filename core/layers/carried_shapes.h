@@ -16,6 +16,9 @@ namespace natrix {
 /// layer.
 std::vector<std::pair<CarryKey, Shape>> carried_shapes(const ModelConfig& config, int64_t batch);
 
+/// Bytes of all of them together.
+int64_t carried_bytes(const ModelConfig& config, int64_t batch, Dtype dtype);
+
 /// "layers.3.ssm_state", "layers.3.conv_tail".
 std::string name_of(CarryKey key);
 

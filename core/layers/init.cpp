@@ -36,6 +36,11 @@ double value_of(const Param& p, int64_t i, SplitMix64& g, double residual_additi
 void initialise(const std::vector<Param*>& params, uint64_t seed, int64_t residual_additions) {
   for (Param* p : params) {
     SplitMix64 g(XXH3_64bits_withSeed(p->name.data(), p->name.size(), seed));
+    if (p->spread_of > 0) {  // this rank's share of the same numbers
+      require(p->init == Init::kUniform || p->init == Init::kResidualOut,
+              "a spread parameter draws once an element");
+      g.skip(static_cast<uint64_t>(p->spread_first * (p->shape.count() / p->shape[0])));
+    }
     for_float(p->value.dtype, [&](auto zero) {
       auto* w = p->value.as<decltype(zero)>();
       for (int64_t i = 0; i < p->value.count(); ++i) {

@@ -28,9 +28,20 @@ struct Param {
   int64_t fan_in = 1;     // inputs that one output sums over; the last extent unless stated
   bool decays = false;    // weight decay applies
   bool trainable = true;  // false: a buffer such as the selection bias; saved, but not AdamW's
+  /// Spread over ranks along the leading extent: rows [spread_first, spread_first + shape[0]) of spread_of
+  /// are here, as experts are under expert parallelism. 0: all of it is.
+  int64_t spread_first = 0, spread_of = 0;
   std::vector<ParamPart> parts;
   View value, grad;  // set by ParamStore; grad accumulates (+=) over backward calls
 };
+
+/// The shape of the whole tensor, wherever its parts are.
+inline Shape whole_shape(const Param& p) {
+  if (p.spread_of == 0) return p.shape;
+  Shape whole{p.spread_of};
+  for (int i = 1; i < p.shape.rank(); ++i) whole.push_back(p.shape[i]);
+  return whole;
+}
 
 using ParamVisitor = std::function<void(Param&)>;
 

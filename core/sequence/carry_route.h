@@ -8,20 +8,27 @@ namespace natrix {
 
 class CarryRoute : public CarryLink {
  public:
-  /// The sweep (re)starts at a boundary whose states are `states`; null stands for zero.
+  /// The sweep starts at the sequence's first token, with `states`; null stands for zero. Between ranks the
+  /// first one's count.
   virtual void resume(const CarryStates* states) = 0;
-  /// The next segment begins: what was left is now what is entered with.
-  virtual void begin_segment() = 0;
-  /// The states that the segments so far have left behind.
-  virtual const CarryStates& carried() const = 0;
+  /// The sweep starts at a segment within the sequence, for which this process recorded `boundary`.
+  virtual void rejoin(const CarryStates& boundary) = 0;
+  /// The next segment begins: what was left is now what is entered with. last: no other follows in this
+  /// sweep.
+  virtual void begin_segment(bool last) = 0;
+  /// After a last segment: the states that it left behind. Between ranks a collective, and the first one's.
+  virtual const CarryStates& end_states() = 0;
 };
 
 /// One process: what a segment leaves, the next one enters with.
 class LocalRoute final : public CarryRoute {
  public:
   void resume(const CarryStates* states) override;
-  void begin_segment() override { std::swap(entering_, leaving_); }
-  const CarryStates& carried() const override { return leaving_; }
+  void rejoin(const CarryStates& boundary) override { resume(&boundary); }
+  void begin_segment(bool) override { std::swap(entering_, leaving_); }
+  const CarryStates& end_states() override { return leaving_; }
+  /// The states that the segments so far have left behind.
+  const CarryStates& carried() const { return leaving_; }
   View enter(CarryKey key, const Shape&, const std::function<SegmentMap()>&) override {
     return entering_.at(key);
   }
@@ -36,8 +43,9 @@ class LocalRoute final : public CarryRoute {
 class CutRoute final : public CarryRoute {
  public:
   void resume(const CarryStates*) override {}
-  void begin_segment() override {}
-  const CarryStates& carried() const override { return nothing_; }
+  void rejoin(const CarryStates&) override {}
+  void begin_segment(bool) override {}
+  const CarryStates& end_states() override { return nothing_; }
   View enter(CarryKey, const Shape&, const std::function<SegmentMap()>&) override { return {}; }
   void leave(CarryKey, View) override {}
 

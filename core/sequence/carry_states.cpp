@@ -12,11 +12,13 @@ void CarryStates::put(CarryKey key, View state) {
     states_.erase(key);
     return;
   }
+  make(key, state.dtype, state.shape);
+  copy(state, states_[key].view());
+}
+
+void CarryStates::make(CarryKey key, Dtype dtype, const Shape& shape) {
   Buffer& slot = states_[key];
-  if (!slot || !(slot.view().shape == state.shape) || slot.view().dtype != state.dtype) {
-    slot = Buffer(state.dtype, state.shape);
-  }
-  copy(state, slot.view());
+  if (!slot || !(slot.view().shape == shape) || slot.view().dtype != dtype) slot = Buffer(dtype, shape);
 }
 
 int64_t CarryStates::bytes() const {

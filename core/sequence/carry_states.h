@@ -17,6 +17,8 @@ class CarryStates {
   /// Copies `state`; memory of an earlier state of the same shape is used again. An empty view removes the
   /// entry.
   void put(CarryKey key, View state);
+  /// Memory for a state that somebody else writes; what was there may be gone.
+  void make(CarryKey key, Dtype dtype, const Shape& shape);
   void clear() { states_.clear(); }
   bool empty() const { return states_.empty(); }
   int64_t bytes() const;

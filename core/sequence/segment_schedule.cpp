@@ -4,6 +4,7 @@
 #include <deque>
 #include <limits>
 
+#include "core/layers/carried_shapes.h"
 #include "core/sequence/revolve.h"
 
 namespace natrix {
@@ -26,7 +27,6 @@ struct SegmentSchedule::Sweep {
   int64_t segments;
   int64_t first_index;               // of its segments within the step
   int64_t slots = 0;                 // boundaries that fit into memory, besides the start
-  int64_t boundary_bytes = 0;        // of one
   std::vector<int64_t> keep;         // boundaries that the forward run in progress keeps, ascending
   std::vector<Boundary> boundaries;  // held, ascending; the start is not among them
   std::optional<Recorded> recorded;
@@ -71,7 +71,7 @@ void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit) {
   for (int64_t s = 0; s < segments(rows); ++s) {
     Arena::Frame frame(ctx_.arena());
     const Sequences part = slice(rows, s);
-    states_.begin_segment();
+    states_.begin_segment(s + 1 == segments(rows));
     Pass pass{ctx_, nothing, states_, unused, describe(part, s)};
     View hidden = model_.hidden(pass, part.tokens);
     visit(s * options_.chunk, hidden);
@@ -110,22 +110,20 @@ StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, doubl
 
 /// Sweep 1. Leaves the boundaries that sweep 2 starts from and, if asked, the last segment recorded.
 void SegmentSchedule::survey(Sweep& w, StepTally& tally, bool record_last, int64_t memory) {
-  const int64_t to_reverse = record_last ? w.segments - 1 : w.segments;
+  const int64_t boundary = carried_bytes(model_.config(), w.rows.batch(), model_.dtype());
+  w.slots = boundary == 0 ? std::numeric_limits<int32_t>::max() : memory / boundary;
   states_.resume(w.rows.start);
   for (int64_t s = 0; s < w.segments; ++s) {
-    if (s == 1) {  // the first segment has shown how large a boundary is
-      w.boundary_bytes = states_.carried().bytes();
-      w.slots = w.boundary_bytes == 0 ? std::numeric_limits<int32_t>::max() : memory / w.boundary_bytes;
-      keep_boundaries(w, 0, to_reverse);
-    }
-    if (record_last && s == w.segments - 1) {
-      states_.begin_segment();
+    const bool last = s == w.segments - 1;
+    if (s == 1) keep_boundaries(w, 0, record_last ? w.segments - 1 : w.segments);
+    if (record_last && last) {
+      states_.begin_segment(last);
       record(w, tally, s, states_, Visit::kFirst);
     } else {
-      pass_over(w, tally, s, states_, Visit::kFirst);
+      pass_over(w, tally, s, last, Visit::kFirst);
     }
   }
-  w.result.end.push_back(copy_of(states_.carried()));
+  w.result.end.push_back(copy_of(states_.end_states()));
 }
 
 /// Sweep 2: from the last segment to the first.
@@ -144,7 +142,7 @@ void SegmentSchedule::retrace(Sweep& w, StepTally& tally, double scale) {
       w.boundaries.pop_back();
     } else {
       advance(w, tally, s);
-      states_.begin_segment();
+      states_.begin_segment(/*last=*/true);
       record(w, tally, s, states_, Visit::kAgain);
       backward_recorded(w, tally, scale, gradients_);
     }
@@ -156,10 +154,14 @@ void SegmentSchedule::retrace(Sweep& w, StepTally& tally, double scale) {
 /// they fit.
 void SegmentSchedule::advance(Sweep& w, StepTally& tally, int64_t last) {
   const int64_t from = w.boundaries.empty() ? 0 : w.boundaries.back().segment;
-  states_.resume(w.boundaries.empty() ? w.rows.start : &w.boundaries.back().states);
+  if (w.boundaries.empty()) {
+    states_.resume(w.rows.start);
+  } else {
+    states_.rejoin(w.boundaries.back().states);
+  }
   keep_boundaries(w, from, last + 1);
   for (int64_t s = from; s < last; ++s) {
-    pass_over(w, tally, s, states_, Visit::kAgain);
+    pass_over(w, tally, s, /*last=*/false, Visit::kAgain);
     ++w.result.segments_recomputed;
   }
 }
@@ -173,25 +175,26 @@ void SegmentSchedule::truncated(Sweep& w, StepTally& tally, double scale, Visit 
   CutRoute cut;
   states_.resume(w.rows.start);
   for (int64_t s = 0; s < w.segments; ++s) {
-    states_.begin_segment();
+    states_.begin_segment(s == w.segments - 1);
     record(w, tally, s, states_, visit);
     backward_recorded(w, tally, scale, cut);
   }
-  if (visit == Visit::kFirst) w.result.end.push_back(copy_of(states_.carried()));
+  const CarryStates& end = states_.end_states();
+  if (visit == Visit::kFirst) w.result.end.push_back(copy_of(end));
 }
 
 /// One segment forward, nothing kept but, where the plan says so, its boundary.
-void SegmentSchedule::pass_over(Sweep& w, StepTally& tally, int64_t s, CarryLink& link, Visit visit) {
+void SegmentSchedule::pass_over(Sweep& w, StepTally& tally, int64_t s, bool last, Visit visit) {
   Arena::Frame frame(ctx_.arena());
-  states_.begin_segment();
+  states_.begin_segment(last);
   const Sequences part = slice(w.rows, s);
   SaveStack nothing;
   const bool kept = std::binary_search(w.keep.begin(), w.keep.end(), s);
   if (kept) w.boundaries.push_back({.segment = s, .states = {}});
   std::optional<RecordingLink> recording;
-  if (kept) recording.emplace(link, w.boundaries.back().states);
-  Pass pass{ctx_,           nothing, kept ? *recording : link, tally, describe(part, w.first_index + s),
-            Keep::kNothing, visit};
+  if (kept) recording.emplace(states_, w.boundaries.back().states);
+  CarryLink& link = kept ? static_cast<CarryLink&>(*recording) : states_;
+  Pass pass{ctx_, nothing, link, tally, describe(part, w.first_index + s), Keep::kNothing, visit};
   model_.hidden(pass, part.tokens);
   if (kept) w.note_memory();
 }
@@ -206,7 +209,7 @@ void SegmentSchedule::record(Sweep& w, StepTally& tally, int64_t s, CarryLink& l
 
 void SegmentSchedule::backward_recorded(Sweep& w, StepTally& tally, double scale, CarryRoute& gradients) {
   Recorded& r = *w.recorded;
-  gradients.begin_segment();
+  gradients.begin_segment(/*last=*/r.segment == 0);
   Pass pass{ctx_,
             r.saved,
             gradients,

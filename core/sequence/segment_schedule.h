@@ -57,8 +57,8 @@ class SegmentSchedule {
                   ScheduleOptions options);
 
   /// Runs the model over `rows`, from where the states' route stands, without keeping anything for backward.
-  /// After each segment calls visit(first token's index, hidden [B, t, D]); carried() holds the end state
-  /// afterwards.
+  /// After each segment calls visit(first token's index, hidden [B, t, D]); the states' route holds the end
+  /// state afterwards.
   using HiddenVisitor = std::function<void(int64_t first, View hidden)>;
   void read(const Sequences& rows, const HiddenVisitor& visit);
 
@@ -86,7 +86,7 @@ class SegmentSchedule {
   void survey(Sweep& sweep, StepTally& tally, bool record_last, int64_t memory);
   void retrace(Sweep& sweep, StepTally& tally, double scale);
   void truncated(Sweep& sweep, StepTally& tally, double scale, Visit visit);
-  void pass_over(Sweep& sweep, StepTally& tally, int64_t segment, CarryLink& link, Visit visit);
+  void pass_over(Sweep& sweep, StepTally& tally, int64_t segment, bool last, Visit visit);
   void record(Sweep& sweep, StepTally& tally, int64_t segment, CarryLink& link, Visit visit);
   void backward_recorded(Sweep& sweep, StepTally& tally, double scale, CarryRoute& gradients);
   void keep_boundaries(Sweep& sweep, int64_t first, int64_t last);

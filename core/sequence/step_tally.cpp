@@ -21,6 +21,36 @@ StepTally::Layer& StepTally::layer(int sublayer, int64_t num_experts) {
   return l;
 }
 
+namespace {
+
+/// Calls f(double&) for every figure of a layer.
+template <class F>
+void each_figure(const StepTally::Layer& l, F&& f) {
+  for (const Buffer* b : {&l.counts, &l.score_sum, &l.squared_logsumexp}) {
+    double* x = b->view().as<double>();
+    for (int64_t i = 0; i < b->view().count(); ++i) f(x[i]);
+  }
+}
+
+}  // namespace
+
+std::vector<double> StepTally::figures() const {
+  std::vector<double> all;
+  for (const auto& [sublayer, l] : layers_) {
+    each_figure(l, [&](double& x) { all.push_back(x); });
+    all.push_back(static_cast<double>(l.dropped));
+  }
+  return all;
+}
+
+void StepTally::set_figures(const std::vector<double>& figures) {
+  auto next = figures.begin();
+  for (auto& [sublayer, l] : layers_) {
+    each_figure(l, [&](double& x) { x = *next++; });
+    l.dropped = static_cast<int64_t>(*next++);
+  }
+}
+
 void StepTally::witness(int64_t segment, int sublayer, View expert) {
   const uint64_t hash = XXH3_64bits(expert.data, static_cast<size_t>(expert.bytes()));
   const auto [it, first] = witnessed_.try_emplace({segment, sublayer}, hash);

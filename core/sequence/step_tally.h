@@ -30,6 +30,9 @@ class StepTally {
 
   Layer& layer(int sublayer, int64_t num_experts);
   const std::map<int, Layer>& layers() const { return layers_; }
+  /// All figures of all layers in one row, for whoever adds up those of several ranks, and back.
+  std::vector<double> figures() const;
+  void set_figures(const std::vector<double>& figures);
 
   /// A recomputed segment must choose the same experts as it did at first, or gradients would be those of
   /// another function. The first visit of (segment, sublayer) records a hash of the choice; later ones must

@@ -27,7 +27,7 @@ std::optional<std::string> forward_culprit(Model& model, Context& ctx, const Seq
     const std::function<void(int, View)> observe = [&](int sublayer, View y) {
       if (!culprit && !all_finite(y)) culprit = sublayer;
     };
-    states.begin_segment();
+    states.begin_segment(first + n == rows.length());
     Pass pass{ctx,
               nothing,
               states,

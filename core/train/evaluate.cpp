@@ -17,11 +17,15 @@ size_t bucket_of(int64_t position) {
   return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(position / kFirstBucket)));
 }
 
+int64_t bucket_begin(size_t bucket) {
+  return bucket == 0 ? 0 : kFirstBucket << (bucket - 1);
+}
+
 void add(EvalFigures& f, int64_t position, double nats) {
   const size_t b = bucket_of(position);
   while (f.by_position.size() <= b) {
     const size_t i = f.by_position.size();
-    f.by_position.push_back({.from = i == 0 ? 0 : kFirstBucket << (i - 1)});
+    f.by_position.push_back({.from = bucket_begin(i)});
   }
   f.by_position[b].nats += nats;
   ++f.by_position[b].predictions;
@@ -53,14 +57,19 @@ double EvalFigures::perplexity() const {
   return std::exp(loss());
 }
 
-EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
-                     const std::function<void(int64_t)>& progress) {
+namespace {
+
+/// Windows first, first + every, …, `rows` of them at a time and as often as the rank with the most needs.
+EvalFigures evaluate_windows(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows,
+                             int64_t chunk, int64_t rank, int64_t ranks,
+                             const std::function<void(int64_t)>& progress) {
   EvalFigures figures{.bytes = windows.bytes()};
   LocalRoute states;
   CutRoute none;
   SegmentSchedule schedule(model, ctx, states, none, {.chunk = std::min(chunk, windows.length())});
-  for (int64_t w = 0; w < windows.count(); w += rows) {
-    const Batch batch = windows.windows(w, std::min(rows, windows.count() - w));
+  for (int64_t round = 0; round < windows.count(); round += rows * ranks) {
+    const int64_t w = round + rank * rows;  // past the last window, rows have nothing to predict
+    const Batch batch = windows.windows(w, ranks > 1 ? rows : std::min(rows, windows.count() - w));
     const View targets = batch.targets.view();
     states.resume(nullptr);
     const Sequences text{.tokens = batch.tokens.view(),
@@ -77,6 +86,32 @@ EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int
     });
   }
   return figures;
+}
+
+}  // namespace
+
+EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
+                     const std::function<void(int64_t)>& progress) {
+  return evaluate_windows(model, ctx, windows, rows, chunk, 0, 1, progress);
+}
+
+EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
+                     RankGroup& group) {
+  EvalFigures f =
+      evaluate_windows(model, ctx, windows, rows, chunk, group.rank(), group.size(), [](int64_t) {});
+  f.by_position.resize(bucket_of(windows.length()) + 1);
+  std::vector<double> sums = {f.nats, static_cast<double>(f.predictions)};
+  for (const EvalFigures::Bucket& b : f.by_position) {
+    sums.push_back(b.nats);
+    sums.push_back(static_cast<double>(b.predictions));
+  }
+  group.sum(ctx, sums);
+  EvalFigures all{.nats = sums[0], .predictions = static_cast<int64_t>(sums[1]), .bytes = f.bytes};
+  for (size_t b = 0; 2 * b + 3 < sums.size(); ++b) {
+    all.by_position.push_back({bucket_begin(b), sums[2 * b + 2], static_cast<int64_t>(sums[2 * b + 3])});
+  }
+  while (!all.by_position.empty() && all.by_position.back().predictions == 0) all.by_position.pop_back();
+  return all;
 }
 
 EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Documents documents,

@@ -3,6 +3,7 @@
 
 #include "core/sequence/segment_schedule.h"
 #include "core/text/batches.h"
+#include "core/train/rank_group.h"
 
 namespace natrix {
 
@@ -28,6 +29,11 @@ struct EvalFigures {
 EvalFigures evaluate(
     Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
     const std::function<void(int64_t)>& progress = [](int64_t) {});
+
+/// The same with windows shared out over ranks: every rank reads as many, some of them empty, and returns the
+/// sums.
+EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
+                     RankGroup& group);
 
 /// Reads the whole corpus as one sequence of any length, `chunk` tokens in memory at once. Positions count
 /// from the start of a document if documents are packed, else from the start of the corpus.

@@ -7,6 +7,20 @@
 #include "kernels/optim.h"
 
 namespace natrix {
+namespace {
+
+void load_moment(const Safetensors& file, const std::string& name, const Param& param, View to) {
+  View stored = file.at(name);
+  const Shape whole = whole_shape(param);
+  if (stored.dtype != to.dtype || !(stored.shape == whole)) {
+    throw InputError(fmt::format("{}: tensor {} is {}; this model's optimizer needs {}{}", file.path(), name,
+                                 stored.to_string(), name_of(to.dtype), whole.to_string()));
+  }
+  const int64_t first = param.spread_of > 0 ? param.spread_first * (to.count() / param.shape[0]) : 0;
+  copy(View(static_cast<char*>(stored.data) + first * size_of(to.dtype), to.dtype, to.shape), to);
+}
+
+}  // namespace
 
 Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Param*> params) : config_(config) {
   for (Param* p : params) {
@@ -15,14 +29,14 @@ Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Param*> params) 
   }
 }
 
-double Optimizer::gradient_norm(Context& ctx) const {
-  double total = 0;
+double Optimizer::gradient_norm(Context& ctx, RankGroup& group) const {
+  double everywhere = 0, spread = 0;
   for (const Slot& s : slots_) {
     double sum = 0;
     squared_norm(ctx, {.x = s.param->grad, .sum = &sum});
-    total += sum;
+    (s.param->spread_of > 0 ? spread : everywhere) += sum;
   }
-  return std::sqrt(total);
+  return std::sqrt(everywhere + group.sum_over_owners(ctx, spread));
 }
 
 void Optimizer::update(Context& ctx, double lr, double gradient_norm, int64_t step) {
@@ -45,23 +59,25 @@ void Optimizer::update(Context& ctx, double lr, double gradient_norm, int64_t st
   }
 }
 
-std::vector<NamedTensor> Optimizer::state() const {
-  std::vector<NamedTensor> tensors;
+Optimizer::State Optimizer::state(Context& ctx, RankGroup& group) const {
+  State state;
   for (const Slot& s : slots_) {
-    tensors.push_back({"m." + s.param->name, s.m.view()});
-    tensors.push_back({"v." + s.param->name, s.v.view()});
+    for (const auto& [prefix, moment] : {std::pair("m.", &s.m), std::pair("v.", &s.v)}) {
+      View all = moment->view();
+      if (s.param->spread_of > 0) {
+        state.gathered.push_back(group.whole(ctx, *s.param, all));
+        all = state.gathered.back().view();
+      }
+      if (group.rank() == 0) state.tensors.push_back({prefix + s.param->name, all});
+    }
   }
-  return tensors;
+  return state;
 }
 
 void Optimizer::load_state(const Safetensors& file) {
-  for (const NamedTensor& t : state()) {
-    View stored = file.at(t.name);
-    if (stored.dtype != t.view.dtype || !(stored.shape == t.view.shape)) {
-      throw InputError(fmt::format("{}: tensor {} is {}; this model's optimizer needs {}", file.path(),
-                                   t.name, stored.to_string(), t.view.to_string()));
-    }
-    copy(stored, t.view);
+  for (Slot& s : slots_) {
+    load_moment(file, "m." + s.param->name, *s.param, s.m.view());
+    load_moment(file, "v." + s.param->name, *s.param, s.v.view());
   }
 }
 

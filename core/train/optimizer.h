@@ -8,6 +8,7 @@
 #include "configs/experiment.h"
 #include "core/io/safetensors.h"
 #include "core/layers/param.h"
+#include "core/train/rank_group.h"
 #include "kernels/base/buffer.h"
 #include "kernels/base/context.h"
 
@@ -17,15 +18,20 @@ class Optimizer {
  public:
   Optimizer(const OptimizerConfig& config, std::vector<Param*> params);
 
-  /// The L2 norm of all gradients together.
-  double gradient_norm(Context& ctx) const;
+  /// The L2 norm of all gradients together, those of parameters on other ranks too.
+  double gradient_norm(Context& ctx, RankGroup& group) const;
 
   /// Clips by the given global norm and updates every parameter. step counts from 1 (bias correction).
   void update(Context& ctx, double lr, double gradient_norm, int64_t step);
 
-  /// The moments, as tensors named "m.<parameter>" and "v.<parameter>".
-  std::vector<NamedTensor> state() const;
-  /// Reads them back. InputError naming the tensor if one is missing or of another shape.
+  /// The moments, as tensors named "m.<parameter>" and "v.<parameter>"; whole on rank 0, nothing elsewhere.
+  struct State {
+    std::vector<NamedTensor> tensors;
+    std::vector<Buffer> gathered;  // memory of those that other ranks hold shares of
+  };
+  State state(Context& ctx, RankGroup& group) const;
+  /// Reads this rank's share of them back. InputError naming the tensor if one is missing or of another
+  /// shape.
   void load_state(const Safetensors& file);
   int64_t bytes() const;
 

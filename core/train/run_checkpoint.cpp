@@ -25,26 +25,43 @@ std::string prefix_of(size_t micro_batch) {
 
 }  // namespace
 
-RunCheckpoint::RunCheckpoint(std::string root, ModelTexts texts, Model& model, Optimizer& optimizer,
-                             TrainStep& step)
-    : root_(std::move(root)), texts_(std::move(texts)), model_(model), optimizer_(optimizer), step_(step) {}
+RunCheckpoint::RunCheckpoint(std::string root, ModelTexts texts, Model& model, Model& whole,
+                             Optimizer& optimizer, TrainStep& step, RankGroup& group)
+    : root_(std::move(root)),
+      texts_(std::move(texts)),
+      model_(model),
+      whole_(whole),
+      optimizer_(optimizer),
+      step_(step),
+      group_(group) {}
 
-std::string RunCheckpoint::save(const RunPosition& position, int64_t keep) {
+std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64_t keep) {
+  std::vector<Buffer> gathered;
+  const std::vector<Param*> mine = model_.params(), all = whole_.params();
+  for (size_t i = 0; i < mine.size(); ++i) {
+    all[i]->value = mine[i]->value;
+    if (mine[i]->spread_of == 0) continue;
+    gathered.push_back(group_.whole(ctx, *mine[i], mine[i]->value));
+    all[i]->value = gathered.back().view();
+  }
+  const Optimizer::State moments = optimizer_.state(ctx, group_);
+  if (group_.rank() != 0) return group_.from_first(ctx, "");
+
   CheckpointWriter writer(root_, position.step);
-  save_weights(writer.path(), model_.params(), texts_);
+  save_weights(writer.path(), all, texts_);
   std::filesystem::create_directories(writer.path() + "/trainer");
-  write_safetensors(writer.path() + kOptimizer, optimizer_.state());
+  write_safetensors(writer.path() + kOptimizer, moments.tensors);
   save_carried(writer.path() + kCarried);
   const nlohmann::ordered_json state = {{"step", position.step},
                                         {"tokens", position.tokens},
                                         {"carried_micro_batches", step_.carried().size()}};
   write_file(writer.path() + kState, state.dump(2) + "\n");
-  std::string dir = writer.commit();
+  const std::string dir = writer.commit();
   prune_checkpoints(root_, keep);
-  return dir;
+  return group_.from_first(ctx, dir);
 }
 
-std::optional<RunPosition> RunCheckpoint::resume(const std::function<void(const std::string&)>& warn) {
+std::string RunCheckpoint::choose(const std::function<void(const std::string&)>& warn) const {
   const auto found = find_latest_valid(root_, warn);
   if (!found && holds_checkpoints(root_)) {
     throw InputError(
@@ -53,12 +70,18 @@ std::optional<RunPosition> RunCheckpoint::resume(const std::function<void(const 
                     "run.dir to start from scratch",
                     root_));
   }
-  if (!found) return std::nullopt;
-  load_weights(found->dir, model_.config(), model_.params());
-  optimizer_.load_state(Safetensors(found->dir + kOptimizer));
-  const nlohmann::json json = read_json_file(found->dir + kState);
-  const JsonObject state(json, found->dir + kState);
-  load_carried(found->dir + kCarried, state.integer("carried_micro_batches", 0, kMost));
+  return found ? found->dir : "";
+}
+
+std::optional<RunPosition> RunCheckpoint::resume(Context& ctx,
+                                                 const std::function<void(const std::string&)>& warn) {
+  const std::string dir = group_.from_first(ctx, group_.rank() == 0 ? choose(warn) : "");
+  if (dir.empty()) return std::nullopt;
+  load_weights(dir, model_.config(), model_.params(), whole_.params());
+  optimizer_.load_state(Safetensors(dir + kOptimizer));
+  const nlohmann::json json = read_json_file(dir + kState);
+  const JsonObject state(json, dir + kState);
+  load_carried(dir + kCarried, state.integer("carried_micro_batches", 0, kMost));
   return RunPosition{.step = state.integer("step", 0, kMost), .tokens = state.integer("tokens", 0, kMost)};
 }
 

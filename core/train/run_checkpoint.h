@@ -26,25 +26,32 @@ struct RunPosition {
 
 class RunCheckpoint {
  public:
-  /// root: RUN/checkpoints. texts: what stands beside the weights. All borrowed.
-  RunCheckpoint(std::string root, ModelTexts texts, Model& model, Optimizer& optimizer, TrainStep& step);
+  /// root: RUN/checkpoints. texts: what stands beside the weights. `whole` describes the model with all of
+  /// its experts, whoever holds them; it needs no memory, and may be `model` itself where nothing is spread.
+  /// All borrowed.
+  RunCheckpoint(std::string root, ModelTexts texts, Model& model, Model& whole, Optimizer& optimizer,
+                TrainStep& step, RankGroup& group);
 
-  /// Writes a checkpoint and removes all but the newest `keep`. Returns its directory.
-  std::string save(const RunPosition& position, int64_t keep);
+  /// Collective: rank 0 gathers everything, writes a checkpoint and removes all but the newest `keep`.
+  /// Returns its directory.
+  std::string save(Context& ctx, const RunPosition& position, int64_t keep);
 
+  /// Collective; rank 0 chooses and every rank reads its share, so the mesh may be another than the writer's.
   /// Restores the newest checkpoint that is whole; `warn` hears of those that are not. Nothing if there is
   /// none; InputError if there are only damaged ones: to start from scratch would bury what they still hold.
-  std::optional<RunPosition> resume(const std::function<void(const std::string&)>& warn);
+  std::optional<RunPosition> resume(Context& ctx, const std::function<void(const std::string&)>& warn);
 
  private:
+  std::string choose(const std::function<void(const std::string&)>& warn) const;  // a directory, or ""
   void save_carried(const std::string& path) const;
   void load_carried(const std::string& path, int64_t micro_batches);
 
   std::string root_;
   ModelTexts texts_;
-  Model& model_;
+  Model &model_, &whole_;
   Optimizer& optimizer_;
   TrainStep& step_;
+  RankGroup& group_;
 };
 
 }  // namespace natrix

@@ -8,6 +8,8 @@
 
 namespace natrix {
 
+RunLog::RunLog() : logger_(std::make_shared<spdlog::logger>("natrix")) {}
+
 RunLog::RunLog(const std::string& path, bool quiet) {
   auto terminal = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   terminal->set_pattern("%v");

@@ -12,7 +12,9 @@ namespace natrix {
 
 class RunLog {
  public:
-  /// path: the file, appended to; empty for none. quiet: nothing on stderr but warnings.
+  /// path: the file, appended to; empty for none. quiet: nothing on stderr but warnings. Ranks but the first
+  /// keep a log that says nothing anywhere: RunLog().
+  RunLog();
   RunLog(const std::string& path, bool quiet);
   ~RunLog();
 

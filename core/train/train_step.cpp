@@ -16,12 +16,23 @@ int64_t count_predictions(View targets) {
 }  // namespace
 
 TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally)
+    : TrainStep(model, ctx, config, needs_tally, std::make_unique<OneProcess>()) {}
+
+TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally,
+                     std::unique_ptr<OneProcess> alone)
+    : TrainStep(model, ctx, config, needs_tally, *alone) {
+  alone_ = std::move(alone);
+}
+
+TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally,
+                     RankGroup& group)
     : model_(model),
       ctx_(ctx),
       carry_state_(config.sequence.carry_state),
-      micro_batch_(config.train.micro_batch_size.value_or(
-          automatic_micro_batch(model.config(), config.train.batch_size, config.sequence.chunk))),
-      schedule_(model, ctx, states_, gradients_,
+      micro_batch_(config.train.micro_batch_size.value_or(automatic_micro_batch(
+          model.config(), config.train.batch_size / group.share().dp, config.sequence.chunk))),
+      group_(group),
+      schedule_(model, ctx, group.states(), group.gradients(),
                 {.chunk = config.sequence.chunk,
                  .gradient = config.sequence.gradient,
                  .boundary_memory = config.sequence.boundary_memory,
@@ -43,12 +54,20 @@ std::vector<Sequences> TrainStep::micro_batches(const Batch& batch) const {
 }
 
 StepFigures TrainStep::compute(const Batch& batch) {
-  StepFigures f{.predictions = count_predictions(batch.targets.view()),
-                .tokens = batch.tokens.view().count()};
+  double counts[] = {static_cast<double>(count_predictions(batch.targets.view())),
+                     static_cast<double>(batch.tokens.view().count())};  // exact below 2^53
+  group_.sum(ctx_, counts);
+  StepFigures f{.predictions = static_cast<int64_t>(counts[0]), .tokens = static_cast<int64_t>(counts[1])};
   tally_.begin_step(f.tokens);
   model_.zero_gradients();
   const double scale = 1.0 / static_cast<double>(std::max<int64_t>(f.predictions, 1));
-  StepResult result = schedule_.step(micro_batches(batch), scale, tally_);
+  StepResult result = schedule_.step(micro_batches(batch), scale, tally_, [&](StepTally& tally) {
+    std::vector<double> figures = tally.figures();
+    group_.sum(ctx_, figures);
+    tally.set_figures(figures);
+  });
+  group_.sum_gradients(ctx_, model_.params());
+  group_.sum(ctx_, {&result.loss_sum, 1});
   f.loss = result.loss_sum * scale;
   f.boundary_bytes = result.boundary_bytes;
   carried_ = carry_state_ ? std::move(result.end) : std::vector<CarryStates>{};

@@ -1,10 +1,11 @@
-// TrainStep: loss and gradients of one optimizer step, cut into micro-batches and segments.
+// TrainStep: loss and gradients of one optimizer step, cut into micro-batches and segments, and over ranks.
 #pragma once
 
 #include <memory>
 
 #include "core/sequence/segment_schedule.h"
 #include "core/text/batches.h"
+#include "core/train/rank_group.h"
 
 namespace natrix {
 
@@ -21,10 +22,13 @@ struct StepFigures {
 
 class TrainStep {
  public:
+  /// All borrowed; without a group, this process is alone.
+  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally, RankGroup& group);
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally);
 
-  /// Zeroes the gradients, then computes them. Where the batch continues the one before and the configuration
-  /// carries states, rows start from the states that the last call ended with.
+  /// batch: this rank's part of the step's (RankShare::take). Figures and gradients are those of all ranks
+  /// together, the same on each. Zeroes the gradients, then computes them. Where the batch continues the one
+  /// before and the configuration carries states, rows start from the states that the last call ended with.
   StepFigures compute(const Batch& batch);
 
   const StepTally& tally() const { return tally_; }
@@ -37,11 +41,15 @@ class TrainStep {
   std::vector<Sequences> micro_batches(const Batch& batch) const;
 
  private:
+  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally,
+            std::unique_ptr<OneProcess> alone);
+
   Model& model_;
   Context& ctx_;
   bool carry_state_;
   int64_t micro_batch_;
-  LocalRoute states_, gradients_;
+  std::unique_ptr<OneProcess> alone_;
+  RankGroup& group_;
   SegmentSchedule schedule_;
   StepTally tally_;
   std::vector<CarryStates> carried_;

@@ -29,16 +29,17 @@ Trainer::~Trainer() = default;
 
 int Trainer::run() {
   const StopSignal stop;
-  require(metrics_ != nullptr, "Trainer::resume comes before run");
+  require(resumed_, "Trainer::resume comes before run");
   if (saved_step_ < 0) save();  // the first weights: what a run that fails early goes back to
   while (position_.step < p_.config.train.steps) {
     one_step();
     if (p_.held_out != nullptr && due(p_.config.train.eval_every)) evaluate_held_out();
-    if (stop.received() != 0) {
+    // The signal reaches ranks in different steps, or only some of them: one that has it stops all.
+    if (const auto signal = static_cast<int>(p_.group.largest(p_.ctx, stop.received())); signal != 0) {
       save();
       p_.log.info(fmt::format(
           "stopped by {} after step {}; all is saved in {}; start the same command again to go on",
-          strsignal(stop.received()), position_.step, last_checkpoint_));
+          strsignal(signal), position_.step, last_checkpoint_));
       return kExitStopped;
     }
     if (due(p_.config.checkpoint.every)) save();
@@ -53,22 +54,26 @@ bool Trainer::due(int64_t every) const {
 
 void Trainer::resume() {
   if (p_.config.checkpoint.resume) {
-    const auto found = p_.checkpoint.resume([&](const std::string& why) { p_.log.warn(why); });
+    const auto found = p_.checkpoint.resume(p_.ctx, [&](const std::string& why) { p_.log.warn(why); });
     if (found) {
       position_ = *found;
       saved_step_ = position_.step;
       p_.log.info(fmt::format("going on after step {}/{}", position_.step, p_.config.train.steps));
     }
   }
-  metrics_ = std::make_unique<MetricsLog>(p_.config.run.dir + "/metrics.jsonl",
-                                          position_.step > 0 ? position_.step : -1);
+  if (p_.group.rank() == 0) {
+    metrics_ = std::make_unique<MetricsLog>(p_.config.run.dir + "/metrics.jsonl",
+                                            position_.step > 0 ? position_.step : -1);
+  }
+  resumed_ = true;
 }
 
 void Trainer::one_step() {
   const auto start = std::chrono::steady_clock::now();
-  const Batch batch = p_.data.batch(position_.step, 0, p_.config.train.batch_size);
+  p_.group.begin_step(position_.step + 1);
+  const Batch batch = p_.group.share().take(p_.data, position_.step, p_.config);
   const StepFigures figures = p_.step.compute(batch);
-  const double norm = p_.optimizer.gradient_norm(p_.ctx);
+  const double norm = p_.optimizer.gradient_norm(p_.ctx, p_.group);
   const double lr = learning_rate(p_.config.optimizer, p_.config.train.steps, position_.step);
   if (!std::isfinite(figures.loss) || !std::isfinite(norm)) {
     refuse_nonfinite(batch, figures, norm);
@@ -82,10 +87,14 @@ void Trainer::one_step() {
 }
 
 void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, double norm) {
-  const auto rows = p_.step.micro_batches(batch);
+  // With several ranks every one of them is here, for the figures are theirs together; but to run the model
+  // again in search of the place would be to exchange rows and states with ranks that have found theirs.
+  const std::string where =
+      p_.group.size() > 1
+          ? "to find the place, run this step in one process"
+          : locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence.chunk);
   const std::string what =
-      fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1, figures.loss, norm,
-                  locate_nonfinite(p_.model, p_.ctx, rows, p_.config.sequence.chunk));
+      fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1, figures.loss, norm, where);
   if (p_.config.train.on_nan == OnNan::kSkip) {
     p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
     return;
@@ -103,7 +112,7 @@ void Trainer::record(const StepFigures& f, double norm, double lr, double second
     p_.log.warn(fmt::format("step {}: the loss {:.4f} is {:.1f} standard deviations above the recent ones",
                             position_.step, f.loss, *scores.loss));
   }
-  if (!due(p_.config.log.every)) return;
+  if (metrics_ == nullptr || !due(p_.config.log.every)) return;
   const StepMetrics m{.step = position_.step,
                       .tokens = position_.tokens,
                       .loss = f.loss,
@@ -121,8 +130,10 @@ void Trainer::record(const StepFigures& f, double norm, double lr, double second
 }
 
 void Trainer::evaluate_held_out() {
-  const EvalFigures f = evaluate(p_.model, p_.ctx, *p_.held_out,
-                                 std::max<int64_t>(p_.step.micro_batch_size(), 1), p_.config.sequence.chunk);
+  const EvalFigures f =
+      evaluate(p_.model, p_.ctx, *p_.held_out, std::max<int64_t>(p_.step.micro_batch_size(), 1),
+               p_.config.sequence.chunk, p_.group);
+  if (metrics_ == nullptr) return;
   EvalMetrics m{.step = position_.step, .eval_loss = f.loss(), .eval_bits_per_byte = f.bits_per_byte()};
   for (const EvalFigures::Bucket& b : f.by_position) m.loss_by_position.push_back({b.from, b.loss()});
   metrics_->append(m);
@@ -133,8 +144,8 @@ void Trainer::evaluate_held_out() {
 
 void Trainer::save() {
   if (saved_step_ == position_.step) return;
-  metrics_->sync();
-  last_checkpoint_ = p_.checkpoint.save(position_, p_.config.checkpoint.keep);
+  if (metrics_ != nullptr) metrics_->sync();
+  last_checkpoint_ = p_.checkpoint.save(p_.ctx, position_, p_.config.checkpoint.keep);
   saved_step_ = position_.step;
 }
 

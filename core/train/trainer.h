@@ -24,6 +24,7 @@ struct TrainerParts {
   Optimizer& optimizer;
   RunCheckpoint& checkpoint;
   RunLog& log;
+  RankGroup& group;
   /// After each update, with the step's completed tally: what layers adjust without a gradient.
   std::function<void(const StepTally&)> after_update;
 };
@@ -55,8 +56,9 @@ class Trainer {
   int64_t saved_step_ = -1;
   std::string last_checkpoint_;
   StepScorer scorer_;
-  double mean_seconds_ = 0;  // of a step, for the remaining time
-  std::unique_ptr<MetricsLog> metrics_;
+  double mean_seconds_ = 0;              // of a step, for the remaining time
+  std::unique_ptr<MetricsLog> metrics_;  // of rank 0
+  bool resumed_ = false;
 };
 
 }  // namespace natrix

@@ -11,9 +11,12 @@ class App;
 
 namespace natrix {
 
+class MpiSession;
+
 using Action = std::function<int()>;  // returns the exit status
 
-void add_train(CLI::App& app, Action& chosen);
+/// session: the ranks that a launcher started; borrowed.
+void add_train(CLI::App& app, Action& chosen, MpiSession& session);
 void add_eval(CLI::App& app, Action& chosen);
 void add_generate(CLI::App& app, Action& chosen);
 void add_score(CLI::App& app, Action& chosen);

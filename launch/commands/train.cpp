@@ -13,9 +13,11 @@
 #include "core/report/units.h"
 #include "core/train/memory_plan.h"
 #include "core/train/trainer.h"
+#include "distributed/mpi_communicator.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/run_directory.h"
+#include "launch/run_mesh.h"
 
 namespace natrix {
 namespace {
@@ -85,15 +87,26 @@ void describe(const Experiment& e, RunLog& log) {
                        human_bytes(m.activations), human_bytes(m.boundaries)));
 }
 
-int train(const TrainFlags& flags) {
-  const Experiment e = resolve_experiment(load_experiment(flags.config, flags.all_overrides()));
+/// Ranks that read other files, or have other command lines, would train on nothing that makes sense.
+/// Collective: when it returns, every rank has looked at the run directory as it was.
+void agree(const Experiment& e, RankGroup& group, Context& ctx) {
+  const std::string mine = to_yaml(e.loaded, false);
+  if (group.from_first(ctx, mine) == mine) return;
+  throw InputError(
+      "the configuration of this rank is another than rank 0's; start all ranks with the same files and "
+      "flags");
+}
+
+int train(const TrainFlags& flags, MpiSession& session) {
+  const Experiment e =
+      resolve_experiment(load_experiment(flags.config, flags.all_overrides()), session.size());
   if (flags.print_config) {
-    std::cout << to_yaml(e.loaded, true);
+    if (session.rank() == 0) std::cout << to_yaml(e.loaded, true);
     return 0;
   }
   if (flags.dry_run) {
     RunLog log("", false);
-    describe(e, log);
+    if (session.rank() == 0) describe(e, log);
     return 0;
   }
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
@@ -101,15 +114,24 @@ int train(const TrainFlags& flags) {
                                       e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
   const auto held_out = held_out_of(e);
   RunDirectory run(e);
-  AssembledModel model = e.make_model();
-  run.create();
-  RunLog log(run.path("natrix.log"), flags.quiet);
-  describe(e, log);
-
   Context ctx = e.context();
-  TrainStep step(*model, ctx, e.config, needs_tally(e.config.model));
+  RunMesh mesh(e.config, ctx, e.dtype(), session.world());
+  RankGroup& group = mesh.group();
+  AssembledModel model = e.make_model(mesh.exchange());
+  AssembledModel whole = describe_model(e.config.model);
+  agree(e, group, ctx);
+  const bool first = group.rank() == 0;
+  if (first) run.create();
+  RunLog log = first ? RunLog(run.path("natrix.log"), flags.quiet) : RunLog();
+  describe(e, log);
+  if (group.size() > 1) {
+    log.info(fmt::format("{} ranks: dp {} x cp {}, ep {}", group.size(), mesh.shape().dp, mesh.shape().cp,
+                         mesh.shape().ep));
+  }
+
+  TrainStep step(*model, ctx, e.config, needs_tally(e.config.model), group);
   Optimizer optimizer(e.config.optimizer, model->params());
-  RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, optimizer, step);
+  RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, group);
   Trainer trainer({.config = e.config,
                    .model = *model,
                    .ctx = ctx,
@@ -119,11 +141,13 @@ int train(const TrainFlags& flags) {
                    .optimizer = optimizer,
                    .checkpoint = checkpoint,
                    .log = log,
+                   .group = group,
                    .after_update = [&](const StepTally& tally) { update_router_biases(*model, tally); }});
   for (const std::string& change : run.changes()) log.info("changed since the run began: " + change);
   trainer.resume();
-  run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
+  if (first) run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
   const int status = trainer.run();
+  if (!first) return status;
   if (status == 0) {
     const std::string report = run.path("report.html");
     write_report({e.config.run.dir}, report);
@@ -140,7 +164,7 @@ int train(const TrainFlags& flags) {
 
 }  // namespace
 
-void add_train(CLI::App& app, Action& chosen) {
+void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
   CLI::App* c = app.add_subcommand("train", "Train the experiment that a YAML describes");
   auto f = std::make_shared<TrainFlags>();
   c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
@@ -155,9 +179,10 @@ void add_train(CLI::App& app, Action& chosen) {
   c->add_flag("-q,--quiet", f->quiet, "Only warnings on stderr");
   c->footer(
       "Example: natrix train configs/quickstart.yaml train.steps=200 run.dir=runs/short\n"
+      "         mpirun -n 4 natrix train configs/quickstart.yaml parallel.cp=2 parallel.ep=4\n"
       "A run that was stopped or killed goes on from its newest checkpoint when the same command is started "
       "again.");
-  c->callback([f, &chosen] { chosen = [f] { return train(*f); }; });
+  c->callback([f, &chosen] { chosen = [f, &session] { return train(*f, session); }; });
 }
 
 }  // namespace natrix

@@ -15,8 +15,9 @@ class MapRoute final : public CarryRoute {
     entering_.clear();
     leaving_ = states != nullptr ? copy_of(*states) : CarryStates();
   }
-  void begin_segment() override { std::swap(entering_, leaving_); }
-  const CarryStates& carried() const override { return leaving_; }
+  void rejoin(const CarryStates& boundary) override { resume(&boundary); }
+  void begin_segment(bool) override { std::swap(entering_, leaving_); }
+  const CarryStates& end_states() override { return leaving_; }
 
   View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) override {
     const SegmentMap map = summarise();

@@ -1,0 +1,72 @@
+#include "distributed/carry_relay.h"
+
+#include <cstring>
+
+#include "distributed/send_states.h"
+
+namespace natrix {
+
+CarryRelay::CarryRelay(Communicator& axis, Context& ctx, Dtype dtype, Direction direction)
+    : axis_(axis),
+      ctx_(ctx),
+      dtype_(dtype),
+      direction_(direction),
+      place_(direction == Direction::kForward ? axis.rank() : axis.size() - 1 - axis.rank()),
+      last_place_(axis.size() - 1) {
+  require(axis.size() > 1, "a relay between ranks needs two of them");
+}
+
+int CarryRelay::peer(int place) const {
+  const int wrapped = (place + axis_.size()) % axis_.size();
+  return direction_ == Direction::kForward ? wrapped : axis_.size() - 1 - wrapped;
+}
+
+void CarryRelay::resume(const CarryStates* states) {
+  origin_ = Origin::kStart;
+  segment_ = -1;
+  begin_ = states != nullptr && place_ == 0 ? copy_of(*states) : CarryStates();
+  leaving_.clear();
+}
+
+void CarryRelay::rejoin(const CarryStates& boundary) {
+  origin_ = Origin::kBoundary;
+  segment_ = -1;
+  begin_ = copy_of(boundary);
+  leaving_.clear();
+}
+
+void CarryRelay::begin_segment(bool last) {
+  ++segment_;
+  last_ = last;
+}
+
+View CarryRelay::enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>&) {
+  // Every rank recorded what it entered the first segment after a boundary with.
+  if (segment_ == 0 && (place_ == 0 || origin_ == Origin::kBoundary)) return begin_.at(key);
+  entering_.make(key, dtype_, shape);
+  View state = entering_.at(key);
+  axis_.receive(ctx_, state, peer(place_ - 1));
+  return state;
+}
+
+void CarryRelay::leave(CarryKey key, View state) {
+  if (place_ == last_place_) {
+    if (last_) return leaving_.put(key, state);
+  } else if (segment_ == 0 && origin_ == Origin::kBoundary) {
+    return;
+  }
+  axis_.send(ctx_, state, peer(place_ + 1));
+}
+
+const CarryStates& CarryRelay::end_states() {
+  require(last_, "the end states of a sweep that has not ended");
+  if (place_ == last_place_) {
+    send_states(axis_, ctx_, leaving_, peer(0));
+    leaving_.clear();
+  } else if (place_ == 0) {
+    leaving_ = receive_states(axis_, ctx_, peer(last_place_));
+  }
+  return leaving_;
+}
+
+}  // namespace natrix

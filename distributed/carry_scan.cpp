@@ -1,0 +1,80 @@
+#include "distributed/carry_scan.h"
+
+namespace natrix {
+namespace {
+
+/// state = decay ⊙ state + addend; no decay: the entering state does not matter.
+void apply(View decay, View addend, View state) {
+  for_float(state.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    T* s = state.as<T>();
+    const T *a = addend.as<T>(), *d = decay.as<T>();
+    for (int64_t i = 0; i < state.count(); ++i) s[i] = decay ? d[i] * s[i] + a[i] : a[i];
+  });
+}
+
+}  // namespace
+
+CarryScan::CarryScan(Communicator& axis, Context& ctx, Dtype dtype, Direction direction)
+    : axis_(axis),
+      ctx_(ctx),
+      dtype_(dtype),
+      place_(direction == Direction::kForward ? axis.rank() : axis.size() - 1 - axis.rank()),
+      reversed_(direction == Direction::kBackward) {}
+
+void CarryScan::resume(const CarryStates* states) {
+  begin_ = states != nullptr && place_ == 0 ? copy_of(*states) : CarryStates();
+  fresh_ = true;
+  boundary_ = false;
+  next_.clear();
+}
+
+void CarryScan::rejoin(const CarryStates& boundary) {
+  begin_ = copy_of(boundary);
+  fresh_ = boundary_ = true;
+  next_.clear();
+}
+
+void CarryScan::begin_segment(bool) {
+  first_ = fresh_;
+  boundary_ = boundary_ && fresh_;
+  fresh_ = false;
+  std::swap(start_, next_);
+}
+
+View CarryScan::enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) {
+  const Shape flat{shape.count()};
+  const SegmentMap map = summarise();
+  // What rank 0 enters with is news to the others in the first segment only.
+  const int64_t parts = 1 + (map.decay ? 1 : 0) + (first_ ? 1 : 0);
+  Arena::Frame frame(ctx_.arena());
+  View mine = ctx_.arena().zeros(dtype_, {parts, flat[0]});
+  View all = ctx_.arena().take(dtype_, {axis_.size() * parts, flat[0]});
+  copy(map.state.reshaped(Shape{1, flat[0]}), mine.row_range(0, 1));
+  if (map.decay) copy(map.decay.reshaped(Shape{1, flat[0]}), mine.row_range(1, 1));
+  if (View b = begin_.at(key); first_ && b) copy(b.reshaped(Shape{1, flat[0]}), mine.row_range(parts - 1, 1));
+  axis_.all_gather(ctx_, mine, all);
+
+  const auto part = [&](int place, int64_t i) {
+    const int64_t rank = reversed_ ? axis_.size() - 1 - place : place;
+    return all.row_range(rank * parts + i, 1).reshaped(flat);
+  };
+  next_.make(key, dtype_, shape);
+  entering_.make(key, dtype_, shape);
+  View state = next_.at(key).reshaped(flat), mine_in = entering_.at(key).reshaped(flat);
+  copy(first_ ? part(0, parts - 1) : start_.at(key).reshaped(flat), state);
+  for (int place = 0; place < axis_.size(); ++place) {
+    if (place == place_) copy(state, mine_in);
+    apply(map.decay ? part(place, 1) : View{}, part(place, 0), state);
+  }
+  if (first_ && boundary_)
+    entering_.put(key, begin_.at(key));  // the bits that it entered with when it was recorded
+  return entering_.at(key);
+}
+
+const CarryStates& CarryScan::end_states() {
+  if (axis_.rank() != 0) next_.clear();
+  return next_;
+}
+
+}  // namespace natrix

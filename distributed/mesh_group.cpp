@@ -1,0 +1,87 @@
+#include "distributed/mesh_group.h"
+
+#include <cstring>
+
+#include "distributed/carry_relay.h"
+#include "distributed/carry_scan.h"
+#include "distributed/grad_sync.h"
+
+namespace natrix {
+namespace {
+
+std::unique_ptr<CarryRoute> make_route(Communicator& cp, Context& ctx, Dtype dtype, CarryLinkKind link,
+                                       Direction direction) {
+  if (cp.size() == 1) return std::make_unique<LocalRoute>();
+  if (link == CarryLinkKind::kScan) return std::make_unique<CarryScan>(cp, ctx, dtype, direction);
+  return std::make_unique<CarryRelay>(cp, ctx, dtype, direction);
+}
+
+}  // namespace
+
+MeshGroup::MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, CarryLinkKind link)
+    : mesh_(mesh),
+      states_(make_route(mesh.cp(), ctx, dtype, link, Direction::kForward)),
+      gradients_(make_route(mesh.cp_backward(), ctx, dtype, link, Direction::kBackward)) {}
+
+MeshGroup::~MeshGroup() = default;
+
+RankShare MeshGroup::share() const {
+  return {
+      .dp_rank = mesh_.dp_rank(), .dp = mesh_.shape().dp, .cp_rank = mesh_.cp_rank(), .cp = mesh_.shape().cp};
+}
+
+void MeshGroup::sum(Context& ctx, std::span<double> figures) {
+  mesh_.world().all_reduce(ctx, View(figures.data(), Dtype::kF64, {static_cast<int64_t>(figures.size())}),
+                           Reduce::kSum);
+}
+
+double MeshGroup::sum_over_owners(Context& ctx, double x) {
+  mesh_.ep().all_reduce(ctx, View(&x, Dtype::kF64, {1}), Reduce::kSum);
+  return x;
+}
+
+int64_t MeshGroup::largest(Context& ctx, int64_t x) {
+  mesh_.world().all_reduce(ctx, View(&x, Dtype::kI64, {1}), Reduce::kMax);
+  return x;
+}
+
+void MeshGroup::sum_gradients(Context& ctx, const std::vector<Param*>& params) {
+  GradSync(mesh_.world(), mesh_.expert_data()).run(ctx, params);
+}
+
+Buffer MeshGroup::whole(Context& ctx, const Param& param, View mine) {
+  if (mesh_.rank() >= mesh_.shape().ep) return {};  // another group of owners holds the same
+  Communicator& ep = mesh_.ep();
+  const int64_t cols = mine.count() / param.shape[0];
+  Buffer all;
+  RowPlan plan;
+  for (int p = 0; p < ep.size(); ++p) {
+    plan.send.push_back(p == 0 ? param.shape[0] : 0);
+    int64_t rows = 0;
+    if (ep.rank() == 0) rows = param.spread_of * (p + 1) / ep.size() - param.spread_of * p / ep.size();
+    plan.receive.push_back(rows);
+  }
+  if (ep.rank() == 0) all = Buffer(mine.dtype, whole_shape(param));
+  const View out =
+      ep.rank() == 0 ? all.view().reshaped({param.spread_of, cols}) : View(nullptr, mine.dtype, {0, cols});
+  ep.all_to_all(ctx, mine.reshaped({param.shape[0], cols}), out, plan);
+  return all;
+}
+
+std::string MeshGroup::from_first(Context& ctx, const std::string& text) {
+  const bool first = mesh_.rank() == 0;
+  auto size = static_cast<int64_t>(first ? text.size() : 0);
+  mesh_.world().all_reduce(ctx, View(&size, Dtype::kI64, {1}), Reduce::kMax);
+  RowPlan plan;
+  std::string copies, result(static_cast<size_t>(size), '\0');
+  for (int p = 0; p < mesh_.world().size(); ++p) {
+    plan.send.push_back(first ? size : 0);
+    plan.receive.push_back(p == 0 ? size : 0);
+    if (first) copies += text;
+  }
+  const View in(copies.data(), Dtype::kU8, {static_cast<int64_t>(copies.size()), 1});
+  mesh_.world().all_to_all(ctx, in, View(result.data(), Dtype::kU8, {size, 1}), plan);
+  return result;
+}
+
+}  // namespace natrix

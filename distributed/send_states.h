@@ -1,0 +1,12 @@
+// All states of a boundary at once, from one rank to another that need not know which there are.
+#pragma once
+
+#include "core/sequence/carry_states.h"
+#include "distributed/communicator.h"
+
+namespace natrix {
+
+void send_states(Communicator& axis, Context& ctx, const CarryStates& states, int peer);
+CarryStates receive_states(Communicator& axis, Context& ctx, int peer);
+
+}  // namespace natrix

@@ -1,0 +1,48 @@
+#include "launch/run_mesh.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "distributed/all_to_all_exchange.h"
+#include "distributed/mesh_group.h"
+#include "distributed/mpi_communicator.h"
+
+namespace natrix {
+
+void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
+  check_share(config, shape.dp, shape.cp);
+  const bool experts = config.model.stack().find('E') != std::string::npos;
+  if (experts && shape.ep > config.model.moe.num_experts) {
+    throw InputError(
+        fmt::format("parallel.ep: {} ranks cannot share {} experts; it can be at most model.moe.num_experts",
+                    shape.ep, config.model.moe.num_experts));
+  }
+  if (config.sequence.carry_state && shape.ranks() > 1) {
+    throw InputError(
+        "sequence.carry_state: true works in one process only, so far: checkpoints do not hold the states of "
+        "several "
+        "ranks yet");
+  }
+}
+
+RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world) {
+  if (world == nullptr) {
+    mesh_ = std::make_unique<ProcessMesh>();
+    group_ = std::make_unique<OneProcess>();
+    return;
+  }
+  world->watch().timeout = config.parallel.timeout;
+  mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world);
+  group_ = std::make_unique<MeshGroup>(*mesh_, ctx, dtype, config.parallel.cp_link);
+}
+
+std::unique_ptr<RowExchange> RunMesh::exchange() {
+  if (shape().ep == 1) return nullptr;
+  return std::make_unique<AllToAllExchange>(mesh_->ep());
+}
+
+int threads_of_a_rank() {
+  return std::max(1, available_processors() / launched_ranks_on_host());
+}
+
+}  // namespace natrix

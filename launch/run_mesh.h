@@ -1,0 +1,35 @@
+// The mesh of a run, plugged into what core and moe ask of other ranks.
+#pragma once
+
+#include <memory>
+
+#include "configs/experiment.h"
+#include "core/row_exchange.h"
+#include "core/train/rank_group.h"
+#include "distributed/process_mesh.h"
+
+namespace natrix {
+
+/// InputError where this mesh cannot hold this experiment: rows, tokens or experts that cannot be shared out.
+void check_layout(const ExperimentConfig& config, const MeshShape& shape);
+
+class RunMesh {
+ public:
+  /// world: null for one process. Collective. `ctx` is borrowed.
+  RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world);
+
+  RankGroup& group() { return *group_; }
+  const MeshShape& shape() const { return mesh_->shape(); }
+  /// For a model of this run; it borrows the mesh.
+  std::unique_ptr<RowExchange> exchange();
+  Traffic traffic() const { return mesh_->traffic(); }
+
+ private:
+  std::unique_ptr<ProcessMesh> mesh_;
+  std::unique_ptr<RankGroup> group_;
+};
+
+/// Threads of a rank that was not told how many: its part of the processors that the ranks of a host may use.
+int threads_of_a_rank();
+
+}  // namespace natrix
