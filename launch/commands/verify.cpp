@@ -1,9 +1,12 @@
-// natrix verify: the loss and the gradients of one optimizer step, however the sequence is cut. A table.
+// natrix verify: the loss and the gradients of one optimizer step, however the sequence is cut and over
+// however many ranks. A table.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cmath>
 #include <fmt/format.h>
 #include <fstream>
+#include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/report/memory.h"
@@ -12,13 +15,14 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/experiment.h"
+#include "launch/layouts.h"
 
 namespace natrix {
 namespace {
 
 struct VerifyFlags {
   std::string config;
-  std::vector<std::string> overrides, chunks = {"whole", "4096", "1024", "100"};
+  std::vector<std::string> overrides, chunks, layouts;
   std::optional<int64_t> threads;
   std::string backend;
   double tolerance = 1e-5;
@@ -32,36 +36,53 @@ struct VerifyFlags {
   }
 };
 
+using Gradients = std::map<std::string, Buffer>;  // by parameter
+
 /// One way to cut the step, and what came out of it.
 struct Row {
   std::string chunk;
   double loss = 0, seconds = 0;
-  std::vector<Buffer> gradients;
+  Gradients gradients;
   int64_t activation_bytes = 0, boundary_bytes = 0, resident_bytes = 0;
 };
 
 struct Difference {
   double worst = 0;  // max |a − b| / max |b| of a tensor
   std::string tensor;
+  std::map<std::string, double> groups;  // the worst of each kind of parameter
 };
 
-Difference compare(Model& model, const std::vector<Buffer>& got, const std::vector<Buffer>& want) {
+/// What a parameter is a part of.
+std::string group_of(const std::string& name) {
+  for (const char* part : {"experts", "router", "norm", "embed"}) {
+    if (name.find(part) != std::string::npos) return part;
+  }
+  return name.find("feed_forward") != std::string::npos ? "mlp" : name == "lm_head.weight" ? "head" : "mamba";
+}
+
+Difference compare(const Gradients& got, const Gradients& want) {
   Difference d;
-  size_t i = 0;
-  model.visit([&](Param& p) {
-    if (!p.grad) return;
+  for (const auto& [name, gradient] : want) {
     double scale = 0, worst = 0;
-    for_float(p.grad.dtype, [&](auto zero) {
-      const auto *a = got[i].view().as<decltype(zero)>(), *b = want[i].view().as<decltype(zero)>();
-      for (int64_t j = 0; j < p.grad.count(); ++j) {
+    bool finite = true;
+    for_float(gradient.view().dtype, [&](auto zero) {
+      const auto *a = got.at(name).view().as<decltype(zero)>(), *b = gradient.view().as<decltype(zero)>();
+      for (int64_t j = 0; j < gradient.view().count(); ++j) {
         worst = std::max(worst, static_cast<double>(std::fabs(a[j] - b[j])));
         scale = std::max(scale, static_cast<double>(std::fabs(b[j])));
+        finite = finite && std::isfinite(a[j]) && std::isfinite(b[j]);  // a maximum steps over a NaN
       }
     });
-    ++i;
-    const double relative = scale > 0 ? worst / scale : worst;
-    if (relative > d.worst || std::isnan(relative)) d = {relative, p.name};
-  });
+    const double relative = !finite     ? std::numeric_limits<double>::infinity()
+                            : scale > 0 ? worst / scale
+                                        : worst;
+    double& of_group = d.groups[group_of(name)];
+    of_group = std::max(of_group, relative);
+    if (relative > d.worst) {
+      d.worst = relative;
+      d.tensor = name;
+    }
+  }
   return d;
 }
 
@@ -78,9 +99,7 @@ Row run(Experiment& e, Model& model, Context& ctx, const Batch& batch, const std
   row.boundary_bytes = figures.boundary_bytes;
   row.resident_bytes = peak_resident_bytes();
   model.visit([&](Param& p) {
-    if (!p.grad) return;
-    row.gradients.emplace_back(p.grad.dtype, p.shape);
-    copy(p.grad, row.gradients.back().view());
+    if (p.grad) copy(p.grad, (row.gradients[p.name] = Buffer(p.grad.dtype, p.shape)).view());
   });
   return row;
 }
@@ -95,9 +114,52 @@ void check_chunks(const VerifyFlags& flags) {
   }
 }
 
-int verify(const VerifyFlags& flags) {
+/// The rows of the second table. Returns whether all were equal.
+bool verify_layouts(const VerifyFlags& flags, Experiment& e, const BatchSource& data, const Row& whole,
+                    int64_t chunk, nlohmann::ordered_json& report) {
+  e.config.sequence.chunk = chunk;
+  const auto tokens = static_cast<double>(e.config.train.batch_size * e.config.sequence.length);
+  if (!flags.json) {
+    fmt::print("\nranks are threads; chunks of {} tokens\n", chunk);
+    fmt::print("{:>12}  {:>12}  {:>10}  {:>12}  {:>11}  {}\n", "layout", "loss", "gradient", "sent a step",
+               "a token", "worst tensor");
+  }
+  bool all_equal = true;
+  for (const std::string& text : flags.layouts) {
+    const LayoutStep step = step_under_layout(e, parse_layout(text), data);
+    const Difference d = compare(step.gradients, whole.gradients);
+    const double loss = std::fabs(step.loss - whole.loss) / std::fabs(whole.loss);
+    const double per_token = static_cast<double>(step.bytes_sent) / tokens;
+    const bool equal = d.worst <= flags.tolerance && loss <= flags.tolerance;
+    all_equal = all_equal && equal;
+    if (flags.json) {
+      report["layouts"].push_back({{"layout", text},
+                                   {"loss", step.loss},
+                                   {"loss_difference", loss},
+                                   {"gradient_difference", d.worst},
+                                   {"gradient_difference_by_group", d.groups},
+                                   {"worst_tensor", d.tensor},
+                                   {"bytes_per_step", step.bytes_sent},
+                                   {"bytes_per_token", per_token}});
+    } else {
+      fmt::print("{:>12}  {:>12.9f}  {:>10.2e}  {:>12}  {:>9.0f} B  {}{}\n", text, step.loss, d.worst,
+                 human_bytes(step.bytes_sent), per_token, d.tensor, equal ? "" : "  DIFFERS");
+    }
+  }
+  return all_equal;
+}
+
+int verify(const VerifyFlags& given) {
+  VerifyFlags flags = given;
+  // Layouts are compared with the step in one piece; chunks by themselves with each other.
+  if (flags.chunks.empty()) flags.chunks = {"whole"};
+  if (given.chunks.empty() && flags.layouts.empty()) flags.chunks = {"whole", "4096", "1024", "100"};
   check_chunks(flags);
-  Experiment e = resolve_experiment(load_experiment(flags.config, flags.all_overrides()));
+  for (const std::string& layout : flags.layouts) parse_layout(layout);
+  std::vector<std::string> overrides = flags.all_overrides();
+  overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
+  Experiment e = resolve_experiment(load_experiment(flags.config, overrides));
+  const int64_t chunk = e.config.sequence.chunk;
   e.config.sequence.gradient = GradientMode::kExact;
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
   const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
@@ -119,7 +181,7 @@ int verify(const VerifyFlags& flags) {
     Row other;
     if (i > 0) other = run(e, *model, ctx, batch, flags.chunks[i]);
     const Row& row = i == 0 ? whole : other;
-    const Difference d = compare(*model, row.gradients, whole.gradients);
+    const Difference d = compare(row.gradients, whole.gradients);
     const double loss = std::fabs(row.loss - whole.loss) / std::fabs(whole.loss);
     const bool equal = d.worst <= flags.tolerance && loss <= flags.tolerance;
     all_equal = all_equal && equal;
@@ -140,6 +202,7 @@ int verify(const VerifyFlags& flags) {
                  equal ? "" : "  DIFFERS");
     }
   }
+  if (!flags.layouts.empty()) all_equal = verify_layouts(flags, e, *data, whole, chunk, report) && all_equal;
   report["equal"] = all_equal;
   if (flags.json) {
     print_json(report);
@@ -152,14 +215,18 @@ int verify(const VerifyFlags& flags) {
 }  // namespace
 
 void add_verify(CLI::App& app, Action& chosen) {
-  CLI::App* c =
-      app.add_subcommand("verify", "The same loss and gradients however the sequence is cut; prints a table");
+  CLI::App* c = app.add_subcommand(
+      "verify", "The same loss and gradients however the sequence is cut, over any ranks; prints a table");
   auto f = std::make_shared<VerifyFlags>();
   c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   c->add_option("--chunks", f->chunks, "Chunks to compare, the first with the others")
       ->delimiter(',')
-      ->capture_default_str();
+      ->default_str("whole,4096,1024,100");
+  c->add_option(
+       "--layouts", f->layouts,
+       "Ranks to share the step out over, compared with the first chunk: dp2, cp4, ep2, dp2cp2ep4, cp2scan")
+      ->delimiter(',');
   c->add_option("--tolerance", f->tolerance, "Largest relative difference that counts as equal")
       ->capture_default_str();
   c->add_option("--backend", f->backend, "device.backend");
@@ -168,7 +235,9 @@ void add_verify(CLI::App& app, Action& chosen) {
   c->add_flag("-q,--quiet", f->quiet, "No remarks; verify has none, scripts may pass it to every command");
   c->footer(
       "Example: natrix verify configs/quickstart.yaml sequence.length=65536 train.batch_size=1 --chunks "
-      "whole,4096,1024,100");
+      "whole,4096,1024,100\n"
+      "         natrix verify configs/quickstart.yaml sequence.length=1024 --layouts "
+      "dp2,dp4,cp4,cp4scan,ep4,dp2cp2ep4");
   c->callback([f, &chosen] { chosen = [f] { return verify(*f); }; });
 }
 

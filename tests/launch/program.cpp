@@ -41,7 +41,7 @@ bool make_read_only(const char* path) {
     setrlimit(RLIMIT_FSIZE, &limit);
   }
   if (!options.read_only.empty() && !make_read_only(options.read_only.c_str())) _exit(kNotPermitted);
-  execve(argv[0], argv, environment);
+  execvpe(argv[0], argv, environment);
   _exit(127);
 }
 
@@ -55,10 +55,15 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
 }  // namespace
 
 Outcome natrix_program(const std::vector<std::string>& args, const ProgramOptions& options) {
-  const ScratchDirectory scratch;
-  write_text(scratch / "in", options.input);
   std::vector<std::string> words = {NATRIX_PROGRAM};
   words.insert(words.end(), args.begin(), args.end());
+  return any_program(words, options);
+}
+
+Outcome any_program(const std::vector<std::string>& command, const ProgramOptions& options) {
+  const ScratchDirectory scratch;
+  write_text(scratch / "in", options.input);
+  std::vector<std::string> words = command;
   const std::vector<char*> argv = pointers_to(words);
   // A sanitizer would end the program where malloc returns null.
   std::vector<std::string> variables = {"ASAN_OPTIONS=allocator_may_return_null=1"};

@@ -24,6 +24,9 @@ inline constexpr int kNotPermitted = 126;  // status where this machine does not
 /// Runs natrix with these arguments. One that hangs is killed after a minute: status 137.
 Outcome natrix_program(const std::vector<std::string>& args, const ProgramOptions& options = {});
 
+/// Runs any program found on the PATH, such as mpirun.
+Outcome any_program(const std::vector<std::string>& words, const ProgramOptions& options = {});
+
 /// A directory that is removed with the object.
 class ScratchDirectory {
  public:

@@ -1,0 +1,64 @@
+#include "launch/layouts.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <regex>
+
+#include "core/train/train_step.h"
+#include "distributed/thread_communicator.h"
+#include "launch/run_mesh.h"
+
+namespace natrix {
+
+ParallelConfig parse_layout(const std::string& text) {
+  static const std::regex form(
+      "(?:dp([1-9]\\d{0,3}))?(?:cp([1-9]\\d{0,3}))?(?:ep([1-9]\\d{0,3}))?(scan|relay)?");
+  std::smatch m;
+  if (text.empty() || !std::regex_match(text, m, form)) {
+    throw InputError(
+        fmt::format("--layouts: {} is no layout; say dp2, cp4, ep2, or several of them in this order, such "
+                    "as dp2cp2ep4, and scan "
+                    "after them for cp_link: scan",
+                    text));
+  }
+  const auto number = [&](size_t i) { return m[i].matched ? std::stoll(m[i].str()) : 1; };
+  ParallelConfig p;
+  p.cp = number(2);
+  p.ep = number(3);
+  p.dp = m[1].matched ? number(1) : std::max<int64_t>(1, p.ep / p.cp);
+  if (m[4].str() == "scan") p.cp_link = CarryLinkKind::kScan;
+  return p;
+}
+
+LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig& parallel,
+                             const BatchSource& data) {
+  ExperimentConfig config = experiment.config;
+  config.parallel = parallel;
+  const auto ranks = static_cast<int>(*parallel.dp * parallel.cp);
+  check_layout(config, settle_mesh(parallel, ranks));
+  LayoutStep result;
+  run_ranks(ranks, parallel.timeout, [&](Transport& world) {
+    Context ctx(experiment.backend(), 1);
+    RunMesh mesh(config, ctx, experiment.dtype(), &world);
+    RankGroup& group = mesh.group();
+    AssembledModel model = experiment.make_model(mesh.exchange());
+    TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+    const StepFigures figures = step.compute(group.share().take(data, 0, config));
+    auto sent = static_cast<double>(mesh.traffic().bytes);
+    group.sum(ctx, {&sent, 1});
+    const bool first = group.rank() == 0;
+    if (first) result.loss = figures.loss;
+    if (first) result.bytes_sent = static_cast<int64_t>(sent);
+    for (const Param* p : model->params()) {
+      if (!p->grad) continue;
+      Buffer gathered = p->spread_of > 0 ? group.whole(ctx, *p, p->grad) : Buffer();
+      if (!first) continue;
+      Buffer& kept = result.gradients[p->name] =
+          gathered ? std::move(gathered) : Buffer(p->grad.dtype, p->shape);
+      if (p->spread_of == 0) copy(p->grad, kept.view());
+    }
+  });
+  return result;
+}
+
+}  // namespace natrix

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Trains on several ranks of this machine, or of the hosts of a hostfile:
+#
+#   launch/mpirun.sh -n 4 [--hostfile FILE] [--threads N] train CONFIG.yaml [section.key=value …]
+#
+#   --hostfile   lines "host slots=RANKS"; natrix, the data and run.dir lie under the same paths on all of them
+#   --threads    of each rank; its part of the host's processors otherwise
+#
+# NATRIX names the program; natrix on the PATH, or the release build of this tree, otherwise.
+# kill -USR1 (to mpirun) saves and stops all ranks: status 75, and the same command goes on. SIGTERM and SIGINT do the
+# same, with NATRIX_GRACE seconds (60) until mpirun kills what has not ended.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+
+ranks='' options=() threads=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    -n) ranks=$2; shift 2 ;;
+    --hostfile) options+=(--hostfile "$2"); shift 2 ;;
+    --threads) threads=$2; shift 2 ;;
+    *) break ;;
+  esac
+done
+if [[ ! $ranks =~ ^[1-9][0-9]*$ || $# -eq 0 ]]; then
+  echo "usage: $0 -n RANKS [--hostfile FILE] [--threads N] train CONFIG.yaml [section.key=value …]" >&2
+  exit 2
+fi
+
+natrix=${NATRIX:-$(command -v natrix || echo "$here/build/release/launch/natrix")}
+# Ranks are not bound: each runs its threads on any processor, and has as many threads as its share of them.
+options+=(-n "$ranks" --bind-to none --oversubscribe --mca odls_base_sigkill_timeout "${NATRIX_GRACE:-60}")
+if [ "$(id -u)" -eq 0 ]; then options+=(--allow-run-as-root); fi
+if [ -n "$threads" ]; then set -- "$@" "device.threads=$threads"; fi
+exec mpirun "${options[@]}" "$natrix" "$@"

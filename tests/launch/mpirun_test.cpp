@@ -1,0 +1,274 @@
+// natrix train under a real mpirun: the same curve as one process, one checkpoint of all, resumed under other
+// meshes, and failures that end every rank.
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "core/io/safetensors.h"
+#include "distributed/mpi_communicator.h"
+#include "tests/launch/tiny_run.h"
+
+namespace natrix::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> mpirun(int ranks) {
+  return {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+          "-n",     std::to_string(ranks), NATRIX_PROGRAM};
+}
+
+class MpiRun : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!built_with_mpi()) GTEST_SKIP() << "this build has no MPI";
+  }
+
+  Outcome train(int ranks, const std::string& name, std::vector<std::string> overrides = {},
+                const ProgramOptions& options = {}) const {
+    std::vector<std::string> words = mpirun(ranks);
+    words.insert(words.end(),
+                 {"train", tiny_.config(), "run.dir=" + (tiny_ / name), "device.threads=1",
+                  "train.batch_size=4", "train.steps=12", "checkpoint.every=4", "parallel.timeout=20s"});
+    words.insert(words.end(), overrides.begin(), overrides.end());
+    return any_program(words, options);
+  }
+  Outcome alone(const std::string& name, std::vector<std::string> overrides = {}) const {
+    overrides.insert(overrides.end(),
+                     {"device.threads=1", "train.batch_size=4", "train.steps=12", "checkpoint.every=4"});
+    return tiny_.train(name, overrides);
+  }
+
+  /// Losses, gradient norms and auxiliary terms of two runs, step by step.
+  void expect_same_curve(const std::string& got, const std::string& want, double tolerance) const {
+    const auto a = curve(tiny_ / got), b = curve(tiny_ / want);
+    ASSERT_EQ(a.size(), b.size());
+    ASSERT_FALSE(a.empty());
+    for (size_t i = 0; i < a.size(); ++i) {
+      const auto x = nlohmann::json::parse(a[i]), y = nlohmann::json::parse(b[i]);
+      for (const char* figure : {"step", "loss", "grad_norm", "aux_loss", "z_loss"}) {
+        if (!y.contains(figure)) continue;
+        EXPECT_NEAR(x[figure].get<double>(), y[figure].get<double>(),
+                    tolerance * (1 + std::abs(y[figure].get<double>())))
+            << got << " line " << i << " " << figure;
+      }
+    }
+  }
+
+  TinyRun tiny_;
+};
+
+TEST_F(MpiRun, FourRanksFollowOneProcess) {
+  ASSERT_EQ(alone("one").status, 0);
+  const std::vector<std::vector<std::string>> layouts = {
+      {"parallel.dp=4", "parallel.ep=2"},
+      {"parallel.cp=4"},
+      {"parallel.cp=2", "parallel.ep=4", "parallel.cp_link=scan"}};
+  for (size_t i = 0; i < layouts.size(); ++i) {
+    const std::string name = fmt::format("layout{}", i);
+    const Outcome r = train(4, name, layouts[i]);
+    ASSERT_EQ(r.status, 0) << r.err;
+    EXPECT_EQ(r.out, "");
+    expect_same_curve(name, "one", 1e-4);
+    EXPECT_EQ(checkpoints(tiny_ / name), checkpoints(tiny_ / "one"));
+    // Said once, by rank 0.
+    EXPECT_EQ(r.err.find("done; the report"), r.err.rfind("done; the report")) << r.err;
+    EXPECT_NE(r.err.find("4 ranks: dp"), std::string::npos) << r.err;
+  }
+  // What was written is a model like any other, with all of its experts.
+  EXPECT_EQ(fs::file_size(tiny_ / "layout0/checkpoints/step-00000012/model.safetensors"),
+            fs::file_size(tiny_ / "one/checkpoints/step-00000012/model.safetensors"));
+  const Outcome generated =
+      natrix_program({"generate", tiny_ / "layout2", "--prompt", "the light", "-n", "5"});
+  EXPECT_EQ(generated.status, 0) << generated.err;
+}
+
+TEST_F(MpiRun, GoesOnUnderAnotherMesh) {
+  ASSERT_EQ(alone("one").status, 0);
+  ASSERT_EQ(train(2, "moved", {"parallel.ep=2", "train.steps=12", "checkpoint.every=4"}).status, 0);
+  // As a run would look that was lost after step 4: later checkpoints are gone.
+  fs::remove_all(tiny_ / "moved/checkpoints/step-00000008");
+  fs::remove_all(tiny_ / "moved/checkpoints/step-00000012");
+  write_text(tiny_ / "moved/checkpoints/latest", "step-00000004\n");
+  const Outcome on = train(4, "moved", {"parallel.cp=4", "parallel.ep=4"});
+  ASSERT_EQ(on.status, 0) << on.err;
+  EXPECT_NE(on.err.find("going on after step 4/12"), std::string::npos) << on.err;
+  expect_same_curve("moved", "one", 1e-4);
+
+  fs::remove_all(tiny_ / "moved/checkpoints/step-00000012");
+  write_text(tiny_ / "moved/checkpoints/latest", "step-00000008\n");
+  ASSERT_EQ(alone("moved").status, 0);
+  expect_same_curve("moved", "one", 1e-4);
+}
+
+// Twenty-four steps against a run made without Natrix (trajectory_test.cpp), weights as files hold them.
+TEST_F(MpiRun, LayoutsFollowTheTrajectoryMadeWithoutNatrix) {
+  const std::string folder = std::string(NATRIX_TEST_DATA) + "/oracles/trajectory/";
+  const auto want = nlohmann::json::parse(std::ifstream(folder + "trajectory.json"));
+  const std::vector<std::vector<std::string>> layouts = {
+      {"parallel.dp=2", "parallel.cp=2", "parallel.ep=4"},
+      {"parallel.cp=4"},
+      {"parallel.cp=4", "parallel.ep=2", "parallel.cp_link=scan"},
+      {"parallel.dp=2", "parallel.cp=2", "sequence.chunk=7"}};
+  for (size_t i = 0; i < layouts.size(); ++i) {
+    const std::string run = tiny_ / fmt::format("trajectory{}", i);
+    std::vector<std::string> words = mpirun(4);
+    words.insert(words.end(), {"train", folder + "train.yaml", "run.dir=" + run, "device.threads=1"});
+    words.insert(words.end(), layouts[i].begin(), layouts[i].end());
+    const Outcome r = any_program(words);
+    ASSERT_EQ(r.status, 0) << r.err;
+    std::ifstream lines(run + "/metrics.jsonl");
+    size_t steps = 0;
+    for (std::string line; std::getline(lines, line); ++steps) {
+      const auto got = nlohmann::json::parse(line);
+      for (const auto& [figure, tolerance] : {std::pair("loss", 1e-4), std::pair("grad_norm", 1e-3),
+                                              std::pair("aux_loss", 1e-3), std::pair("z_loss", 1e-3)}) {
+        EXPECT_NEAR(got[figure].get<double>(), want[figure][steps].get<double>(), tolerance)
+            << "layout " << i << " step " << steps + 1 << " " << figure;
+      }
+    }
+    EXPECT_EQ(steps, want["loss"].size());
+    const Safetensors first(folder + "model/model.safetensors"), last(folder + "final.safetensors"),
+        ours(run + "/checkpoints/step-00000024/model.safetensors");
+    double error = 0, way = 0;  // as trajectory_test.cpp measures it, and to the same tolerance
+    for (const auto& [name, tensor] : last.tensors()) {
+      for (int64_t e = 0; e < tensor.count(); ++e) {
+        const double to = static_cast<double>(tensor.as<float>()[e]);
+        const double missed = static_cast<double>(ours.at(name).as<float>()[e]) - to;
+        const double went = static_cast<double>(first.at(name).as<float>()[e]) - to;
+        error += missed * missed;
+        way += went * went;
+      }
+    }
+    EXPECT_LT(std::sqrt(error / way), 1e-4) << "layout " << i;
+  }
+}
+
+TEST_F(MpiRun, SameMeshSameBits) {
+  ASSERT_EQ(train(2, "a", {"parallel.ep=2"}).status, 0);
+  ASSERT_EQ(train(2, "b", {"parallel.ep=2"}).status, 0);
+  EXPECT_EQ(curve(tiny_ / "a"), curve(tiny_ / "b"));
+  EXPECT_EQ(weights(tiny_ / "a", 12), weights(tiny_ / "b", 12));
+}
+
+TEST_F(MpiRun, ASignalToAllOfThemSavesAndStops) {
+  ProgramOptions options;
+  bool sent = false;
+  options.signal_when = [&] {
+    if (sent || last_step_logged(tiny_ / "stopped") < 2) return 0;
+    sent = true;
+    return SIGUSR1;
+  };
+  const Outcome stopped = train(2, "stopped", {"train.steps=4000", "checkpoint.every=0"}, options);
+  EXPECT_EQ(stopped.status, 75) << stopped.err;
+  EXPECT_NE(stopped.err.find("all is saved"), std::string::npos) << stopped.err;
+  EXPECT_GE(newest_checkpoint(tiny_ / "stopped"), 2);
+}
+
+TEST_F(MpiRun, AWrongNumberOfRanksIsSaidOnce) {
+  const Outcome r = train(3, "three", {"parallel.cp=2"});
+  EXPECT_EQ(r.status, 2) << r.err;
+  EXPECT_NE(r.err.find("natrix: parallel.cp: 2 does not divide the 3 ranks"), std::string::npos) << r.err;
+  EXPECT_EQ(r.err.find("natrix: rank"), std::string::npos) << "only rank 0 speaks: " << r.err;
+  EXPECT_FALSE(fs::exists(tiny_ / "three"));
+}
+
+TEST_F(MpiRun, ACheckpointThatRankZeroCannotWriteEndsAll) {
+  fs::create_directories(tiny_ / "blocked");
+  write_text(tiny_ / "blocked/checkpoints", "a file where a directory should be");
+  const auto start = std::chrono::steady_clock::now();
+  const Outcome r = train(2, "blocked");
+  EXPECT_EQ(r.status, 1) << r.err;
+  EXPECT_NE(r.err.find("blocked/checkpoints"), std::string::npos) << r.err;
+  EXPECT_EQ(r.err.find("natrix: rank 1"), std::string::npos) << r.err;
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
+}
+
+/// The process ids of the ranks: natrix programs that train in `run`.
+std::vector<pid_t> ranks_of(const std::string& run) {
+  std::vector<pid_t> ranks;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string pid = entry.path().filename();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string line = read_text_file("/proc/" + pid + "/cmdline");
+    const std::string program = NATRIX_PROGRAM;
+    if (line.starts_with(program) && line.find("run.dir=" + run) != std::string::npos) {
+      ranks.push_back(std::atoi(pid.c_str()));
+    }
+  }
+  return ranks;
+}
+
+/// Sends `signal` to one rank of a run that has begun; how the job ends, and how long that takes.
+struct LostRank : MpiRun {
+  void lose(int signal, std::chrono::seconds most) {
+    using clock = std::chrono::steady_clock;
+    std::vector<pid_t> ranks;
+    clock::time_point lost{};
+    ProgramOptions options;
+    options.signal_when = [&] {
+      if (ranks.empty() && last_step_logged(tiny_ / "lost") >= 2) {
+        ranks = ranks_of(tiny_ / "lost");
+        lost = clock::now();
+        if (!ranks.empty()) kill(ranks.back(), signal);
+      }
+      return 0;
+    };
+    outcome_ = train(3, "lost",
+                     {"parallel.dp=auto", "train.batch_size=3", "train.steps=100000", "checkpoint.every=0",
+                      "parallel.timeout=2s"},
+                     options);
+    ASSERT_EQ(ranks.size(), 3u);
+    EXPECT_NE(outcome_.status, 0);
+    EXPECT_NE(outcome_.status, 137) << "it had to be killed";
+    EXPECT_LT(clock::now() - lost, most);
+    EXPECT_TRUE(ranks_of(tiny_ / "lost").empty()) << "a rank outlived its job";
+  }
+  Outcome outcome_;
+};
+
+TEST_F(LostRank, StoppedEndsTheJobByTheWatchdog) {
+  lose(SIGSTOP, std::chrono::seconds(15));
+  EXPECT_EQ(outcome_.status, 1);
+  EXPECT_NE(outcome_.err.find("(parallel.timeout)"), std::string::npos) << outcome_.err;
+  EXPECT_NE(outcome_.err.find(", step "), std::string::npos) << outcome_.err;
+}
+
+TEST_F(MpiRun, AKilledRankEndsTheJob) {
+  bool done = false;
+  ProgramOptions options;
+  options.signal_when = [&] {
+    if (!done && last_step_logged(tiny_ / "killed") >= 2) {
+      const std::vector<pid_t> ranks = ranks_of(tiny_ / "killed");
+      if (!ranks.empty()) kill(ranks.front(), SIGKILL);
+      done = true;
+    }
+    return 0;
+  };
+  const Outcome r = train(2, "killed", {"train.steps=100000", "checkpoint.every=0"}, options);
+  EXPECT_TRUE(done);
+  EXPECT_EQ(r.status, 137) << r.err;  // mpirun's: 128 + SIGKILL
+  EXPECT_TRUE(ranks_of(tiny_ / "killed").empty());
+}
+
+TEST_F(MpiRun, ARankWithAnotherConfigurationIsRefused) {
+  std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
+  for (const char* lr : {"0.01", "0.02"}) {
+    words.insert(words.end(), {"-n", "1", NATRIX_PROGRAM, "train", tiny_.config(),
+                               "run.dir=" + (tiny_ / "two"), std::string("optimizer.lr=") + lr, ":"});
+  }
+  words.pop_back();
+  const Outcome r = any_program(words);
+  EXPECT_EQ(r.status, 2) << r.err;
+  EXPECT_NE(r.err.find("rank 1: the configuration of this rank is another than rank 0's"), std::string::npos)
+      << r.err;
+}
+
+}  // namespace
+}  // namespace natrix::test
