@@ -25,6 +25,7 @@
 #include "core/layers/init.h"
 #include "core/train/memory_plan.h"
 #include "core/train/optimizer.h"
+#include "core/train/rank_group.h"
 #include "core/train/train_step.h"
 #include "launch/assemble.h"
 
@@ -128,10 +129,11 @@ void time_training(Model& model, Context& ctx, const Subject& s, int64_t length,
   const Batch batch = random_batch(s.batch, length, *s.config.vocab_size);
   TrainStep step(model, ctx, e, needs_tally(s.config));
   Optimizer optimizer(e.optimizer, model.params());
+  OneProcess alone;
   int64_t steps = 0;
   const double seconds = best_of(2, [&] {
     step.compute(batch);
-    optimizer.update(ctx, 1e-4, optimizer.gradient_norm(ctx), ++steps);
+    optimizer.update(ctx, 1e-4, optimizer.gradient_norm(ctx, alone), ++steps);
   });
   const auto tokens = static_cast<double>(s.batch * length);
   print(s, ctx, fmt::format("train {} x {}", s.batch, length), tokens / seconds,

@@ -182,7 +182,7 @@ void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
       "         mpirun -n 4 natrix train configs/quickstart.yaml parallel.cp=2 parallel.ep=4\n"
       "A run that was stopped or killed goes on from its newest checkpoint when the same command is started "
       "again.");
-  c->callback([f, &chosen] { chosen = [f, &session] { return train(*f, session); }; });
+  c->callback([f, &chosen, &session] { chosen = [f, &session] { return train(*f, session); }; });
 }
 
 }  // namespace natrix

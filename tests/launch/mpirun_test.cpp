@@ -64,18 +64,23 @@ class MpiRun : public ::testing::Test {
   TinyRun tiny_;
 };
 
+// In f64: in f32 the last bit of a sum over ranks flips a close choice of expert after some steps, and curves
+// part.
 TEST_F(MpiRun, FourRanksFollowOneProcess) {
-  ASSERT_EQ(alone("one").status, 0);
+  const std::vector<std::string> exact = {"device.backend=reference", "device.dtype=fp64"};
+  ASSERT_EQ(alone("one", exact).status, 0);
   const std::vector<std::vector<std::string>> layouts = {
       {"parallel.dp=4", "parallel.ep=2"},
       {"parallel.cp=4"},
       {"parallel.cp=2", "parallel.ep=4", "parallel.cp_link=scan"}};
   for (size_t i = 0; i < layouts.size(); ++i) {
     const std::string name = fmt::format("layout{}", i);
-    const Outcome r = train(4, name, layouts[i]);
+    std::vector<std::string> overrides = layouts[i];
+    overrides.insert(overrides.end(), exact.begin(), exact.end());
+    const Outcome r = train(4, name, overrides);
     ASSERT_EQ(r.status, 0) << r.err;
     EXPECT_EQ(r.out, "");
-    expect_same_curve(name, "one", 1e-4);
+    expect_same_curve(name, "one", 1e-9);
     EXPECT_EQ(checkpoints(tiny_ / name), checkpoints(tiny_ / "one"));
     // Said once, by rank 0.
     EXPECT_EQ(r.err.find("done; the report"), r.err.rfind("done; the report")) << r.err;
