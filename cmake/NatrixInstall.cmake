@@ -7,7 +7,7 @@ install(TARGETS natrix_kernels natrix_configs natrix_core natrix_moe natrix_dist
         EXPORT NatrixTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(folder kernels configs core moe distributed launch)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/natrix
-          FILES_MATCHING PATTERN "*.h" PATTERN cpu EXCLUDE)  # kernels/cpu has no interface of its own
+          FILES_MATCHING PATTERN "*.h" PATTERN cpu EXCLUDE PATTERN cuda EXCLUDE)  # no interfaces of their own
 endforeach()
 install(EXPORT NatrixTargets NAMESPACE Natrix:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/Natrix)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/NatrixConfig.cmake.in ${PROJECT_BINARY_DIR}/NatrixConfig.cmake

@@ -1,15 +1,22 @@
 # Optional parts: "auto" takes what is found, "on" insists, "off" leaves it out.
-# This version has no CUDA or NCCL sources yet, so there "auto" is "off" and "on" says so.
+#
+# NATRIX_CUDA   on        nvcc compiles kernels/cuda for the architectures in NATRIX_CUDA_ARCHITECTURES
+#               auto      on where nvcc and a GPU are found, else off
+#               emulated  the host's compiler compiles the same files against tests/cuda_emulation
+# This version has no NCCL sources yet, so "auto" is "off" there and "on" says so.
 foreach(part CUDA MPI NCCL)
   set(NATRIX_${part} auto CACHE STRING "${part} support: auto, on or off")
   set_property(CACHE NATRIX_${part} PROPERTY STRINGS auto on off)
   if(NOT NATRIX_${part} MATCHES "^(auto|on|off|emulated|ON|OFF)$")
     message(FATAL_ERROR "NATRIX_${part} is '${NATRIX_${part}}'; it can be auto, on or off")
   endif()
-  if(NATRIX_${part} MATCHES "^(on|ON|emulated)$" AND NOT part STREQUAL MPI)
-    message(FATAL_ERROR "NATRIX_${part}=${NATRIX_${part}}: this version of Natrix has no ${part} support; use auto or off")
-  endif()
 endforeach()
+if(NATRIX_NCCL MATCHES "^(on|ON|emulated)$")
+  message(FATAL_ERROR "NATRIX_NCCL=${NATRIX_NCCL}: this version of Natrix has no NCCL support; use auto or off")
+endif()
+if(NATRIX_MPI STREQUAL emulated)
+  message(FATAL_ERROR "NATRIX_MPI is 'emulated'; it can be auto, on or off")
+endif()
 
 # MPI: the C interface of the library that mpicc links. No C++ bindings.
 set(NATRIX_HAS_MPI 0)
@@ -22,3 +29,21 @@ if(NOT NATRIX_MPI MATCHES "^(off|OFF)$")
     message(FATAL_ERROR "NATRIX_MPI=on, but no MPI was found; install libopenmpi-dev and openmpi-bin")
   endif()
 endif()
+
+set_property(CACHE NATRIX_CUDA PROPERTY STRINGS auto on off emulated)
+set(NATRIX_CUDA_ARCHITECTURES "80;90a;100" CACHE STRING "GPU architectures to compile for")
+string(TOLOWER "${NATRIX_CUDA}" natrix_cuda)  # as decided: on, off or emulated
+if(natrix_cuda STREQUAL auto)
+  find_program(natrix_nvcc nvcc HINTS /usr/local/cuda/bin)
+  if(natrix_nvcc AND EXISTS /dev/nvidiactl)
+    set(natrix_cuda on)
+  else()
+    set(natrix_cuda off)
+  endif()
+endif()
+if(natrix_cuda STREQUAL on)
+  set(CMAKE_CUDA_ARCHITECTURES ${NATRIX_CUDA_ARCHITECTURES})
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+endif()
+message(STATUS "CUDA: ${natrix_cuda}")

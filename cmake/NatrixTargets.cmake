@@ -12,11 +12,11 @@ endif()
 
 add_library(natrix_flags INTERFACE)
 # Kernels are called with designated initialisers; what is not named is empty by design.
-target_compile_options(natrix_flags INTERFACE -Wall -Wextra -Wpedantic -Wconversion
-                       -Wno-missing-field-initializers
-                       $<$<BOOL:${NATRIX_WERROR}>:-Werror>)
+target_compile_options(natrix_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wconversion
+                       -Wno-missing-field-initializers $<$<BOOL:${NATRIX_WERROR}>:-Werror>>
+                       $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers>)
 # Bit-for-bit repeatability: the compiler may not contract a*b+c as it pleases in one build and not in another.
-target_compile_options(natrix_flags INTERFACE -ffp-contract=off)
+target_compile_options(natrix_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 if(NATRIX_SANITIZE)
   target_compile_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE})

@@ -1,0 +1,40 @@
+// Within the emulation only.
+#pragma once
+
+#include <random>
+#include <stdexcept>
+#include <string>
+
+#include "cuda_runtime.h"
+
+namespace cuda_emulation {
+
+constexpr int kPoison = 0xff;  // of memory that nobody has written: NaN as a float, −1 as an integer
+
+/// What a kernel did that hardware would not have forgiven.
+class Failure : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Runs one block to its end. Throws Failure.
+void run_block(const std::function<void()>& kernel, int threads, size_t shared_bytes,
+               std::mt19937_64& random);
+
+/// Device memory can be touched while one of these is alive, and at no other time: a host that reads a device
+/// pointer ends with a message.
+class DeviceAccess {
+ public:
+  DeviceAccess();
+  ~DeviceAccess();
+  DeviceAccess(const DeviceAccess&) = delete;
+  DeviceAccess& operator=(const DeviceAccess&) = delete;
+};
+bool is_device_memory(const void* p);
+/// A description of the first allocation that was written beyond its end, or "".
+std::string overrun();
+
+/// Remembered until cudaGetLastError.
+cudaError_t fail(cudaError_t error, const std::string& what);
+
+}  // namespace cuda_emulation

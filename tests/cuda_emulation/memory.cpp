@@ -1,0 +1,186 @@
+// Device memory: pages of its own that only kernels and copies can touch. Each allocation ends at a page that
+// nothing can touch; what lies between its last byte and that page is checked after every kernel. Freed
+// memory stays untouchable for good.
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "emulator.h"
+
+namespace cuda_emulation {
+namespace {
+
+constexpr size_t kAlignment = 256;  // cudaMalloc's
+constexpr size_t kPage = 4096;
+
+constexpr size_t round_up(size_t n, size_t to) {
+  return (n + to - 1) / to * to;
+}
+
+struct Allocation {
+  char* pages;
+  size_t mapped;  // bytes, without the guard page
+  size_t bytes;   // that were asked for
+};
+
+struct Device {
+  std::mutex mutex;
+  std::map<char*, Allocation> live;            // by the pointer that the caller has
+  char *lowest = nullptr, *highest = nullptr;  // of all that was ever allocated
+  int access = 0;
+};
+
+Device& device() {
+  static Device d;
+  return d;
+}
+
+struct sigaction previous_handler;
+
+/// Says what a fault within device memory means; other faults keep their meaning.
+void explain(int signal, siginfo_t* info, void* machine) {
+  const char* p = static_cast<const char*>(info->si_addr);
+  Device& d = device();
+  if (d.lowest <= p && p < d.highest) {
+    char text[256];
+    const int n = snprintf(
+        text, sizeof text,
+        d.access > 0 ? "cuda emulation: block %u of a kernel reached out of bounds of device memory, "
+                       "or into freed memory, at %p (seed %llu)\n"
+                     : "cuda emulation: host code touched device memory (block %u, %p, seed %llu)\n",
+        blockIdx.x, info->si_addr, static_cast<unsigned long long>(seed()));
+    if (write(STDERR_FILENO, text, static_cast<size_t>(n)) < 0) _exit(3);
+  }
+  sigaction(SIGSEGV, &previous_handler, nullptr);
+  if ((previous_handler.sa_flags & SA_SIGINFO) != 0) previous_handler.sa_sigaction(signal, info, machine);
+}
+
+void protect(const Allocation& a, int protection) {
+  mprotect(a.pages, a.mapped, protection);
+}
+
+}  // namespace
+
+DeviceAccess::DeviceAccess() {
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  if (d.access++ > 0) return;
+  for (const auto& [p, a] : d.live) protect(a, PROT_READ | PROT_WRITE);
+}
+
+DeviceAccess::~DeviceAccess() {
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  if (--d.access > 0) return;
+  for (const auto& [p, a] : d.live) protect(a, PROT_NONE);
+}
+
+bool is_device_memory(const void* p) {
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  auto next = d.live.upper_bound(static_cast<char*>(const_cast<void*>(p)));
+  if (next == d.live.begin()) return false;
+  const Allocation& a = std::prev(next)->second;
+  return static_cast<const char*>(p) < a.pages + a.mapped;
+}
+
+std::string overrun() {
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  for (const auto& [p, a] : d.live) {
+    for (const char* byte = p + a.bytes; byte < a.pages + a.mapped; ++byte) {
+      if (static_cast<unsigned char>(*byte) == kPoison) continue;
+      return "wrote byte " + std::to_string(byte - p) + " of an allocation of " + std::to_string(a.bytes) +
+             " bytes";
+    }
+  }
+  return "";
+}
+
+}  // namespace cuda_emulation
+
+using namespace cuda_emulation;
+
+cudaError_t cudaMalloc(void** p, size_t bytes) {
+  const size_t padded = round_up(bytes + 1, kAlignment), mapped = round_up(padded, kPage);
+  void* pages = mmap(nullptr, mapped + kPage, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED) return fail(cudaErrorMemoryAllocation, "cudaMalloc: out of memory");
+  char* begin = static_cast<char*>(pages);
+  std::memset(begin, kPoison, mapped);
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  if (d.lowest == nullptr) {
+    struct sigaction handler = {};
+    handler.sa_sigaction = explain;
+    handler.sa_flags = SA_SIGINFO;
+    sigaction(SIGSEGV, &handler, &previous_handler);
+    d.lowest = begin;
+  }
+  d.lowest = std::min(d.lowest, begin);
+  d.highest = std::max(d.highest, begin + mapped + kPage);
+  mprotect(begin + mapped, kPage, PROT_NONE);
+  const Allocation a{begin, mapped, bytes};
+  if (d.access == 0) protect(a, PROT_NONE);
+  char* user = begin + (mapped - padded);
+  d.live[user] = a;
+  *p = user;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* p) {
+  if (p == nullptr) return cudaSuccess;
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  const auto found = d.live.find(static_cast<char*>(p));
+  if (found == d.live.end())
+    return fail(cudaErrorInvalidValue, "cudaFree: a pointer that cudaMalloc did not give");
+  const Allocation a = found->second;
+  d.live.erase(found);
+  // The address range stays taken, its pages go back.
+  mmap(a.pages, a.mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
+  *attributes = {};
+  attributes->type = is_device_memory(p) ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                         size_t height, cudaMemcpyKind kind) {
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  if (width == 0 || height == 0) return cudaSuccess;
+  if (kind != cudaMemcpyDefault &&
+      (is_device_memory(to) != to_device || is_device_memory(from) != from_device)) {
+    return fail(cudaErrorInvalidValue, "a copy whose direction does not agree with its pointers");
+  }
+  const DeviceAccess access;
+  for (size_t r = 0; r < height; ++r) {
+    std::memcpy(static_cast<char*>(to) + r * to_pitch, static_cast<const char*>(from) + r * from_pitch,
+                width);
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  return cudaMemcpy2D(to, bytes, from, bytes, bytes, 1, kind);
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  return cudaMemcpy(to, from, bytes, kind);
+}
+
+cudaError_t cudaMemset2D(void* p, size_t pitch, int value, size_t width, size_t height) {
+  const DeviceAccess access;
+  for (size_t r = 0; r < height; ++r) std::memset(static_cast<char*>(p) + r * pitch, value, width);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
+  return cudaMemset2D(p, bytes, value, bytes, 1);
+}

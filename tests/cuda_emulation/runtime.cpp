@@ -1,0 +1,167 @@
+// Launches, streams, events, errors. A stream's work is done when the call returns.
+#include <chrono>
+#include <cstdlib>
+#include <mutex>
+
+#include "emulator.h"
+
+struct CUstream_st {};
+struct CUevent_st {
+  std::chrono::steady_clock::time_point recorded;
+};
+
+namespace cuda_emulation {
+namespace {
+
+constexpr size_t kMostShared = 48 << 10;  // what a kernel gets without asking for more
+constexpr int kMostThreads = 1024;
+
+struct Errors {
+  std::mutex mutex;
+  cudaError_t last = cudaSuccess;
+  std::string text;
+};
+Errors& errors() {
+  static Errors e;
+  return e;
+}
+
+uint64_t first_seed() {
+  const char* given = std::getenv("NATRIX_CUDA_SEED");
+  return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+}
+
+struct Settings {
+  uint64_t seed = first_seed();
+  uint64_t launches = 0;
+  bool host_memory = false;
+};
+Settings& settings() {
+  static Settings s;
+  return s;
+}
+
+std::string place(const dim3& block) {
+  return "block (" + std::to_string(block.x) + ", " + std::to_string(block.y) + ", " +
+         std::to_string(block.z) + "), NATRIX_CUDA_SEED=" + std::to_string(seed());
+}
+
+}  // namespace
+
+void set_seed(uint64_t seed) {
+  settings().seed = seed;
+  settings().launches = 0;
+}
+uint64_t seed() {
+  return settings().seed;
+}
+void allow_host_memory(bool allowed) {
+  settings().host_memory = allowed;
+}
+
+cudaError_t fail(cudaError_t error, const std::string& what) {
+  Errors& e = errors();
+  const std::lock_guard lock(e.mutex);
+  if (e.last == cudaSuccess) {
+    e.last = error;
+    e.text = what;
+  }
+  return error;
+}
+
+cudaError_t launch(const cudaLaunchConfig_t& config, const std::function<void()>& kernel) {
+  const dim3 &g = config.gridDim, &b = config.blockDim;
+  const auto threads = static_cast<int>(b.x * b.y * b.z);
+  if (g.x == 0 || g.y == 0 || g.z == 0 || g.y > 65535 || g.z > 65535 || threads == 0 ||
+      threads > kMostThreads || config.dynamicSmemBytes > kMostShared) {
+    return fail(cudaErrorInvalidConfiguration, "a grid, a block or shared memory of a size that no GPU has");
+  }
+  const DeviceAccess access;
+  blockDim = b;
+  gridDim = g;
+  std::mt19937_64 random(seed() + 0x9e3779b97f4a7c15u * ++settings().launches);
+  const uint64_t blocks = uint64_t{g.x} * g.y * g.z, first = random() % blocks;
+  for (uint64_t i = 0; i < blocks; ++i) {
+    const uint64_t n = (first + i) % blocks;  // no kernel may count on block 0 being the first
+    blockIdx = dim3(static_cast<unsigned>(n % g.x), static_cast<unsigned>(n / g.x % g.y),
+                    static_cast<unsigned>(n / g.x / g.y));
+    try {
+      run_block(kernel, threads, config.dynamicSmemBytes, random);
+    } catch (const Failure& failure) {
+      return fail(cudaErrorLaunchFailure, failure.what() + (": " + place(blockIdx)));
+    }
+  }
+  if (const std::string what = overrun(); !what.empty()) {
+    return fail(cudaErrorIllegalAddress, "a kernel " + what + ": " + place(blockIdx));
+  }
+  return cudaSuccess;
+}
+
+}  // namespace cuda_emulation
+
+using namespace cuda_emulation;
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  // One multiprocessor: small tests then reach the paths that fill a GPU.
+  *value = attribute == cudaDevAttrMultiProcessorCount ? 1 : settings().host_memory ? 1 : 0;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
+  *free_bytes = *total = size_t{8} << 30;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+  *stream = new CUstream_st;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return cudaPeekAtLastError();
+}
+cudaError_t cudaDeviceSynchronize() {
+  return cudaPeekAtLastError();
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = new CUevent_st;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  event->recorded = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  return cudaPeekAtLastError();
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  *milliseconds = std::chrono::duration<float, std::milli>(end->recorded - begin->recorded).count();
+  return cudaSuccess;
+}
+cudaError_t cudaGetLastError() {
+  Errors& e = errors();
+  const std::lock_guard lock(e.mutex);
+  const cudaError_t last = e.last;
+  e.last = cudaSuccess;
+  return last;
+}
+cudaError_t cudaPeekAtLastError() {
+  Errors& e = errors();
+  const std::lock_guard lock(e.mutex);
+  return e.last;
+}
+const char* cudaGetErrorString(cudaError_t) {
+  return errors().text.c_str();
+}
