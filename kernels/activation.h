@@ -7,10 +7,25 @@
 #pragma once
 
 #include "kernels/base/context.h"
+#include "kernels/base/functions.h"
 
 namespace natrix {
 
 enum class Activation { kSilu, kGelu, kRelu2 };  // gelu: the erf form; relu2: max(x, 0)²
+
+/// f and its derivative at one element.
+template <class T>
+NATRIX_HOST_DEVICE T activation_value(Activation f, T x) {
+  if (f == Activation::kSilu) return x * sigmoid(x);
+  if (f == Activation::kGelu) return x * normal_cdf(x);
+  return x < T{0} ? T{0} : x * x;  // NaN stays NaN
+}
+template <class T>
+NATRIX_HOST_DEVICE T activation_derivative(Activation f, T x) {
+  if (f == Activation::kSilu) return silu_derivative(x);
+  if (f == Activation::kGelu) return normal_cdf(x) + x * normal_density(x);
+  return x < T{0} ? T{0} : T{2} * x;
+}
 
 struct ActivationForward {
   Activation f = Activation::kSilu;
@@ -63,5 +78,12 @@ void softplus_forward(Context& ctx, const SoftplusForward& args);
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
 void accumulate(Context& ctx, const Accumulate& args);
 }  // namespace cpu
+namespace cuda {
+void activation_forward(Context& ctx, const ActivationForward& args);
+void activation_backward(Context& ctx, const ActivationBackward& args);
+void softplus_forward(Context& ctx, const SoftplusForward& args);
+void softplus_backward(Context& ctx, const SoftplusBackward& args);
+void accumulate(Context& ctx, const Accumulate& args);
+}  // namespace cuda
 
 }  // namespace natrix

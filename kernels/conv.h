@@ -51,5 +51,10 @@ namespace cpu {
 void conv_silu_forward(Context& ctx, const ConvSiluForward& args);
 void conv_silu_backward(Context& ctx, const ConvSiluBackward& args);
 }  // namespace cpu
+namespace cuda {
+void conv_silu_forward(Context& ctx, const ConvSiluForward& args);
+void conv_silu_backward(Context& ctx, const ConvSiluBackward& args);
+void mask_conv_tail(Context& ctx, const MaskConvTail& args);
+}  // namespace cuda
 
 }  // namespace natrix

@@ -27,5 +27,9 @@ namespace cpu {
 void embedding_forward(Context& ctx, const EmbeddingForward& args);
 void embedding_backward(Context& ctx, const EmbeddingBackward& args);
 }  // namespace cpu
+namespace cuda {
+void embedding_forward(Context& ctx, const EmbeddingForward& args);
+void embedding_backward(Context& ctx, const EmbeddingBackward& args);
+}  // namespace cuda
 
 }  // namespace natrix

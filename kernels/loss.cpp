@@ -12,6 +12,7 @@ void check(const CrossEntropy& a) {
   check_dense(a.targets, Dtype::kI64, {rows}, "cross_entropy: targets");
   check_dense(a.loss, Dtype::kF64, {rows}, "cross_entropy: loss");
   if (a.dlogits) check_matrix(a.dlogits, a.logits.dtype, rows, vocabulary, "cross_entropy: dlogits");
+  if (memory_of(a.targets.data) == Memory::kDevice) return;  // not worth waiting for
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t target = a.targets.as<int64_t>()[r];
     require(kIgnoreTarget <= target && target < vocabulary, "cross_entropy: a target is not below V");
@@ -23,7 +24,7 @@ void check(const CrossEntropy& a) {
 void cross_entropy(Context& ctx, const CrossEntropy& args) {
   check(args);
   dispatch<CrossEntropy>(ctx, "cross_entropy", args,
-                         {.reference = reference::cross_entropy, .cpu = cpu::cross_entropy});
+                         {.reference = reference::cross_entropy, .cpu = cpu::cross_entropy, .cuda = if_cuda<cuda::cross_entropy>()});
 }
 
 }  // namespace natrix

@@ -28,5 +28,8 @@ void cross_entropy(Context& ctx, const CrossEntropy& args);
 namespace cpu {
 void cross_entropy(Context& ctx, const CrossEntropy& args);
 }
+namespace cuda {
+void cross_entropy(Context& ctx, const CrossEntropy& args);
+}  // namespace cuda
 
 }  // namespace natrix

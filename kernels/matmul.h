@@ -64,5 +64,11 @@ void grouped_matmul(Context& ctx, const GroupedMatmul& args);
 void grouped_outer(Context& ctx, const GroupedOuter& args);
 void column_sum(Context& ctx, const ColumnSum& args);
 }  // namespace cpu
+namespace cuda {
+void matmul(Context& ctx, const Matmul& args);
+void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+void grouped_outer(Context& ctx, const GroupedOuter& args);
+void column_sum(Context& ctx, const ColumnSum& args);
+}  // namespace cuda
 
 }  // namespace natrix

@@ -41,5 +41,9 @@ namespace cpu {
 void rms_norm_forward(Context& ctx, const RmsNormForward& args);
 void rms_norm_backward(Context& ctx, const RmsNormBackward& args);
 }  // namespace cpu
+namespace cuda {
+void rms_norm_forward(Context& ctx, const RmsNormForward& args);
+void rms_norm_backward(Context& ctx, const RmsNormBackward& args);
+}  // namespace cuda
 
 }  // namespace natrix

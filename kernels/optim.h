@@ -33,5 +33,9 @@ namespace cpu {
 void adamw(Context& ctx, const AdamW& args);
 void squared_norm(Context& ctx, const SquaredNorm& args);
 }  // namespace cpu
+namespace cuda {
+void adamw(Context& ctx, const AdamW& args);
+void squared_norm(Context& ctx, const SquaredNorm& args);
+}  // namespace cuda
 
 }  // namespace natrix

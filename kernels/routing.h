@@ -125,5 +125,15 @@ void gather_rows_backward(Context& ctx, const GatherRowsBackward& args);
 void combine_rows(Context& ctx, const CombineRows& args);
 void combine_rows_backward(Context& ctx, const CombineRowsBackward& args);
 }  // namespace cpu
+namespace cuda {
+void route_forward(Context& ctx, const RouteForward& args);
+void route_backward(Context& ctx, const RouteBackward& args);
+void route_tally(Context& ctx, const RouteTally& args);
+void route_permutation(Context& ctx, const RoutePermutation& args);
+void gather_rows(Context& ctx, const GatherRows& args);
+void gather_rows_backward(Context& ctx, const GatherRowsBackward& args);
+void combine_rows(Context& ctx, const CombineRows& args);
+void combine_rows_backward(Context& ctx, const CombineRowsBackward& args);
+}  // namespace cuda
 
 }  // namespace natrix

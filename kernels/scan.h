@@ -66,5 +66,11 @@ void scan_backward(Context& ctx, const ScanBackward& args);
 void scan_summary(Context& ctx, const ScanSummary& args);
 void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args);
 }  // namespace cpu
+namespace cuda {
+void scan_forward(Context& ctx, const ScanForward& args);
+void scan_backward(Context& ctx, const ScanBackward& args);
+void scan_summary(Context& ctx, const ScanSummary& args);
+void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args);
+}  // namespace cuda
 
 }  // namespace natrix

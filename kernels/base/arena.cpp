@@ -1,28 +1,24 @@
 #include "kernels/base/arena.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <fmt/format.h>
 
 namespace natrix {
 namespace {
-constexpr int64_t kAlignment = 64;
+constexpr int64_t kAlignment = 256;  // of device memory; a multiple of a cache line
 constexpr int64_t kSmallestBlock = int64_t{1} << 20;
 constexpr int64_t kLargestStep = int64_t{64}
                                  << 20;  // blocks stop doubling here: untouched pages are cheap, not free
 }  // namespace
 
-void Arena::Free::operator()(void* p) const noexcept {
-  std::free(p);
-}
-
-Arena::Block Arena::new_block(int64_t size) {
-  void* p = std::aligned_alloc(kAlignment, static_cast<size_t>(size));
+Arena::Block Arena::new_block(int64_t size) const {
+  void* p = allocate(memory_, size);
   if (p == nullptr) {
-    throw RunError(fmt::format(
-        "out of memory: {} MiB for activations; a smaller --chunk, batch or model needs less", size >> 20));
+    throw RunError(
+        fmt::format("out of {}memory: {} MiB for activations; a smaller --chunk, batch or model needs less",
+                    memory_ == Memory::kDevice ? "device " : "", size >> 20));
   }
-  return {.memory = std::unique_ptr<void, Free>(p), .size = size};
+  return {.memory = std::unique_ptr<void, Release>(p, Release{memory_}), .size = size};
 }
 
 View Arena::take(Dtype dtype, Shape shape) {

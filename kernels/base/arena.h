@@ -17,6 +17,7 @@ namespace natrix {
 
 class Arena {
  public:
+  explicit Arena(Memory memory = Memory::kHost) : memory_(memory) {}
   View take(Dtype dtype, Shape shape);
   /// An uninitialised view of the same dtype and shape (contiguous whatever the stride of `like`).
   View like(View v) { return take(v.dtype, v.shape); }
@@ -43,17 +44,15 @@ class Arena {
   };
 
  private:
-  struct Free {
-    void operator()(void* p) const noexcept;
-  };
   struct Block {
-    std::unique_ptr<void, Free> memory;
+    std::unique_ptr<void, Release> memory;
     int64_t size = 0;
     int64_t filled = 0;  // bytes in use when the next block was begun
   };
-  static Block new_block(int64_t size);
+  Block new_block(int64_t size) const;
   void rewind(size_t block, int64_t offset);
 
+  Memory memory_;
   std::vector<Block> blocks_;
   size_t current_ = 0;  // index of the block in use
   int64_t offset_ = 0;  // bytes used of it

@@ -4,6 +4,9 @@
 #include <cstring>
 #include <fmt/format.h>
 
+#include "kernels/base/build.h"
+#include "kernels/cuda/device.h"
+
 namespace natrix {
 namespace {
 constexpr size_t kAlignment = 64;  // one cache line, one AVX-512 vector
@@ -19,28 +22,51 @@ int64_t checked_bytes(Dtype dtype, const Shape& shape) {
   return bytes;
 }
 
-void Buffer::Free::operator()(void* p) const noexcept {
+Memory memory_of(const void* p) {
+  if constexpr (build::kCuda) {
+    if (cuda::is_device_memory(p)) return Memory::kDevice;
+  }
+  return Memory::kHost;
+}
+
+void* allocate(Memory memory, int64_t bytes) {
+  if constexpr (build::kCuda) {
+    if (memory == Memory::kDevice) return cuda::allocate(bytes);
+  }
+  require(memory == Memory::kHost, "device memory in a build without devices");
+  return std::aligned_alloc(kAlignment, static_cast<size_t>(bytes));
+}
+
+void release(Memory memory, void* p) noexcept {
+  if constexpr (build::kCuda) {
+    if (memory == Memory::kDevice) return cuda::release(p);
+  }
   std::free(p);
 }
 
-Buffer::Buffer(Dtype dtype, Shape shape) {
+Buffer::Buffer(Dtype dtype, Shape shape, Memory memory) {
   const auto bytes = static_cast<size_t>(checked_bytes(dtype, shape));
   const size_t rounded =
       (bytes + kAlignment) / kAlignment * kAlignment;  // never zero: an empty tensor is not a missing one
-  void* p = std::aligned_alloc(kAlignment, rounded);
+  void* p = allocate(memory, static_cast<int64_t>(rounded));
   if (p == nullptr) {
-    throw RunError(
-        fmt::format("out of memory: {} MiB for a tensor {}{}; a smaller batch, chunk or model needs less",
-                    rounded >> 20, name_of(dtype), shape.to_string()));
+    throw RunError(fmt::format(
+        "out of {}memory: {} MiB for a tensor {}{}; a smaller batch, chunk or model needs less",
+        memory == Memory::kDevice ? "device " : "", rounded >> 20, name_of(dtype), shape.to_string()));
   }
-  std::memset(p, 0, rounded);
-  memory_.reset(p);
+  memory_ = {p, Release{memory}};
   view_ = View(p, dtype, shape);
+  fill_zero(view_);
 }
 
 void copy(View from, View to) {
   require(from.dtype == to.dtype && from.rows() == to.rows() && from.cols() == to.cols(),
           "copy between unlike views");
+  if constexpr (build::kCuda) {
+    if (memory_of(from.data) == Memory::kDevice || memory_of(to.data) == Memory::kDevice) {
+      return cuda::copy(from, to);
+    }
+  }
   const auto width = static_cast<size_t>(from.cols() * size_of(from.dtype));
   if (from.contiguous() && to.contiguous()) {
     std::memcpy(to.data, from.data, static_cast<size_t>(from.rows()) * width);
@@ -67,6 +93,9 @@ void convert(View from, View to) {
 }
 
 void fill_zero(View v) {
+  if constexpr (build::kCuda) {
+    if (memory_of(v.data) == Memory::kDevice) return cuda::fill_zero(v);
+  }
   for (int64_t r = 0; r < v.rows(); ++r) {
     std::memset(static_cast<char*>(v.data) + r * v.row_stride * size_of(v.dtype), 0,
                 static_cast<size_t>(v.cols() * size_of(v.dtype)));

@@ -1,4 +1,6 @@
 // Buffer: owned, 64-byte aligned, zeroed memory with a shape. Moves, never copies by itself.
+//
+// A View does not say where its bytes lie; memory_of() asks whose a pointer is.
 #pragma once
 
 #include <memory>
@@ -7,27 +9,37 @@
 
 namespace natrix {
 
+enum class Memory { kHost, kDevice };
+
+Memory memory_of(const void* p);
+/// Aligned, not zeroed. Null if there is not enough.
+void* allocate(Memory memory, int64_t bytes);
+void release(Memory memory, void* p) noexcept;
+
+struct Release {
+  Memory memory = Memory::kHost;
+  void operator()(void* p) const noexcept { release(memory, p); }
+};
+
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(Dtype dtype, Shape shape);
+  Buffer(Dtype dtype, Shape shape, Memory memory = Memory::kHost);
 
   View view() const { return view_; }
   int64_t bytes() const { return view_.bytes(); }
   explicit operator bool() const { return static_cast<bool>(view_); }
 
  private:
-  struct Free {
-    void operator()(void* p) const noexcept;
-  };
-  std::unique_ptr<void, Free> memory_;
+  std::unique_ptr<void, Release> memory_;
   View view_;
 };
 
 /// Copies elements, row by row where a side is strided. Shapes may differ as long as rows and columns agree.
+/// Either side may lie on a device; then it waits for the kernels before it, and they for it.
 /// Same dtype on both sides.
 void copy(View from, View to);
-/// Copies with conversion between f32 and f64.
+/// Copies with conversion between f32 and f64; between memories, without.
 void convert(View from, View to);
 void fill_zero(View v);
 /// Sum of `extents` products, refusing what does not fit into int64_t or is negative.

@@ -6,7 +6,9 @@
 #include <fstream>
 #include <sched.h>
 
+#include "kernels/base/build.h"
 #include "kernels/base/thread_pool.h"
+#include "kernels/cuda/device.h"
 
 namespace natrix {
 
@@ -17,6 +19,10 @@ const char* name_of(Backend backend) {
     case Backend::kCuda: return "cuda";
   }
   return "?";
+}
+
+Memory memory_of(Backend backend) {
+  return backend == Backend::kCuda ? Memory::kDevice : Memory::kHost;
 }
 
 int available_processors() {
@@ -31,9 +37,21 @@ int available_processors() {
 }
 
 Context::Context(Backend backend, int threads)
-    : backend_(backend), threads_(threads > 0 ? threads : available_processors()) {}
+    : backend_(backend), threads_(threads > 0 ? threads : available_processors()), arena_(memory()) {
+  if (backend != Backend::kCuda) return;
+  if constexpr (build::kCuda) {
+    device_ = cuda::open_device();
+  } else {
+    fail_unavailable(*this, "--backend cuda");
+  }
+}
 
 Context::~Context() = default;
+
+cuda::Device& Context::device() const {
+  require(device_ != nullptr, "only backend cuda has a device");
+  return *device_;
+}
 
 ThreadPool& Context::pool() {
   if (!pool_) pool_ = std::make_unique<ThreadPool>(threads_);

@@ -10,14 +10,20 @@
 namespace natrix {
 
 class ThreadPool;
+namespace cuda {
+class Device;
+}
 
 enum class Backend { kReference, kCpu, kCuda };
 
 const char* name_of(Backend backend);
+/// Where a backend's tensors lie.
+Memory memory_of(Backend backend);
 
 class Context {
  public:
-  /// threads 0: as many as the processors this process may use.
+  /// threads 0: as many as the processors this process may use. InputError where this build or this machine
+  /// lacks the backend.
   explicit Context(Backend backend, int threads = 0);
   ~Context();
   Context(const Context&) = delete;
@@ -25,13 +31,18 @@ class Context {
 
   Backend backend() const { return backend_; }
   int threads() const { return threads_; }
+  Memory memory() const { return memory_of(backend_); }
+  /// In memory().
   Arena& arena() { return arena_; }
+  /// The stream and the libraries' handles of backend cuda.
+  cuda::Device& device() const;
   /// The threads, started when first asked for.
   ThreadPool& pool();
 
  private:
   Backend backend_;
   int threads_;
+  std::shared_ptr<cuda::Device> device_;
   Arena arena_;
   std::unique_ptr<ThreadPool> pool_;
 };

@@ -1,8 +1,10 @@
 // Picks the implementation of a kernel by the context's backend, and checks the shapes of its arguments.
 #pragma once
 
+#include <string>
 #include <string_view>
 
+#include "kernels/base/build.h"
 #include "kernels/base/context.h"
 
 namespace natrix {
@@ -14,12 +16,29 @@ struct Implementations {
   void (*cuda)(Context&, const Args&) = nullptr;  // stays null in a build without CUDA
 };
 
+/// `cuda::f`, or null in a build without CUDA, which then does not mention it.
+template <auto f>
+constexpr decltype(f) if_cuda() {
+  if constexpr (build::kCuda) {
+    return f;
+  } else {
+    return nullptr;
+  }
+}
+
 template <class Args>
 void dispatch(Context& ctx, std::string_view name, const Args& args, const Implementations<Args>& table) {
   const auto run = ctx.backend() == Backend::kReference ? table.reference
                    : ctx.backend() == Backend::kCpu     ? table.cpu
                                                         : table.cuda;
   if (run == nullptr) fail_unavailable(ctx, name);
+  if constexpr (build::kCuda) {
+    try {
+      return run(ctx, args);
+    } catch (const RunError& e) {  // CUDA does not say whose call failed
+      throw RunError(std::string(name) + ": " + e.what());
+    }
+  }
   run(ctx, args);
 }
 

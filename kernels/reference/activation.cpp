@@ -3,49 +3,15 @@
 // memory.
 #include "kernels/activation.h"
 
-#include <algorithm>
-#include <cmath>
-#include <numbers>
-
 namespace natrix::reference {
 namespace {
-
-double sigmoid(double x) {
-  return 1 / (1 + std::exp(-x));
-}
-
-double normal_cdf(double x) {
-  return 0.5 * std::erfc(-x / std::numbers::sqrt2);
-}
-
-double normal_density(double x) {
-  return std::exp(-0.5 * x * x) * std::numbers::inv_sqrtpi / std::numbers::sqrt2;
-}
-
-double value(Activation f, double x) {
-  switch (f) {
-    case Activation::kSilu: return x * sigmoid(x);
-    case Activation::kGelu: return x * normal_cdf(x);
-    case Activation::kRelu2: return std::max(x, 0.0) * std::max(x, 0.0);
-  }
-  contract_broken("unknown activation", std::source_location::current());
-}
-
-double derivative(Activation f, double x) {
-  switch (f) {
-    case Activation::kSilu: return sigmoid(x) * (1 + x * (1 - sigmoid(x)));
-    case Activation::kGelu: return normal_cdf(x) + x * normal_density(x);
-    case Activation::kRelu2: return 2 * std::max(x, 0.0);
-  }
-  contract_broken("unknown activation", std::source_location::current());
-}
 
 template <class T>
 void forward(const ActivationForward& a) {
   for (int64_t r = 0; r < a.x.rows(); ++r) {
     for (int64_t c = 0; c < a.x.cols(); ++c) {
       const double up = a.up ? static_cast<double>(a.up.row<T>(r)[c]) : 1.0;
-      a.out.row<T>(r)[c] = static_cast<T>(value(a.f, static_cast<double>(a.x.row<T>(r)[c])) * up);
+      a.out.row<T>(r)[c] = static_cast<T>(activation_value(a.f, static_cast<double>(a.x.row<T>(r)[c])) * up);
     }
   }
 }
@@ -57,19 +23,19 @@ void backward(const ActivationBackward& a) {
       const auto x = static_cast<double>(a.x.row<T>(r)[c]);
       const auto dout = static_cast<double>(a.dout.row<T>(r)[c]);
       const double up = a.up ? static_cast<double>(a.up.row<T>(r)[c]) : 1.0;
-      a.dx.row<T>(r)[c] = static_cast<T>(dout * up * derivative(a.f, x));
-      if (a.dup) a.dup.row<T>(r)[c] = static_cast<T>(dout * value(a.f, x));
+      a.dx.row<T>(r)[c] = static_cast<T>(dout * up * activation_derivative(a.f, x));
+      if (a.dup) a.dup.row<T>(r)[c] = static_cast<T>(dout * activation_value(a.f, x));
     }
   }
 }
 
 template <class T>
-void softplus(const SoftplusForward& a) {
+void softplus_values(const SoftplusForward& a) {
   for (int64_t r = 0; r < a.x.rows(); ++r) {
     for (int64_t c = 0; c < a.x.cols(); ++c) {
       auto x = static_cast<double>(a.x.row<T>(r)[c]);
       if (a.bias) x += static_cast<double>(a.bias.as<T>()[c]);
-      a.y.row<T>(r)[c] = static_cast<T>(x > 20 ? x : std::log1p(std::exp(x)));
+      a.y.row<T>(r)[c] = static_cast<T>(softplus(x));
     }
   }
 }
@@ -78,7 +44,7 @@ template <class T>
 void softplus_gradient(const SoftplusBackward& a) {
   for (int64_t r = 0; r < a.y.rows(); ++r) {
     for (int64_t c = 0; c < a.y.cols(); ++c) {
-      const double slope = -std::expm1(-static_cast<double>(a.y.row<T>(r)[c]));  // 1 − exp(−y)
+      const double slope = softplus_derivative(static_cast<double>(a.y.row<T>(r)[c]));
       a.dx.row<T>(r)[c] = static_cast<T>(static_cast<double>(a.dy.row<T>(r)[c]) * slope);
     }
   }
@@ -102,7 +68,7 @@ void activation_backward(Context&, const ActivationBackward& args) {
 }
 
 void softplus_forward(Context&, const SoftplusForward& args) {
-  for_float(args.x.dtype, [&](auto zero) { softplus<decltype(zero)>(args); });
+  for_float(args.x.dtype, [&](auto zero) { softplus_values<decltype(zero)>(args); });
 }
 
 void softplus_backward(Context&, const SoftplusBackward& args) {

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/base/functions.h"
+
 namespace natrix::reference {
 namespace {
 
@@ -62,7 +64,7 @@ void forward(const ConvSiluForward& a) {
       for (int64_t i = 0; i < size.channels; ++i) {
         const double c = pre_activation<T>(a.x, a.weight, a.bias, a.tail_in, b, t, i,
                                            begins[static_cast<size_t>(t)], size);
-        a.y.row<T>(b * size.tokens + t)[i] = static_cast<T>(c / (1 + std::exp(-c)));
+        a.y.row<T>(b * size.tokens + t)[i] = static_cast<T>(c * sigmoid(c));
       }
     }
     for (int64_t r = 0; a.tail_out && r < size.taps - 1; ++r) {
@@ -71,12 +73,6 @@ void forward(const ConvSiluForward& a) {
       for (int64_t i = 0; i < size.channels; ++i) to[i] = from != nullptr ? from[i] : T{0};
     }
   }
-}
-
-/// d silu / dc = σ + c σ (1 − σ)
-double silu_derivative(double c) {
-  const double sigma = 1 / (1 + std::exp(-c));
-  return sigma + c * sigma * (1 - sigma);
 }
 
 /// One channel of one sequence: its input gradients from token −(K−1) on, and its share of dweight and dbias.

@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <limits>
+
+#include "kernels/base/build.h"
+#include "kernels/base/transfer.h"
 
 namespace natrix::test {
 namespace {
@@ -54,6 +58,23 @@ Buffer Random::document_starts(int64_t batch, int64_t tokens, double probability
   return b;
 }
 
+bool has_cuda() {
+  if (!build::kCuda) return false;
+  try {
+    const Context ctx(Backend::kCuda);
+    return true;
+  } catch (const InputError& e) {
+    std::fprintf(stderr, "backend cuda is built, but not tested: %s\n", e.what());
+    return false;
+  }
+}
+
+std::vector<Backend> backends() {
+  std::vector<Backend> all = {Backend::kReference, Backend::kCpu};
+  if (has_cuda()) all.push_back(Backend::kCuda);
+  return all;
+}
+
 Buffer as(Dtype dtype, View v) {
   Buffer b(dtype, v.shape);
   convert(v, b.view());
@@ -64,7 +85,9 @@ Buffer poisoned(Dtype dtype, Shape shape) {
   return filled(dtype, shape, [] { return std::numeric_limits<double>::quiet_NaN(); });
 }
 
-double relative_difference(View got, View want) {
+double relative_difference(View got_anywhere, View want_anywhere) {
+  const OnHost got_here(got_anywhere), want_here(want_anywhere);
+  const View got = got_here.view(), want = want_here.view();
   EXPECT_EQ(got.shape.to_string(), want.shape.to_string());
   double worst = 0, scale = 0;
   for (int64_t r = 0; r < want.rows(); ++r) {

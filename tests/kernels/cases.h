@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/base/buffer.h"
+#include "kernels/base/context.h"
 
 namespace natrix::test {
 
@@ -30,12 +30,17 @@ class Random {
   std::mt19937_64 engine_;
 };
 
+/// Whether backend cuda is built and finds a device. Says on stderr why it is built and not tested.
+bool has_cuda();
+/// reference and cpu, and cuda where it can be tested.
+std::vector<Backend> backends();
+
 /// An owned copy in another dtype (f32 <-> f64), contiguous.
 Buffer as(Dtype dtype, View v);
 /// A buffer filled with NaN, to show that a kernel writes every element of its output.
 Buffer poisoned(Dtype dtype, Shape shape);
 
-/// max |got − want| / max |want|; infinite if a NaN is found on either side. Dtypes may differ.
+/// max |got − want| / max |want|, wherever they lie; infinite if a NaN is found on either side. Dtypes may differ.
 double relative_difference(View got, View want);
 
 /// A bound on the relative difference of an f32 sum of `terms` products against the exact one: the probabilistic γ̃_n (√n) of Higham,

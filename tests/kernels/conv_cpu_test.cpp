@@ -31,11 +31,11 @@ void expect_reference(Context& ctx, const ConvCase& c, const std::string& hint) 
 }
 
 class ConvTargets : public OnEveryTarget {};
-INSTANTIATE_TEST_SUITE_P(Targets, ConvTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, ConvTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(ConvTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   const std::vector<int64_t>& sizes = awkward_sizes();
   for (int i = 0; i < 60; ++i) {
     const auto pick = [&] {
@@ -51,7 +51,7 @@ TEST_P(ConvTargets, AgreesWithTheReference) {
 
 TEST_P(ConvTargets, AgreesAcrossTimeBlocksAndPanels) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (const int64_t taps : {3, 4, 5}) {
     const ConvCase c = ConvCase::fresh(random, Dtype::kF32, {2, 2 * 256 + 1, 512 + 13, taps});
     expect_reference(ctx, c, hint(c, random));

@@ -42,7 +42,7 @@ Buffer one_by_one(Context& ctx, View a, View b, std::span<const int64_t> offsets
 }
 
 class Grouped : public ::testing::TestWithParam<Backend> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Grouped, ::testing::Values(Backend::kReference, Backend::kCpu),
+INSTANTIATE_TEST_SUITE_P(Backends, Grouped, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
 
 TEST_P(Grouped, MatmulIsOneProductAGroup) {
@@ -155,7 +155,7 @@ TEST(GroupedCpu, RefusesDouble) {
 }
 
 TEST(ColumnSum, ByHand) {
-  for (const Backend backend : {Backend::kReference, Backend::kCpu}) {
+  for (const Backend backend : backends()) {
     Context ctx(backend);
     float a[] = {1, 2, 3, 10, 20, 30}, sum[] = {100, 200, 300};
     column_sum(ctx, {.a = View(a, Dtype::kF32, {2, 3}), .sum = View(sum, Dtype::kF32, {3})});

@@ -5,6 +5,7 @@
 
 #include "tests/kernels/conv_case.h"
 #include "tests/kernels/scan_case.h"
+#include "tests/kernels/targets.h"
 
 namespace natrix::test {
 namespace {
@@ -60,7 +61,7 @@ class LongOffsets : public ::testing::TestWithParam<Backend> {
   Random random;
   Context ctx{GetParam()};
 };
-INSTANTIATE_TEST_SUITE_P(Backends, LongOffsets, ::testing::Values(Backend::kReference, Backend::kCpu),
+INSTANTIATE_TEST_SUITE_P(Backends, LongOffsets, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
 
 TEST_P(LongOffsets, Scan) {

@@ -91,11 +91,11 @@ TEST(MatmulReference, ByHand) {
 }
 
 using MatmulTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, MatmulTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, MatmulTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(MatmulTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (int i = 0; i < 200; ++i) {
     const auto coin = [&] { return random.integer(0, 1) == 1; };
     const auto p = ProductCase::fresh(random, Dtype::kF32,
@@ -114,7 +114,7 @@ TEST_P(MatmulTargets, AgreesWithTheReference) {
 /// Blocks of 256 terms, tiles of 768 rows and columns, panels of three vectors: on their edges and one off.
 TEST_P(MatmulTargets, AgreesOnTheEdgesOfBlocksAndTiles) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (const bool transpose : {false, true}) {
     for (const int64_t K : {255, 256, 257, 512, 515}) {
       for (const int64_t M : {1, 2, 5, 17}) {
@@ -144,10 +144,10 @@ TEST_P(MatmulTargets, ARowKeepsItsBits) {
          {std::pair<int64_t, int64_t>{8, 256}, {64, 300}, {80, 513}, {257, 48}, {33, 770}, {1, 64}}) {
       const auto whole =
           ProductCase::fresh(random, Dtype::kF32, {120, N, K, false, transpose_b, false, true, {}});
-      Context one(Backend::kCpu, 1);
+      Context one(backend(), 1);
       const Buffers want = run(one, whole);
       for (const int threads : {1, 2, 3}) {
-        Context ctx(Backend::kCpu, threads);
+        Context ctx(backend(), threads);
         for (const int64_t rows : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 64, 119, 120}) {
           const int64_t first = random.integer(0, 120 - rows);
           Buffer c = poisoned(Dtype::kF32, {rows, N});
@@ -167,10 +167,10 @@ TEST_P(MatmulTargets, ThreadsChangeNoBit) {
   for (const bool transpose_a : {false, true}) {
     const auto p =
         ProductCase::fresh(random, Dtype::kF32, {300, 200, 600, transpose_a, false, true, false, {}});
-    Context one(Backend::kCpu, 1);
+    Context one(backend(), 1);
     const Buffers want = run(one, p);
     for (const int threads : {2, 3, 8}) {
-      Context ctx(Backend::kCpu, threads);
+      Context ctx(backend(), threads);
       expect_same_bits(Views(run(ctx, p)), Views(want), hint(p.to_string(), random));
     }
   }
@@ -234,7 +234,7 @@ TEST(MatmulCpu, NoTermsGiveZeroOrLeaveTheSum) {
 }
 
 TEST(Matmul, RefusesWhatBreaksItsContract) {
-  for (const Backend backend : {Backend::kReference, Backend::kCpu}) {
+  for (const Backend backend : backends()) {
     Context ctx(backend);
     Buffer a(Dtype::kF32, {2, 3}), b(Dtype::kF32, {3, 4}), c(Dtype::kF32, {2, 4}), wrong(Dtype::kF32, {2, 5});
     Buffer doubles(Dtype::kF64, {3, 4}), square(Dtype::kF32, {3, 3});

@@ -13,7 +13,7 @@ namespace natrix::test {
 namespace {
 
 using RoutingRowsOnTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, RoutingRowsOnTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, RoutingRowsOnTargets, ::testing::ValuesIn(every_target()), target_name);
 
 const std::vector<int64_t>& expert_counts() {
   static const std::vector<int64_t> counts = {1, 2, 3, 7, 8, 64, 67};
@@ -128,10 +128,10 @@ std::function<Buffer(Dtype, Shape)> integers(Random& random) {
 }
 
 /// Calls f(permutation, operands of small integers) for shapes, capacities and both backends.
-void for_row_cases(const std::function<void(Context&, Dtype, const Permuted&, const Rows&)>& f) {
+void for_row_cases(Backend fast, const std::function<void(Context&, Dtype, const Permuted&, const Rows&)>& f) {
   Random random;
   SCOPED_TRACE("NATRIX_TEST_SEED=" + std::to_string(random.seed()));
-  Context reference(Backend::kReference), cpu(Backend::kCpu);
+  Context reference(Backend::kReference), cpu(fast);
   for (int64_t capacity : capacities()) {
     for (int64_t width : awkward_sizes()) {
       for (int64_t tokens : {0, 1, 23}) {
@@ -148,7 +148,7 @@ void for_row_cases(const std::function<void(Context&, Dtype, const Permuted&, co
 }
 
 TEST_P(RoutingRowsOnTargets, GatherCopiesAndItsBackwardIsTheAdjoint) {
-  for_row_cases([](Context& ctx, Dtype dtype, const Permuted& p, const Rows& o) {
+  for_row_cases(backend(), [](Context& ctx, Dtype dtype, const Permuted& p, const Rows& o) {
     const int64_t width = o.x.cols();
     Buffer gathered = poisoned(dtype, {p.rows(), width}), dx = poisoned(dtype, {p.tokens, width});
     gather_rows(ctx, {.x = o.x, .slot_of_row = p.slot_of_row(), .top_k = p.top_k, .rows = gathered.view()});
@@ -170,7 +170,7 @@ TEST_P(RoutingRowsOnTargets, GatherCopiesAndItsBackwardIsTheAdjoint) {
 }
 
 TEST_P(RoutingRowsOnTargets, CombineIsWeightedAndItsBackwardIsTheAdjoint) {
-  for_row_cases([](Context& ctx, Dtype dtype, const Permuted& p, const Rows& o) {
+  for_row_cases(backend(), [](Context& ctx, Dtype dtype, const Permuted& p, const Rows& o) {
     const int64_t width = o.x.cols();
     Buffer y = poisoned(dtype, {p.tokens, width}), drows = poisoned(dtype, {p.rows(), width});
     Buffer dweight = poisoned(dtype, {p.tokens, p.top_k});
@@ -216,7 +216,7 @@ TEST_P(RoutingRowsOnTargets, CombineIsWeightedAndItsBackwardIsTheAdjoint) {
 
 TEST_P(RoutingRowsOnTargets, RowsMatchReference) {
   Random random;
-  Context reference(Backend::kReference), cpu(Backend::kCpu);
+  Context reference(Backend::kReference), cpu(backend());
   const auto normal = [&](Dtype dtype, Shape shape) { return random.normal(dtype, shape); };
   for (int64_t width : awkward_sizes()) {
     const Permuted p(random, 37, 8, 3, 11);
@@ -263,7 +263,7 @@ TEST_P(RoutingRowsOnTargets, RowsDoNotDependOnThreads) {
     Buffer rows, y, drows, dweight;
   };
   const auto run = [&](int threads) {
-    Context ctx(Backend::kCpu, threads);
+    Context ctx(backend(), threads);
     Outputs out{Buffer(Dtype::kF32, {p.rows(), 1021}), Buffer(Dtype::kF32, {301, 1021}),
                 Buffer(Dtype::kF32, {p.rows(), 1021}), Buffer(Dtype::kF32, {301, 3})};
     gather_rows(ctx, {.x = o.x, .slot_of_row = p.slot_of_row(), .top_k = 3, .rows = out.rows.view()});
@@ -304,7 +304,7 @@ TEST(RoutingRows, OffsetsPass32Bits) {
   Buffer weight(Dtype::kF32, {kRows, 1});
   std::fill_n(weight.view().as<float>(), kRows, 1.0f);
 
-  for (Backend backend : {Backend::kReference, Backend::kCpu}) {
+  for (Backend backend : backends()) {
     Context ctx(backend);
     const Buffer x = random.normal(Dtype::kF32, {kRows, kWidth});
     Buffer back(Dtype::kF32, {kRows, kWidth});

@@ -15,7 +15,7 @@ namespace natrix::test {
 namespace {
 
 using RoutingScoresOnTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, RoutingScoresOnTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, RoutingScoresOnTargets, ::testing::ValuesIn(every_target()), target_name);
 
 double absolute_difference(View got, View want) {
   return relative_difference(got, want) * largest(want);
@@ -65,7 +65,7 @@ std::vector<Routed> cases(Random& random) {
 TEST_P(RoutingScoresOnTargets, ForwardMatchesReferenceAndDefinition) {
   Random random;
   SCOPED_TRACE("NATRIX_TEST_SEED=" + std::to_string(random.seed()));
-  Context reference(Backend::kReference), cpu(Backend::kCpu);
+  Context reference(Backend::kReference), cpu(backend());
   for (Routed& fast : cases(random)) {
     SCOPED_TRACE(fast.to_string());
     Routed exact = fast.inputs_as(Dtype::kF64), plain = fast.inputs_as(Dtype::kF32);
@@ -84,7 +84,7 @@ TEST_P(RoutingScoresOnTargets, ForwardMatchesReferenceAndDefinition) {
 TEST_P(RoutingScoresOnTargets, BackwardMatchesReference) {
   Random random;
   SCOPED_TRACE("NATRIX_TEST_SEED=" + std::to_string(random.seed()));
-  Context reference(Backend::kReference), cpu(Backend::kCpu);
+  Context reference(Backend::kReference), cpu(backend());
   for (Routed& fast : cases(random)) {
     SCOPED_TRACE(fast.to_string());
     fast.run(cpu);
@@ -103,7 +103,7 @@ TEST_P(RoutingScoresOnTargets, BackwardMatchesReference) {
 
 TEST_P(RoutingScoresOnTargets, LogitsOfAnySizeGiveFiniteScores) {
   Random random;
-  for (Backend backend : {Backend::kReference, Backend::kCpu}) {
+  for (Backend backend : backends()) {
     Context ctx(backend);
     for (const RouteOptions& options : RouteOptions::all()) {
       Routed r(random.normal(Dtype::kF32, {19, 7}, 500.0), Buffer(Dtype::kF32, {7}), 3, options);
@@ -119,7 +119,7 @@ TEST_P(RoutingScoresOnTargets, LogitsOfAnySizeGiveFiniteScores) {
 
 TEST_P(RoutingScoresOnTargets, TiesGoToTheSmallerIndex) {
   Random random;
-  for (Backend backend : {Backend::kReference, Backend::kCpu}) {
+  for (Backend backend : backends()) {
     Context ctx(backend);
     Buffer few_values(Dtype::kF32, {40, 13});  // three values among thirteen experts
     std::generate_n(few_values.view().as<float>(), 40 * 13,
@@ -136,7 +136,7 @@ TEST_P(RoutingScoresOnTargets, TiesGoToTheSmallerIndex) {
 
 TEST_P(RoutingScoresOnTargets, NansStillChooseDifferentExperts) {
   Random random;
-  for (Backend backend : {Backend::kReference, Backend::kCpu}) {
+  for (Backend backend : backends()) {
     Context ctx(backend);
     for (double share : {0.3, 1.0}) {
       Routed r(random, Dtype::kF32, 50, 9, 4, {.score = RouterScore::kSigmoid});
@@ -158,7 +158,7 @@ TEST_P(RoutingScoresOnTargets, NansStillChooseDifferentExperts) {
 
 TEST_P(RoutingScoresOnTargets, UnderflowingSigmoidsGiveZerosAndNoNans) {
   Random random;
-  for (Backend backend : {Backend::kReference, Backend::kCpu}) {
+  for (Backend backend : backends()) {
     Context ctx(backend);
     Buffer logits(Dtype::kF32, {3, 5});
     std::fill_n(logits.view().as<float>(), 15, -200.0f);
@@ -182,13 +182,13 @@ void expect_same_bits(const Routed& a, const RouteLoss& da, const Routed& b, con
 TEST_P(RoutingScoresOnTargets, BitsDoNotDependOnThreads) {
   Random random;
   for (RouterScore score : {RouterScore::kSoftmax, RouterScore::kSigmoid}) {
-    Context one(Backend::kCpu, 1);
+    Context one(backend(), 1);
     Routed r(random, Dtype::kF32, 1201, 67, 5, {score, true, true});
     r.run(one);
     const RouteLoss loss(random, r, true, 0.3);
     route_backward(one, loss.args(r));
     for (int threads : {2, 3}) {
-      Context ctx(Backend::kCpu, threads);
+      Context ctx(backend(), threads);
       Routed other = r.inputs_as(Dtype::kF32);
       const RouteLoss other_loss = loss.as(Dtype::kF32);
       other.run(ctx);
@@ -222,7 +222,7 @@ void run_part(Context& ctx, const Routed& r, const RouteLoss& loss, int64_t begi
 
 TEST_P(RoutingScoresOnTargets, BitsDoNotDependOnOtherTokens) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   constexpr int64_t kTokens = 301;
   for (RouterScore score : {RouterScore::kSoftmax, RouterScore::kSigmoid}) {
     Routed whole(random, Dtype::kF32, kTokens, 67, 5, {score, true, true});
@@ -333,7 +333,7 @@ TEST(RoutingScores, TallyCountsAndDoesNotDependOnChunks) {
 
 TEST(RoutingScores, ChecksItsShapes) {
   Random random;
-  for (Backend backend : {Backend::kReference, Backend::kCpu}) {
+  for (Backend backend : backends()) {
     Context ctx(backend);
     Routed empty(random, Dtype::kF32, 0, 4, 2, {});
     empty.run(ctx);

@@ -72,11 +72,11 @@ ScanSizes awkward_scan(Random& random) {
 }
 
 class ScanTargets : public OnEveryTarget {};
-INSTANTIATE_TEST_SUITE_P(Targets, ScanTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, ScanTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(ScanTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (int i = 0; i < 40; ++i) {
     const ScanExtras extras{.documents = random.integer(0, 1) == 1, .D = i % 5 != 0, .carries = i % 3 != 0};
     const ScanCase c = ScanCase::fresh(random, Dtype::kF32, awkward_scan(random), extras);
@@ -86,7 +86,7 @@ TEST_P(ScanTargets, AgreesWithTheReference) {
 
 TEST_P(ScanTargets, SummariesAgreeWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (int i = 0; i < 20; ++i) {
     const ScanCase c = ScanCase::fresh(random, Dtype::kF32, awkward_scan(random), {.documents = i % 2 == 1});
     expect_reference_summaries(ctx, c, hint(c, random));
@@ -96,10 +96,18 @@ TEST_P(ScanTargets, SummariesAgreeWithTheReference) {
 /// With steps so short that a state outlives several stretches: what one hands to the next matters.
 TEST_P(ScanTargets, AgreesBeyondOneStretch) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   ScanCase c = ScanCase::fresh(random, Dtype::kF32, {2, 2 * 2048 + 77, 5, 6}, {.documents = false});
   float* dt = c["dt"].as<float>();
   for (int64_t i = 0; i < c["dt"].count(); ++i) dt[i] *= 1e-3f;
+  expect_reference(ctx, c, hint(c, random));
+}
+
+/// A GPU splits a sequence in time only where its channels are too few to fill it.
+TEST_P(ScanTargets, AgreesWithManyChannels) {
+  Random random;
+  Context ctx(backend());
+  const ScanCase c = ScanCase::fresh(random, Dtype::kF32, {2, 140, 300, 40});
   expect_reference(ctx, c, hint(c, random));
 }
 

@@ -1,0 +1,24 @@
+// Ways between the memory of the host and that of the backend. On the CPU they are the same, and nothing is
+// copied.
+#pragma once
+
+#include "kernels/base/context.h"
+
+namespace natrix {
+
+/// What the host can read of a view: the view itself, or a copy of what lies on a device. Waits for the
+/// kernels that write it.
+class OnHost {
+ public:
+  explicit OnHost(View v);
+  View view() const { return view_; }
+
+ private:
+  Buffer copy_;
+  View view_;
+};
+
+/// What kernels of `ctx` can read of a view: the view itself, or a copy in the arena. Empty views stay empty.
+View within_reach(Context& ctx, View v);
+
+}  // namespace natrix

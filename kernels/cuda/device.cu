@@ -1,0 +1,127 @@
+// The device: stream, memory, errors.
+#include <string>
+
+#include "kernels/cuda/blas.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
+
+namespace natrix::cuda {
+namespace {
+
+void check_blas(cublasStatus_t status, const char* what) {
+  if (status != CUBLAS_STATUS_SUCCESS)
+    throw RunError(std::string(what) + ": " + cublasGetStatusString(status));
+}
+
+/// Rows as cudaMemcpy2D sees them; contiguous ones are a single row.
+struct Extent {
+  size_t width, height;
+  Extent(View a, View b)
+      : width(static_cast<size_t>(a.cols() * size_of(a.dtype))), height(static_cast<size_t>(a.rows())) {
+    if (a.contiguous() && b.contiguous()) {
+      width *= height;
+      height = 1;
+    }
+  }
+  size_t pitch(View v) const {
+    return height == 1 ? width : static_cast<size_t>(v.row_stride * size_of(v.dtype));
+  }
+};
+
+}  // namespace
+
+class Device {
+ public:
+  Device() {
+    check(cudaStreamCreate(&stream), "a stream");  // in order with the copies of the default stream
+    check_blas(cublasCreate(&blas), "cuBLAS");
+    check_blas(cublasSetStream(blas, stream), "cuBLAS");
+    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "device attributes");
+  }
+  ~Device() {
+    cudaStreamSynchronize(stream);
+    cublasDestroy(blas);
+    cudaStreamDestroy(stream);
+  }
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  cudaStream_t stream = nullptr;
+  cublasHandle_t blas = nullptr;
+  int multiprocessors = 0;
+};
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  const std::string text = cudaGetErrorString(error);
+  cudaGetLastError();
+  throw RunError(std::string(what) + ": CUDA: " + text);
+}
+
+std::shared_ptr<Device> open_device() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    throw InputError(std::string("--backend cuda: no usable GPU on this machine (") +
+                     (error != cudaSuccess ? cudaGetErrorString(error) : "none found") +
+                     "); use --backend cpu");
+  }
+  return std::make_shared<Device>();
+}
+
+cudaStream_t stream_of(Context& ctx) {
+  return ctx.device().stream;
+}
+int multiprocessors(Context& ctx) {
+  return ctx.device().multiprocessors;
+}
+
+void sgemm(Context& ctx, cublasOperation_t transa, cublasOperation_t transb, int64_t m, int64_t n, int64_t k,
+           const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
+  const float one = 1;
+  check_blas(cublasSgemm_64(ctx.device().blas, transa, transb, m, n, k, &one, a, lda, b, ldb, &beta, c, ldc),
+             "cublasSgemm");
+}
+
+void* allocate(int64_t bytes) {
+  void* p = nullptr;
+  if (cudaMalloc(&p, static_cast<size_t>(bytes)) == cudaSuccess) return p;
+  cudaGetLastError();
+  return nullptr;
+}
+
+void release(void* p) noexcept {
+  cudaFree(p);
+}
+
+bool is_device_memory(const void* p) {
+  cudaPointerAttributes attributes = {};
+  if (cudaPointerGetAttributes(&attributes, p) != cudaSuccess) {
+    cudaGetLastError();  // no driver: then nothing lies on a device
+    return false;
+  }
+  return attributes.type == cudaMemoryTypeDevice;
+}
+
+void check_reachable([[maybe_unused]] const void* p) {
+#ifdef NATRIX_CUDA_EMULATED  // a GPU says so itself, late
+  int host_too = 0;
+  cudaDeviceGetAttribute(&host_too, cudaDevAttrPageableMemoryAccess, 0);
+  require(p == nullptr || host_too != 0 || is_device_memory(p), "a kernel was given memory of the host");
+#endif
+}
+
+void copy(View from, View to) {
+  const Extent e(from, to);
+  if (e.width == 0 || e.height == 0) return;
+  check(cudaMemcpy2D(to.data, e.pitch(to), from.data, e.pitch(from), e.width, e.height, cudaMemcpyDefault),
+        "copy");
+}
+
+void fill_zero(View v) {
+  const Extent e(v, v);
+  if (e.width == 0 || e.height == 0) return;
+  check(cudaMemset2D(v.data, e.pitch(v), 0, e.width, e.height), "fill");
+}
+
+}  // namespace natrix::cuda

@@ -1,0 +1,37 @@
+// Rows of a table. Backward adds the rows of a token in their order: the first row that holds the token, a
+// warp of it, looks for all others, which takes R² / 32 comparisons, each a few bytes from the cache, and no
+// atomic operation.
+#include "kernels/cuda/launch.h"
+#include "kernels/embedding.h"
+
+namespace natrix::cuda {
+
+void embedding_forward(Context& ctx, const EmbeddingForward& a) {
+  const Rows<int64_t> tokens(a.tokens);
+  const Rows<float> weight(a.weight), y(a.y);
+  for_cells(ctx, a.y.rows(), a.y.cols(),
+            [=] __device__(int64_t r, int64_t c) { y[r][c] = weight[tokens.data[r]][c]; });
+}
+
+void embedding_backward(Context& ctx, const EmbeddingBackward& a) {
+  const Rows<int64_t> tokens(a.tokens);
+  const Rows<float> dy(a.dy), dweight(a.dweight);
+  const int64_t rows = a.tokens.count(), cols = a.dy.cols();
+  for_warps(ctx, rows, [=] __device__(int64_t r, int lane) {
+    const int64_t token = tokens.data[r];
+    for (int64_t first = 0; first < r; first += 32) {
+      const int64_t s = first + lane;
+      if (__any_sync(kAllLanes, s < r && tokens.data[s] == token)) return;  // its first row does it
+    }
+    for (int64_t first = r; first < rows; first += 32) {
+      const int64_t s = first + lane;
+      unsigned same = __ballot_sync(kAllLanes, s < rows && tokens.data[s] == token);
+      for (int64_t row = first; same != 0; ++row, same >>= 1) {
+        if ((same & 1u) == 0) continue;
+        for (int64_t c = lane; c < cols; c += 32) dweight[token][c] += dy[row][c];
+      }
+    }
+  });
+}
+
+}  // namespace natrix::cuda

@@ -1,0 +1,106 @@
+// How kernels of this folder are started, and what they are made of. The emulation (tests/cuda_emulation)
+// relies on two conventions: launch() below, and dynamic_shared<T>().
+//
+// Kernels index rows of a View: Rows<T> is what a kernel sees of one. Every offset is int64_t.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "kernels/base/context.h"
+
+namespace natrix::cuda {
+
+/// RunError naming `what` and the error.
+void check(cudaError_t error, const char* what);
+cudaStream_t stream_of(Context& ctx);
+int multiprocessors(Context& ctx);
+
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+            Arguments&&... arguments) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, static_cast<Arguments&&>(arguments)...), "launch");
+}
+
+/// The block's dynamic shared memory. One array: a kernel that needs several cuts it up itself.
+template <class T>
+__device__ T* dynamic_shared() {
+#ifdef NATRIX_CUDA_EMULATED
+  return static_cast<T*>(cuda_emulation::dynamic_shared_memory());
+#else
+  extern __shared__ __align__(16) unsigned char natrix_dynamic_shared[];
+  return reinterpret_cast<T*>(natrix_dynamic_shared);
+#endif
+}
+
+/// ContractError unless kernels can reach it.
+void check_reachable(const void* p);
+
+template <class T>
+struct Rows {
+  T* data = nullptr;
+  int64_t stride = 0;
+
+  Rows() = default;
+  explicit Rows(View v) : data(v.as<T>()), stride(v.row_stride) { check_reachable(data); }
+  __host__ __device__ explicit operator bool() const { return data != nullptr; }
+  __device__ T* operator[](int64_t r) const { return data + r * stride; }
+};
+
+inline unsigned blocks_for(int64_t count, int64_t per_block) {
+  const int64_t blocks = (count + per_block - 1) / per_block;
+  require(blocks < (int64_t{1} << 31), "a grid of more than 2^31 blocks");
+  return static_cast<unsigned>(blocks);
+}
+
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+__device__ inline float warp_sum(float x) {
+  for (int bits = 16; bits > 0; bits /= 2) x += __shfl_xor_sync(kAllLanes, x, bits);
+  return x;
+}
+__device__ inline float warp_max(float x) {
+  for (int bits = 16; bits > 0; bits /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, bits));
+  return x;
+}
+
+template <class F>
+__global__ void cells_kernel(int64_t rows, int64_t cols, F f) {
+  const int64_t c = int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
+  if (c >= cols) return;
+  const int64_t step = int64_t{gridDim.x} * blockDim.y;
+  for (int64_t r = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; r < rows; r += step) f(r, c);
+}
+
+/// f(r, c) for every cell of a matrix; neighbouring threads take neighbouring columns.
+template <class F>
+void for_cells(Context& ctx, int64_t rows, int64_t cols, F f) {
+  if (rows == 0 || cols == 0) return;
+  constexpr unsigned kThreads = 256;
+  unsigned width = 1;
+  while (width < cols && width < kThreads) width *= 2;
+  const unsigned height = kThreads / width;
+  const int64_t row_blocks = (rows + height - 1) / height;
+  const dim3 grid(static_cast<unsigned>(row_blocks < 65536 ? row_blocks : 65536), blocks_for(cols, width));
+  launch(cells_kernel<F>, grid, dim3(width, height), 0, stream_of(ctx), rows, cols, f);
+}
+
+template <class F>
+__global__ void warps_kernel(int64_t count, F f) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  if (i < count) f(i, static_cast<int>(threadIdx.x));
+}
+
+/// f(i, lane) for a warp of 32 lanes for every i.
+template <class F>
+void for_warps(Context& ctx, int64_t count, F f) {
+  if (count == 0) return;
+  constexpr unsigned kWarps = 4;
+  launch(warps_kernel<F>, blocks_for(count, kWarps), dim3(32, kWarps), 0, stream_of(ctx), count, f);
+}
+
+}  // namespace natrix::cuda

@@ -1,0 +1,58 @@
+// Softmax cross-entropy, a block a row. Logits are read three times (largest, sum, gradient); a tile of the
+// head is sized to stay in the cache.
+#include "kernels/cuda/launch.h"
+#include "kernels/loss.h"
+
+namespace natrix::cuda {
+namespace {
+
+constexpr int kThreads = 256, kWarps = kThreads / 32;
+
+/// Of all threads of the block, to all of them.
+template <class Combine>
+__device__ float over_block(float x, float* shared, Combine combine) {
+  for (int bits = 16; bits > 0; bits /= 2) x = combine(x, __shfl_xor_sync(kAllLanes, x, bits));
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = shared[0];
+  for (int w = 1; w < kWarps; ++w) x = combine(x, shared[w]);
+  __syncthreads();  // before shared is used again
+  return x;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    cross_entropy_kernel(Rows<float> logits, Rows<int64_t> targets, Rows<double> loss, Rows<float> dlogits,
+                         int64_t vocabulary, float scale) {
+  __shared__ float shared[kWarps];
+  const int64_t r = blockIdx.x, target = targets.data[r];
+  if (target == kIgnoreTarget) {
+    for (int64_t c = threadIdx.x; dlogits && c < vocabulary; c += kThreads) dlogits[r][c] = 0;
+    if (threadIdx.x == 0) loss.data[r] = 0;
+    return;
+  }
+  const float* x = logits[r];
+  float most = x[0];
+  for (int64_t c = threadIdx.x; c < vocabulary; c += kThreads) most = fmaxf(most, x[c]);
+  most = over_block(most, shared, [](float a, float b) { return fmaxf(a, b); });
+  float sum = 0;
+  for (int64_t c = threadIdx.x; c < vocabulary; c += kThreads) sum += expf(x[c] - most);
+  sum = over_block(sum, shared, [](float a, float b) { return a + b; });
+  if (threadIdx.x == 0) {
+    loss.data[r] = static_cast<double>(most) + log(static_cast<double>(sum)) - static_cast<double>(x[target]);
+  }
+  __syncthreads();  // dlogits may be logits
+  for (int64_t c = threadIdx.x; dlogits && c < vocabulary; c += kThreads) {
+    dlogits[r][c] = scale * (expf(x[c] - most) / sum - (c == target ? 1.0f : 0.0f));
+  }
+}
+
+}  // namespace
+
+void cross_entropy(Context& ctx, const CrossEntropy& a) {
+  if (a.logits.rows() == 0) return;
+  launch(cross_entropy_kernel, blocks_for(a.logits.rows(), 1), kThreads, 0, stream_of(ctx),
+         Rows<float>(a.logits), Rows<int64_t>(a.targets), Rows<double>(a.loss), Rows<float>(a.dlogits),
+         a.logits.cols(), static_cast<float>(a.scale));
+}
+
+}  // namespace natrix::cuda

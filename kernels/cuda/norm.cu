@@ -1,0 +1,48 @@
+// RMS normalisation, a warp a row. A row is read twice; the second time it comes from the cache.
+#include "kernels/cuda/column_sums.h"
+#include "kernels/norm.h"
+
+namespace natrix::cuda {
+
+void rms_norm_forward(Context& ctx, const RmsNormForward& a) {
+  const Rows<float> x(a.x), residual(a.residual), sum(a.sum), weight(a.weight), y(a.y), inv_rms(a.inv_rms);
+  const int64_t cols = a.x.cols();
+  const auto eps = static_cast<float>(a.eps);
+  for_warps(ctx, a.x.rows(), [=] __device__(int64_t r, int lane) {
+    float squares = 0;
+    for (int64_t c = lane; c < cols; c += 32) {
+      const float s = x[r][c] + (residual ? residual[r][c] : 0.0f);
+      squares += s * s;
+    }
+    const float scale = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(cols) + eps);
+    for (int64_t c = lane; c < cols; c += 32) {  // of an element, all is read before anything is written
+      const float s = x[r][c] + (residual ? residual[r][c] : 0.0f);
+      if (sum) sum[r][c] = s;
+      y[r][c] = s * scale * (weight ? weight[0][c] : 1.0f);
+    }
+    if (inv_rms && lane == 0) inv_rms.data[r] = scale;
+  });
+}
+
+void rms_norm_backward(Context& ctx, const RmsNormBackward& a) {
+  const Rows<float> sum(a.sum), weight(a.weight), inv_rms(a.inv_rms), dy(a.dy), dsum(a.dsum), dx(a.dx);
+  const int64_t cols = a.sum.cols();
+  if (a.dweight) {  // before dx, which may be dy
+    add_column_sums(ctx, a.sum.rows(), cols, Rows<float>(a.dweight).data,
+                    [=] __device__(int64_t r, int64_t c) { return dy[r][c] * sum[r][c] * inv_rms.data[r]; });
+  }
+  for_warps(ctx, a.sum.rows(), [=] __device__(int64_t r, int lane) {
+    const float scale = inv_rms.data[r];
+    float products = 0;
+    for (int64_t c = lane; c < cols; c += 32) {
+      products += dy[r][c] * (weight ? weight[0][c] : 1.0f) * sum[r][c] * scale;
+    }
+    const float mean = warp_sum(products) / static_cast<float>(cols);
+    for (int64_t c = lane; c < cols; c += 32) {
+      const float dnormed = dy[r][c] * (weight ? weight[0][c] : 1.0f);
+      dx[r][c] = (dsum ? dsum[r][c] : 0.0f) + scale * (dnormed - sum[r][c] * scale * mean);
+    }
+  });
+}
+
+}  // namespace natrix::cuda

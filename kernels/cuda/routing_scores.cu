@@ -1,0 +1,133 @@
+// Scores, choice and weights: a warp a token. Lane l holds experts l, l + 32, …
+#include <vector>
+
+#include "kernels/base/transfer.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/routing.h"
+
+namespace natrix::cuda {
+namespace {
+
+constexpr auto kTiny = static_cast<float>(kTinyScoreSum);
+
+/// The expert with the largest score + bias among those not chosen yet, ties to the smaller index; a
+/// different one every time, even among NaNs.
+__device__ int next_choice(const float* score, const float* bias, int experts, const int32_t* chosen,
+                           int count, int lane) {
+  float best = 0;
+  int which = experts;  // none
+  for (int e = lane; e < experts; e += 32) {
+    bool taken = false;
+    for (int j = 0; j < count; ++j) taken = taken || chosen[j] == e;
+    const float key = score[e] + (bias != nullptr ? bias[e] : 0.0f);
+    if (taken || (which < experts && !(key > best))) continue;
+    best = key;
+    which = e;
+  }
+  for (int bits = 16; bits > 0; bits /= 2) {
+    const float other = __shfl_xor_sync(kAllLanes, best, bits);
+    const int there = __shfl_xor_sync(kAllLanes, which, bits);
+    const bool none = which == experts;
+    const bool better = none || other > best || (!(other > best) && !(best > other) && there < which);
+    if (there < experts && better) {
+      best = other;
+      which = there;
+    }
+  }
+  return __shfl_sync(kAllLanes, which, 0);  // NaNs may have left the lanes at odds
+}
+
+}  // namespace
+
+void route_forward(Context& ctx, const RouteForward& a) {
+  const Rows<float> logits(a.logits), bias(a.bias), scores(a.scores), weight(a.weight),
+      logsumexp(a.logsumexp);
+  const Rows<int32_t> expert(a.expert);
+  const auto experts = static_cast<int>(a.logits.cols()), top_k = static_cast<int>(a.expert.cols());
+  const bool softmax = a.score == RouterScore::kSoftmax, renormalize = a.renormalize;
+  const auto scale = static_cast<float>(a.scale);
+  for_warps(ctx, a.logits.rows(), [=] __device__(int64_t t, int lane) {
+    const float* x = logits[t];
+    float* score = scores[t];
+    float most = x[0];
+    for (int e = lane; e < experts; e += 32) most = fmaxf(most, x[e]);
+    most = warp_max(most);
+    float sum = 0;
+    for (int e = lane; e < experts; e += 32) sum += expf(x[e] - most);
+    sum = warp_sum(sum);
+    if (lane == 0) logsumexp.data[t] = most + logf(sum);
+    for (int e = lane; e < experts; e += 32)
+      score[e] = softmax ? expf(x[e] - most) / sum : 1.0f / (1.0f + expf(-x[e]));
+    __syncwarp();
+    for (int j = 0; j < top_k; ++j) {
+      const int which = next_choice(score, bias.data, experts, expert[t], j, lane);
+      if (lane == 0) expert[t][j] = which;
+      __syncwarp();
+    }
+    float divisor = 1;
+    if (renormalize) {
+      divisor = kTiny;
+      for (int j = 0; j < top_k; ++j) divisor += score[expert[t][j]];
+    }
+    for (int j = lane; j < top_k; j += 32) weight[t][j] = scale * score[expert[t][j]] / divisor;
+  });
+}
+
+void route_backward(Context& ctx, const RouteBackward& a) {
+  const Rows<float> logits(a.logits), scores(a.scores), weight(a.weight), logsumexp(a.logsumexp),
+      dweight(a.dweight), balance(a.balance), dlogits(a.dlogits);
+  const Rows<int32_t> expert(a.expert);
+  const auto experts = static_cast<int>(a.logits.cols()), top_k = static_cast<int>(a.expert.cols());
+  const bool softmax = a.score == RouterScore::kSoftmax, renormalize = a.renormalize;
+  const auto scale = static_cast<float>(a.scale), z = static_cast<float>(2 * a.z_scale);
+  for_warps(ctx, a.logits.rows(), [=] __device__(int64_t t, int lane) {
+    const float* score = scores[t];
+    const int32_t* chosen = expert[t];
+    float divisor = 1, shared = 0;  // quotient rule: each chosen score also sits in every divisor
+    if (renormalize) {
+      divisor = kTiny;
+      for (int j = 0; j < top_k; ++j) {
+        divisor += score[chosen[j]];
+        shared += weight[t][j] * dweight[t][j];
+      }
+    }
+    float all = 1, balanced = 0;  // the same for p = score / Σ score
+    if (balance && !softmax) {
+      float sum = 0, product = 0;
+      for (int e = lane; e < experts; e += 32) {
+        sum += score[e];
+        product += balance[0][e] * score[e];
+      }
+      all = warp_sum(sum) + kTiny;
+      balanced = warp_sum(product) / all;
+    }
+    const auto dscore = [&](int e) {
+      float d = balance ? (balance[0][e] - balanced) / all : 0.0f;
+      for (int j = 0; j < top_k; ++j) {
+        if (chosen[j] == e) d += (scale * dweight[t][j] - shared) / divisor;
+      }
+      return d;
+    };
+    float mean = 0;  // Σ_e ds_e score_e: the softmax Jacobian is diag(s) − s sᵀ
+    for (int e = lane; e < experts; e += 32) mean += dscore(e) * score[e];
+    mean = warp_sum(mean);
+    const float lse = logsumexp.data[t];
+    for (int e = lane; e < experts; e += 32) {
+      const float s = score[e], from_score = softmax ? s * (dscore(e) - mean) : s * (1 - s) * dscore(e);
+      dlogits[t][e] = from_score + z * lse * expf(logits[t][e] - lse);
+    }
+  });
+}
+
+void route_tally(Context& ctx, const RouteTally& a) {
+  const OnHost scores(a.scores), expert(a.expert), logsumexp(a.logsumexp);
+  reference::route_tally(ctx, {.scores = scores.view(),
+                               .expert = expert.view(),
+                               .logsumexp = logsumexp.view(),
+                               .score = a.score,
+                               .counts = a.counts,
+                               .score_sum = a.score_sum,
+                               .squared_logsumexp = a.squared_logsumexp});
+}
+
+}  // namespace natrix::cuda

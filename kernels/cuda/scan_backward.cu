@@ -1,0 +1,195 @@
+// The selective scan backward, tile by tile, all tiles side by side. A tile starts from its state and from
+// the gradient that reaches its end (scan_tiles.h), and recomputes what it needs inside:
+//
+//   block    32 channels (the lanes) × up to 8 warps of kPerThread states
+//   tile     kTile tokens, in stretches of kStretch; states before each stretch wait in shared memory, states
+//   and decays
+//            within the stretch in hand in registers
+//
+// dB and dC sum over channels: 32 of them by shuffles, then one partial result a block of channels, added in
+// order. dx and ddt sum over states: over warps, through shared memory, once a stretch. exp2 a channel and
+// token: 4 N (two summaries, the walk to the stretches, the stretches).
+#include "kernels/cuda/column_sums.h"
+#include "kernels/cuda/scan_tiles.h"
+
+namespace natrix::cuda {
+namespace {
+
+constexpr int kTile = 32, kStretch = 8, kStretches = kTile / kStretch;
+constexpr int kPerThread = 4, kMostWarps = 8, kSlice = kPerThread * kMostWarps;  // states of one launch
+
+struct Outputs {
+  Rows<float> D, dy, dx, ddt;
+  float* partial;  // [channel blocks, B T, 2 N]: dB and dC
+};
+
+/// Sums 8 values over the 32 lanes; lane l gets the sum of value l / 4. Each round halves the values a lane
+/// keeps.
+__device__ float transposed_sum(float (&v)[8], int lane) {
+#pragma unroll
+  for (int half = 4; half > 0; half /= 2) {
+    const int bit = 4 * half;  // 16, 8, 4
+    const bool upper = (lane & bit) != 0;
+#pragma unroll
+    for (int k = 0; k < half; ++k) {
+      const float mine = upper ? v[k + half] : v[k], theirs = upper ? v[k] : v[k + half];
+      v[k] = mine + __shfl_xor_sync(kAllLanes, theirs, bit);
+    }
+  }
+  float sum = v[0];
+  sum += __shfl_xor_sync(kAllLanes, sum, 2);
+  return sum + __shfl_xor_sync(kAllLanes, sum, 1);
+}
+
+/// The states [first, first + 4 · warps) of all tiles.
+__global__ void __launch_bounds__(32 * kMostWarps)
+    scan_backward_kernel(ScanInputs in, Outputs out, Tiles states, Tiles gradients, int64_t first_state) {
+  const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y),
+            warps = static_cast<int>(blockDim.y);
+  const int64_t i = int64_t{blockIdx.x} * 32 + lane, b = blockIdx.z, n0 = first_state + warp * kPerThread;
+  const bool there = i < in.channels;
+  float* before_stretch = dynamic_shared<float>() + warp * 32 + lane;  // [kStretches][kPerThread][warps · 32]
+  float* over_states =
+      dynamic_shared<float>() + kTile / kStretch * kPerThread * warps * 32;  // [2][kStretch][warps][32]
+
+  float rate[kPerThread];
+  for (int k = 0; k < kPerThread; ++k) rate[k] = there && n0 + k < in.states ? in.rate(i, n0 + k) : 0.0f;
+  const auto column = [&](const Rows<float>& m, int64_t row) { return there ? m[row][i] : 0.0f; };
+  const auto state = [&](const Rows<float>& m, int64_t row, int k) {
+    return n0 + k < in.states ? m[row][n0 + k] : 0.0f;
+  };
+
+  for (int64_t tile = blockIdx.y; tile < states.count; tile += gridDim.y) {
+    const int64_t first = tile * kTile, end = first + kTile < in.tokens ? first + kTile : in.tokens;
+    float h[kPerThread], g[kPerThread], dA[kPerThread] = {};
+    for (int k = 0; k < kPerThread; ++k) {
+      const bool exists = there && n0 + k < in.states;
+      h[k] = exists ? states.at(b, tile, n0 + k, i) : 0.0f;
+      g[k] = exists ? gradients.at(b, tile, n0 + k, i) : 0.0f;
+    }
+    for (int s = 0; s < kStretches; ++s) {
+      for (int k = 0; k < kPerThread; ++k) before_stretch[(s * kPerThread + k) * warps * 32] = h[k];
+      for (int64_t t = first + s * kStretch; t < first + (s + 1) * kStretch && t < end; ++t) {
+        const int64_t row = b * in.tokens + t;
+        const float dt = column(in.dt, row), input = dt * column(in.x, row);
+        const bool starts = in.starts(b, t);
+        for (int k = 0; k < kPerThread; ++k)
+          h[k] = (starts ? 0.0f : exp2f(dt * rate[k])) * h[k] + input * state(in.B, row, k);
+      }
+    }
+    for (int s = kStretches - 1; s >= 0; --s) {
+      const int64_t begin = first + s * kStretch;
+      if (begin >= end) continue;
+      float earlier[kStretch][kPerThread],
+          decay[kStretch][kPerThread];  // the state before each token, and what is left of it
+      for (int k = 0; k < kPerThread; ++k) h[k] = before_stretch[(s * kPerThread + k) * warps * 32];
+#pragma unroll
+      for (int j = 0; j < kStretch; ++j) {
+        const int64_t t = begin + j, row = b * in.tokens + t;
+        if (t >= end) break;
+        const float dt = column(in.dt, row), input = dt * column(in.x, row);
+        const bool starts = in.starts(b, t);
+        for (int k = 0; k < kPerThread; ++k) {
+          earlier[j][k] = h[k];
+          decay[j][k] = starts ? 0.0f : exp2f(dt * rate[k]);
+          h[k] = decay[j][k] * h[k] + input * state(in.B, row, k);
+        }
+      }
+#pragma unroll
+      for (int j = kStretch - 1; j >= 0; --j) {
+        const int64_t t = begin + j, row = b * in.tokens + t;
+        if (t >= end) continue;
+        const float dt = column(in.dt, row), x = column(in.x, row), dy = column(out.dy, row), input = dt * x;
+        float sums[2 * kPerThread];  // of dB, then of dC
+        float gB = 0, pA = 0;        // p = ∂L/∂(dt A)
+        for (int k = 0; k < kPerThread; ++k) {
+          const float B = state(in.B, row, k), now = decay[j][k] * earlier[j][k] + input * B;
+          g[k] += dy * state(in.C, row, k);
+          sums[k] = g[k] * input;
+          sums[kPerThread + k] = now * dy;
+          gB += g[k] * B;
+          g[k] *= decay[j][k];
+          const float p = g[k] * earlier[j][k];
+          pA += p * rate[k];
+          dA[k] += p * dt;
+        }
+        const float total = transposed_sum(sums, lane);
+        const int value = lane / 4;  // of the eight
+        const int64_t n = n0 + value % kPerThread;
+        if (lane % 4 == 0 && n < in.states) {
+          out.partial[((blockIdx.x * in.batch * in.tokens + row) * 2 + value / kPerThread) * in.states + n] =
+              total;
+        }
+        over_states[(j * warps + warp) * 32 + lane] = gB;
+        over_states[((kStretch + j) * warps + warp) * 32 + lane] = pA * kLn2;
+      }
+      __syncthreads();
+      for (int j = warp; j < kStretch; j += warps) {
+        const int64_t t = begin + j, row = b * in.tokens + t;
+        if (t >= end || !there) continue;
+        float gB = 0, pA = 0;
+        for (int w = 0; w < warps; ++w) {
+          gB += over_states[(j * warps + w) * 32 + lane];
+          pA += over_states[((kStretch + j) * warps + w) * 32 + lane];
+        }
+        const float skip = first_state == 0 && out.D ? out.D[0][i] * out.dy[row][i] : 0.0f;
+        const float dx = in.dt[row][i] * gB + skip, ddt = pA + in.x[row][i] * gB;
+        out.dx[row][i] = first_state == 0 ? dx : out.dx[row][i] + dx;
+        out.ddt[row][i] = first_state == 0 ? ddt : out.ddt[row][i] + ddt;
+      }
+      __syncthreads();  // before the next stretch writes over_states
+    }
+    for (int k = 0; k < kPerThread; ++k) {  // dA_log = dA ⊙ A, in place of the tile's state
+      if (there && n0 + k < in.states) states.at(b, tile, n0 + k, i) = dA[k] * rate[k] * kLn2;
+    }
+  }
+}
+
+void add_parameter_gradients(Context& ctx, const ScanBackward& a, const ScanInputs& in, const Tiles& tiles) {
+  const int64_t states = in.states, channels = in.channels;
+  const float* parts = tiles.state;  // [B · tiles, N, I]
+  add_column_sums(ctx, in.batch * tiles.count, channels * states, Rows<float>(a.dA_log).data,
+                  [=] __device__(int64_t r, int64_t c) {
+                    return parts[(r * states + c % states) * channels + c / states];
+                  });
+  if (!a.dD) return;
+  const Rows<float> x(a.x), dy(a.dy);
+  add_column_sums(ctx, in.batch * in.tokens, channels, Rows<float>(a.dD).data,
+                  [=] __device__(int64_t r, int64_t i) { return x[r][i] * dy[r][i]; });
+}
+
+}  // namespace
+
+void scan_backward(Context& ctx, const ScanBackward& a) {
+  const ScanInputs in(a.x, a.dt, a.A_log, a.B, a.C, a.doc_start);
+  Arena::Frame frame(ctx.arena());
+  const Tiles states = take_tiles(ctx, in, kTile), gradients = take_tiles(ctx, in, kTile);
+  summarise_tiles(ctx, in, states, Direction::kForward, a.x, a.B);
+  prefix_tiles(ctx, in, states, Direction::kForward, a.state_in, {});
+  summarise_tiles(ctx, in, gradients, Direction::kBackward, a.dy, a.C);
+  prefix_tiles(ctx, in, gradients, Direction::kBackward, a.dstate_out, a.dstate_in);
+
+  const int64_t rows = in.batch * in.tokens, channel_blocks = (in.channels + 31) / 32;
+  float* partial = ctx.arena().take(Dtype::kF32, {channel_blocks, rows, 2 * in.states}).as<float>();
+  const Outputs out{Rows<float>(a.D), Rows<float>(a.dy), Rows<float>(a.dx), Rows<float>(a.ddt), partial};
+  const dim3 grid(blocks_for(in.channels, 32),
+                  static_cast<unsigned>(states.count < 32768 ? states.count : 32768),
+                  static_cast<unsigned>(in.batch));
+  for (int64_t first = 0; first < in.states; first += kSlice) {
+    const int64_t left = in.states - first, count = left < kSlice ? left : kSlice;
+    const auto warps = static_cast<unsigned>((count + kPerThread - 1) / kPerThread);
+    const size_t shared = (kStretches * kPerThread + 2 * kStretch) * size_t{warps} * 32 * sizeof(float);
+    launch(scan_backward_kernel, grid, dim3(32, warps), shared, stream_of(ctx), in, out, states, gradients,
+           first);
+  }
+  const Rows<float> dB(a.dB), dC(a.dC);
+  const int64_t width = 2 * in.states, n_states = in.states;
+  for_cells(ctx, rows, width, [=] __device__(int64_t r, int64_t c) {
+    float sum = 0;
+    for (int64_t block = 0; block < channel_blocks; ++block) sum += partial[(block * rows + r) * width + c];
+    (c < n_states ? dB[r][c] : dC[r][c - n_states]) = sum;
+  });
+  add_parameter_gradients(ctx, a, in, states);
+}
+
+}  // namespace natrix::cuda
