@@ -1,12 +1,10 @@
 // CarryRelay: states handed from rank to rank along a sequence whose super-segments of P chunks are spread
 // over the P ranks of the cp axis (core/train/rank_share.h).
 //
-//   forward    rank r waits for the state that rank r − 1 left in the same layer; rank 0 for that of rank P −
-//   1 one
-//              super-segment before
-//   backward   the same in reverse: gradients travel from rank r to r − 1, and from rank 0 to P − 1 of the
-//   super-segment
-//              before
+//   forward    rank r waits for the state that rank r − 1 left in the same layer; rank 0 for that of
+//              rank P − 1 one super-segment before
+//   backward   the same in reverse: gradients travel from rank r to r − 1, and from rank 0 to rank P − 1
+//              of the super-segment before
 //
 // No operation is added and none reordered, so outputs keep their bits. A rank lags behind the one before it
 // by a layer, once in a sweep. Every boundary costs one message of the state's size.

@@ -3,11 +3,11 @@
 //   rank = dp_rank · cp + cp_rank              cp ranks are neighbours: states travel between them
 //   ep   divides dp · cp; ep_rank = rank % ep  each group of ep neighbours holds all experts once
 //
-//   axis         ranks that                                       what they say
-//   world        are all                                          tally, loss, gradients of what all ranks
-//   hold cp           read the same rows                               carried states ep           hold all
-//   experts between them                    tokens, to their experts and back expert_data  hold the same
-//   experts                            those experts' gradients
+//   axis         ranks that                     what they say
+//   world        are all                        tally, loss, gradients of what all ranks hold
+//   cp           read the same rows             carried states
+//   ep           hold all experts between them  tokens, to their experts and back
+//   expert_data  hold the same experts          those experts' gradients
 #pragma once
 
 #include <memory>

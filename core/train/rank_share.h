@@ -1,10 +1,9 @@
 // RankShare: which rows and which tokens of a step are this process's.
 //
 //   data parallelism      rank d of dp takes rows [d · B / dp, (d + 1) · B / dp)
-//   context parallelism   a row is cut into super-segments of cp · chunk tokens, of which rank c of cp takes
-//   the c-th
-//                         chunk; the last, shorter super-segment is cut into cp parts that differ by one
-//                         token at most
+//   context parallelism   a row is cut into super-segments of cp · chunk tokens, of which rank c of cp
+//                         takes the c-th chunk; the last, shorter super-segment is cut into cp parts that
+//                         differ by one token at most
 //
 // So a rank's row is a sequence of its own, of as many segments as every other rank's, and the segment
 // schedule need not know.
