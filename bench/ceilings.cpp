@@ -1,5 +1,6 @@
 #include "bench/ceilings.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -67,6 +68,31 @@ double exp_work(float seed, float* sink) {
   return 4.0 * static_cast<double>(kExpRounds) * static_cast<double>(hn::Lanes(d));
 }
 
+/// Adds count floats up, eight vectors at a time: nothing but loads that wait for memory.
+float sum_of(const float* x, int64_t count) {
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  constexpr int kChains = 8;
+  hn::Vec<decltype(d)> sums[kChains];
+  for (auto& s : sums) s = hn::Zero(d);
+  for (int64_t i = 0; i + kChains * lanes <= count; i += kChains * lanes) {
+    for (int c = 0; c < kChains; ++c) sums[c] = hn::Add(sums[c], hn::LoadU(d, x + i + c * lanes));
+  }
+  for (int c = 1; c < kChains; ++c) sums[0] = hn::Add(sums[0], sums[c]);
+  return hn::GetLane(hn::SumOfLanes(d, sums[0]));
+}
+
+/// Halves count floats in place. What is overwritten has been read already: a copy may have to fetch it for
+/// that.
+void halve(float* x, int64_t count) {
+  const hn::ScalableTag<float> d;
+  const auto half = hn::Set(d, 0.5f);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t i = 0; i + lanes <= count; i += lanes) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), half), d, x + i);
+  }
+}
+
 }  // namespace
 }  // namespace natrix::bench::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -77,6 +103,8 @@ namespace {
 
 HWY_EXPORT(fma_work);
 HWY_EXPORT(exp_work);
+HWY_EXPORT(sum_of);
+HWY_EXPORT(halve);
 
 double do_fma_work(float seed, float* sink) {
   return HWY_DYNAMIC_DISPATCH(fma_work)(seed, sink);
@@ -85,9 +113,10 @@ double do_exp_work(float seed, float* sink) {
   return HWY_DYNAMIC_DISPATCH(exp_work)(seed, sink);
 }
 
-constexpr double kPatience = 0.3;  // seconds spent on each ceiling
-constexpr int64_t kCopyBytes = int64_t{192}
-                               << 20;  // a multiple of what today's last-level caches hold for two cores
+constexpr double kPatience = 0.3;  // seconds spent on each ceiling at least,
+constexpr int kAttempts = 5;       // and attempts: one alone may be one that was disturbed
+// A multiple of what today's last-level caches hold for two cores.
+constexpr int64_t kStreamBytes = int64_t{192} << 20;
 
 using Clock = std::chrono::steady_clock;
 
@@ -98,7 +127,8 @@ double seconds_since(Clock::time_point start) {
 /// The best of the rates that `attempt` returns.
 double best_rate(const std::function<double()>& attempt) {
   double best = 0;
-  for (const auto begin = Clock::now(); seconds_since(begin) < kPatience;) best = std::max(best, attempt());
+  const auto begin = Clock::now();
+  for (int i = 0; i < kAttempts || seconds_since(begin) < kPatience; ++i) best = std::max(best, attempt());
   return best;
 }
 
@@ -120,16 +150,42 @@ double best_rate_in_registers(Context& ctx, double (*work)(float, float*)) {
 }
 
 double best_copy_rate(Context& ctx) {
-  const Buffer from(Dtype::kU8, {kCopyBytes}),
-      to(Dtype::kU8, {kCopyBytes});  // zeroed, hence already paged in
-  const int64_t share = kCopyBytes / ctx.threads();
+  const Buffer from(Dtype::kU8, {kStreamBytes}),
+      to(Dtype::kU8, {kStreamBytes});  // zeroed, hence already paged in
+  const int64_t share = kStreamBytes / ctx.threads();
   return best_rate([&] {
     const auto start = Clock::now();
-    parallel_for(ctx, kCopyBytes, share, [&](int64_t begin, int64_t end) {
+    parallel_for(ctx, kStreamBytes, share, [&](int64_t begin, int64_t end) {
       std::memcpy(to.view().as<uint8_t>() + begin, from.view().as<uint8_t>() + begin,
                   static_cast<size_t>(end - begin));
     });
-    return 2.0 * static_cast<double>(kCopyBytes) / seconds_since(start);
+    return 2.0 * static_cast<double>(kStreamBytes) / seconds_since(start);
+  });
+}
+
+double best_update_rate(Context& ctx) {
+  const Buffer array(Dtype::kF32, {kStreamBytes / 4});
+  const int64_t count = array.view().count(), share = (count + ctx.threads() - 1) / ctx.threads();
+  return best_rate([&] {
+    const auto start = Clock::now();
+    parallel_for(ctx, count, share, [&](int64_t begin, int64_t end) {
+      HWY_DYNAMIC_DISPATCH(halve)(array.view().as<float>() + begin, end - begin);
+    });
+    return 2.0 * static_cast<double>(kStreamBytes) / seconds_since(start);
+  });
+}
+
+double best_read_rate(Context& ctx) {
+  const Buffer from(Dtype::kF32, {kStreamBytes / 4});
+  const int64_t count = from.view().count(), share = (count + ctx.threads() - 1) / ctx.threads();
+  std::vector<float> sinks(static_cast<size_t>(ctx.threads()));
+  return best_rate([&] {
+    const auto start = Clock::now();
+    parallel_for(ctx, count, share, [&](int64_t begin, int64_t end) {
+      sinks[static_cast<size_t>(begin / share)] =
+          HWY_DYNAMIC_DISPATCH(sum_of)(from.view().as<float>() + begin, end - begin);
+    });
+    return static_cast<double>(kStreamBytes) / seconds_since(start);
   });
 }
 
@@ -138,7 +194,8 @@ double best_copy_rate(Context& ctx) {
 Ceilings measure_ceilings(Context& ctx) {
   return {.flops = best_rate_in_registers(ctx, do_fma_work),
           .exps = best_rate_in_registers(ctx, do_exp_work),
-          .bytes = best_copy_rate(ctx)};
+          .bytes = std::max(best_copy_rate(ctx), best_update_rate(ctx)),
+          .reads = best_read_rate(ctx)};
 }
 
 std::string instruction_set() {

@@ -13,11 +13,12 @@ namespace natrix::bench {
 struct Ceilings {
   double flops = 0;  // f32 multiply-adds in registers, two operations each
   double exps = 0;   // f32 exponentials in registers: Exp2NonPositive, the cheapest of kernels/cpu
-  double bytes = 0;  // copying arrays far larger than the caches: bytes read + bytes written
+  double bytes = 0;  // read + written, copying an array or updating it in place, whichever is faster
+  double reads = 0;  // read, adding an array up; here as there, arrays are far larger than the caches
 };
 
-/// Takes about a second. Each ceiling is the best of several attempts: what disturbs a measurement only slows
-/// it.
+/// Takes a second or two. Each ceiling is the best of several attempts: what disturbs a measurement only
+/// slows it.
 Ceilings measure_ceilings(Context& ctx);
 
 /// The instruction set that run-time dispatch picks here, "AVX3_ZEN4" for instance.

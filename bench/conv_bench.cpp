@@ -1,7 +1,6 @@
 // The short convolution with SiLU: bound by memory where its operands do not fit a cache, by the exponential
 // of the SiLU where they do.
 #include <fmt/format.h>
-#include <memory>
 
 #include "bench/harness.h"
 #include "kernels/conv.h"
@@ -52,11 +51,7 @@ void add_cases(Suite& suite, const Sizes& s) {
     suite.add({.family = std::move(family),
                .shape = s.to_string(),
                .cost = {.exps = s.elements(), .bytes = arrays * f32 * s.elements()},
-               .set_up =
-                   [s, run, outputs](Context& ctx) {
-                     const auto o = std::make_shared<const Operands>(s);
-                     return Trial{[&ctx, o, run] { run(ctx, *o); }, outputs(*o)};
-                   },
+               .set_up = trial_on<Operands>(s, run, outputs),
                .items = s.elements()});
   };
   add(

@@ -1,5 +1,7 @@
 // The kernels between the products: RMSNorm, activations, embedding, cross-entropy, AdamW, the global norm.
 // Bound by memory beyond the caches, and by the exponential where there is one and the operands fit.
+#include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <memory>
 
@@ -13,7 +15,7 @@
 namespace natrix::bench {
 namespace {
 
-constexpr double kF32Bytes = 4;
+constexpr double kFloat = 4;  // bytes
 
 struct Sizes {
   int64_t rows, cols;
@@ -21,197 +23,239 @@ struct Sizes {
   double elements() const { return static_cast<double>(rows * cols); }
 };
 
-/// Enough arrays of one shape for any of these kernels; `in` is random, `out` is not.
+/// Enough arrays of one shape for any element-wise kernel.
 struct Arrays {
-  explicit Arrays(const Sizes& s) : weight(normal({s.cols}, 9)), dweight(Dtype::kF32, {s.cols}) {
-    for (uint64_t i = 0; i < 4; ++i) in.push_back(normal({s.rows, s.cols}, i + 1));
-    for (int i = 0; i < 2; ++i) out.emplace_back(Dtype::kF32, Shape{s.rows, s.cols});
-    inv_rms = Buffer(Dtype::kF32, {s.rows});
-    std::fill_n(inv_rms.view().as<float>(), s.rows, 1.0f);
+  explicit Arrays(const Sizes& s)
+      : x(normal({s.rows, s.cols}, 1)),
+        up(normal({s.rows, s.cols}, 2)),
+        dy(normal({s.rows, s.cols}, 3)),
+        weight(normal({s.cols}, 4)),
+        inv_rms(Dtype::kF32, {s.rows}),
+        y(Dtype::kF32, {s.rows, s.cols}),
+        dup(Dtype::kF32, {s.rows, s.cols}),
+        dweight(Dtype::kF32, {s.cols}) {
+    std::fill_n(inv_rms.view().as<float>(), s.rows, 1.0f);  // of normal x
+    for (int64_t i = 0; i < s.rows * s.cols; ++i)
+      dup.view().as<float>()[i] = std::fabs(x.view().as<float>()[i]);
   }
-  std::vector<Buffer> in, out;
-  Buffer weight, dweight, inv_rms;
+
+  Buffer x, up, dy, weight;
+  Buffer inv_rms, y, dup, dweight;
 };
 
-using Run = void (*)(Context&, const Arrays&);
+/// Runs one kernel; returns what it wrote.
+using Run = std::vector<View> (*)(Context&, const Arrays&);
 
-/// arrays: how many of [T, D] are read or written. exps: exponentials an element.
-void add(Suite& suite, const std::string& family, const Sizes& s, double arrays, double exps, Run run) {
-  suite.add({.family = family,
-             .shape = s.to_string(),
-             .cost = {.exps = exps * s.elements(), .bytes = arrays * kF32Bytes * s.elements()},
-             .set_up =
-                 [s, run](Context& ctx) {
-                   const auto o = std::make_shared<const Arrays>(s);
-                   return Trial{[&ctx, o, run] { run(ctx, *o); }, {o->out[0].view(), o->out[1].view()}};
-                 },
-             .items = s.elements()});
-}
-
-void norm_forward(Context& ctx, const Arrays& o) {
-  rms_norm_forward(ctx, {.x = o.in[0].view(),
-                         .residual = o.in[1].view(),
-                         .sum = o.out[0].view(),
+std::vector<View> norm_forward(Context& ctx, const Arrays& o) {
+  rms_norm_forward(ctx, {.x = o.x.view(),
+                         .residual = o.up.view(),
+                         .sum = o.dup.view(),
                          .weight = o.weight.view(),
-                         .y = o.out[1].view(),
+                         .y = o.y.view(),
                          .inv_rms = o.inv_rms.view()});
+  return {o.dup.view(), o.y.view(), o.inv_rms.view()};
 }
 
-void norm_backward(Context& ctx, const Arrays& o) {
-  rms_norm_backward(ctx, {.sum = o.in[0].view(),
+std::vector<View> norm_backward(Context& ctx, const Arrays& o) {
+  rms_norm_backward(ctx, {.sum = o.x.view(),
                           .weight = o.weight.view(),
                           .inv_rms = o.inv_rms.view(),
-                          .dy = o.in[1].view(),
-                          .dsum = o.in[2].view(),
-                          .dx = o.out[0].view(),
+                          .dy = o.dy.view(),
+                          .dsum = o.up.view(),
+                          .dx = o.y.view(),
                           .dweight = o.dweight.view()});
+  return {o.y.view(), o.dweight.view()};
 }
 
 template <Activation f>
-void gated_forward(Context& ctx, const Arrays& o) {
-  activation_forward(ctx, {.f = f, .x = o.in[0].view(), .up = o.in[1].view(), .out = o.out[0].view()});
+std::vector<View> gated_forward(Context& ctx, const Arrays& o) {
+  activation_forward(ctx, {.f = f, .x = o.x.view(), .up = o.up.view(), .out = o.y.view()});
+  return {o.y.view()};
 }
 
 template <Activation f>
-void gated_backward(Context& ctx, const Arrays& o) {
+std::vector<View> gated_backward(Context& ctx, const Arrays& o) {
   activation_backward(ctx, {.f = f,
-                            .x = o.in[0].view(),
-                            .up = o.in[1].view(),
-                            .dout = o.in[2].view(),
-                            .dx = o.out[0].view(),
-                            .dup = o.out[1].view()});
+                            .x = o.x.view(),
+                            .up = o.up.view(),
+                            .dout = o.dy.view(),
+                            .dx = o.y.view(),
+                            .dup = o.dup.view()});
+  return {o.y.view(), o.dup.view()};
 }
 
-void step_sizes(Context& ctx, const Arrays& o) {
-  softplus_forward(ctx, {.x = o.in[0].view(), .bias = o.weight.view(), .y = o.out[0].view()});
+template <Activation f>
+std::vector<View> plain_forward(Context& ctx, const Arrays& o) {
+  activation_forward(ctx, {.f = f, .x = o.x.view(), .out = o.y.view()});
+  return {o.y.view()};
 }
 
-void add_between_products(Suite& suite, const Sizes& s) {
-  add(suite, "rms_norm_forward", s, 4, 0, norm_forward);
-  add(suite, "rms_norm_backward", s, 4, 0, norm_backward);
-  add(suite, "swiglu_forward", s, 3, 1, gated_forward<Activation::kSilu>);
-  add(suite, "swiglu_backward", s, 5, 1, gated_backward<Activation::kSilu>);
-  add(suite, "geglu_forward", s, 3, 1, gated_forward<Activation::kGelu>);
-  add(suite, "softplus_forward", s, 2, 1, step_sizes);
+template <Activation f>
+std::vector<View> plain_backward(Context& ctx, const Arrays& o) {
+  activation_backward(ctx, {.f = f, .x = o.x.view(), .dout = o.dy.view(), .dx = o.y.view()});
+  return {o.y.view()};
 }
 
-Buffer token_ids(int64_t count, int64_t vocabulary) {
-  Buffer ids(Dtype::kI64, {count});
-  for (int64_t i = 0; i < count; ++i) ids.view().as<int64_t>()[i] = i * 7919 % vocabulary;
-  return ids;
+std::vector<View> dt_forward(Context& ctx, const Arrays& o) {
+  softplus_forward(ctx, {.x = o.x.view(), .bias = o.weight.view(), .y = o.y.view()});
+  return {o.y.view()};
 }
 
-void add_loss(Suite& suite, int64_t rows, int64_t vocabulary) {
-  const Sizes s{rows, vocabulary};
-  struct Operands {
-    Buffer logits, targets, loss, dlogits;
-  };
-  suite.add({.family = "cross_entropy",
-             .shape = fmt::format("T {}  V {}", rows, vocabulary),
-             .cost = {.exps = s.elements(), .bytes = 2 * kF32Bytes * s.elements()},
-             .set_up =
-                 [=](Context& ctx) {
-                   const auto o = std::make_shared<const Operands>(
-                       Operands{normal({rows, vocabulary}, 1), token_ids(rows, vocabulary),
-                                Buffer(Dtype::kF64, {rows}), Buffer(Dtype::kF32, {rows, vocabulary})});
-                   return Trial{[&ctx, o] {
-                                  cross_entropy(ctx, {.logits = o->logits.view(),
-                                                      .targets = o->targets.view(),
-                                                      .loss = o->loss.view(),
-                                                      .dlogits = o->dlogits.view()});
-                                },
-                                {o->dlogits.view()}};
-                 },
-             .items = s.elements()});
+/// dup stands for what the forward pass computed: it is positive as long as nobody writes there.
+std::vector<View> dt_backward(Context& ctx, const Arrays& o) {
+  softplus_backward(ctx, {.y = o.dup.view(), .dy = o.dy.view(), .dx = o.y.view()});
+  return {o.y.view()};
 }
 
-void add_embedding(Suite& suite, int64_t rows, int64_t vocabulary, int64_t cols) {
-  const Sizes s{rows, cols};
-  struct Operands {
-    Buffer tokens, weight, y, dweight;
-  };
-  const auto make = [=] {
-    return std::make_shared<const Operands>(Operands{token_ids(rows, vocabulary),
-                                                     normal({vocabulary, cols}, 1), normal({rows, cols}, 2),
-                                                     Buffer(Dtype::kF32, {vocabulary, cols})});
-  };
-  const std::string shape = fmt::format("T {}  V {}  D {}", rows, vocabulary, cols);
-  suite.add({.family = "embedding_forward",
-             .shape = shape,
-             .cost = {.bytes = 2 * kF32Bytes * s.elements()},
-             .set_up = [make](Context& ctx) {
-               const auto o = make();
-               return Trial{[&ctx, o] {
-                              embedding_forward(
-                                  ctx,
-                                  {.tokens = o->tokens.view(), .weight = o->weight.view(), .y = o->y.view()});
-                            },
-                            {o->y.view()}};
-             }});
-  suite.add({.family = "embedding_backward",
-             .shape = shape,
-             .cost = {.bytes = 3 * kF32Bytes * s.elements()},
-             .set_up = [make](Context& ctx) {
-               const auto o = make();
-               return Trial{
-                   [&ctx, o] {
-                     embedding_backward(
-                         ctx, {.tokens = o->tokens.view(), .dy = o->y.view(), .dweight = o->dweight.view()});
+std::vector<View> add_up(Context& ctx, const Arrays& o) {
+  accumulate(ctx, {.x = o.x.view(), .y = o.y.view()});
+  return {o.y.view()};
+}
+
+void add_element_wise(Suite& suite, const Sizes& s) {
+  /// arrays: of [T, D], how many are read or written. exps: exponentials an element.
+  const auto add = [&](const char* family, double arrays, double exps, Run run) {
+    suite.add({.family = family,
+               .shape = s.to_string(),
+               .cost = {.exps = exps * s.elements(), .bytes = arrays * kFloat * s.elements()},
+               .set_up =
+                   [s, run](Context& ctx) {
+                     const auto o = std::make_shared<const Arrays>(s);
+                     return Trial{.run = [&ctx, o, run] { run(ctx, *o); }, .outputs = run(ctx, *o)};
                    },
-                   {o->dweight.view()}};
-             }});
+               .items = s.elements()});
+  };
+  using enum Activation;
+  add("rms_norm_forward", 4, 0, norm_forward);
+  add("rms_norm_backward", 4, 0, norm_backward);
+  add("swiglu_forward", 3, 1, gated_forward<kSilu>);
+  add("swiglu_backward", 5, 1, gated_backward<kSilu>);
+  add("geglu_forward", 3, 1, gated_forward<kGelu>);
+  add("geglu_backward", 5, 1, gated_backward<kGelu>);
+  add("relu2_forward", 2, 0, plain_forward<kRelu2>);
+  add("relu2_backward", 3, 0, plain_backward<kRelu2>);
+  add("softplus_forward", 2, 1, dt_forward);
+  add("softplus_backward", 3, 1, dt_backward);
+  add("accumulate", 3, 0, add_up);
 }
+
+struct LossOperands {
+  explicit LossOperands(const Sizes& s)
+      : logits(normal({s.rows, s.cols}, 1)),
+        targets(tokens({s.rows}, 2, s.cols)),
+        loss(Dtype::kF64, {s.rows}),
+        dlogits(Dtype::kF32, {s.rows, s.cols}) {}
+  Buffer logits, targets, loss, dlogits;
+};
+
+void add_loss(Suite& suite, const Sizes& s) {
+  const auto add = [&](const char* family, Cost cost, bool gradient) {
+    const auto run = [gradient](Context& ctx, const LossOperands& o) {
+      cross_entropy(ctx, {.logits = o.logits.view(),
+                          .targets = o.targets.view(),
+                          .loss = o.loss.view(),
+                          .dlogits = gradient ? o.dlogits.view() : View{}});
+    };
+    const auto outputs = [](const LossOperands& o) {
+      return std::vector<View>{o.loss.view(), o.dlogits.view()};
+    };
+    suite.add({.family = family,
+               .shape = fmt::format("T {}  V {}", s.rows, s.cols),
+               .cost = cost,
+               .set_up = trial_on<LossOperands>(s, run, outputs),
+               .items = s.elements()});
+  };
+  const double bytes = kFloat * s.elements();
+  add("cross_entropy", {.exps = s.elements(), .reads = bytes}, false);
+  add("cross_entropy_gradient", {.exps = s.elements(), .bytes = 2 * bytes}, true);
+}
+
+struct EmbeddingSizes {
+  int64_t rows, vocabulary, cols;
+};
+
+struct EmbeddingOperands {
+  explicit EmbeddingOperands(const EmbeddingSizes& s)
+      : ids(tokens({s.rows}, 1, s.vocabulary)),
+        weight(normal({s.vocabulary, s.cols}, 2)),
+        dy(normal({s.rows, s.cols}, 3)),
+        y(Dtype::kF32, {s.rows, s.cols}),
+        dweight(Dtype::kF32, {s.vocabulary, s.cols}) {}
+  Buffer ids, weight, dy, y, dweight;
+};
+
+void add_embedding(Suite& suite, const EmbeddingSizes& s) {
+  const double bytes = kFloat * static_cast<double>(s.rows * s.cols);
+  const auto add = [&](const char* family, double arrays, auto run, auto outputs) {
+    suite.add({.family = family,
+               .shape = fmt::format("T {}  V {}  D {}", s.rows, s.vocabulary, s.cols),
+               .cost = {.bytes = arrays * bytes},
+               .set_up = trial_on<EmbeddingOperands>(s, run, outputs)});
+  };
+  add(
+      "embedding_forward", 2,
+      [](Context& ctx, const EmbeddingOperands& o) {
+        embedding_forward(ctx, {.tokens = o.ids.view(), .weight = o.weight.view(), .y = o.y.view()});
+      },
+      [](const EmbeddingOperands& o) { return std::vector<View>{o.y.view()}; });
+  add(
+      "embedding_backward", 3,
+      [](Context& ctx, const EmbeddingOperands& o) {
+        embedding_backward(ctx, {.tokens = o.ids.view(), .dy = o.dy.view(), .dweight = o.dweight.view()});
+      },
+      [](const EmbeddingOperands& o) { return std::vector<View>{o.dweight.view()}; });
+}
+
+struct OptimizerOperands {
+  explicit OptimizerOperands(int64_t parameters)
+      : w(normal({parameters}, 1)),
+        g(normal({parameters}, 2)),
+        m(Dtype::kF32, {parameters}),
+        v(Dtype::kF32, {parameters}),
+        sum(Dtype::kF64, {1}) {}
+  Buffer w, g, m, v, sum;
+};
 
 void add_optimizer(Suite& suite, int64_t parameters) {
-  const auto n = static_cast<double>(parameters);
-  const std::string shape = fmt::format("{} parameters", parameters);
-  struct Operands {
-    Buffer w, g, m, v, sum;
+  const double bytes = kFloat * static_cast<double>(parameters);
+  const auto add = [&](const char* family, Cost cost, auto run, auto outputs) {
+    suite.add({.family = family,
+               .shape = fmt::format("{} parameters", parameters),
+               .cost = cost,
+               .set_up = trial_on<OptimizerOperands>(parameters, run, outputs)});
   };
-  const auto make = [=] {
-    return std::make_shared<const Operands>(
-        Operands{normal({parameters}, 1), normal({parameters}, 2), Buffer(Dtype::kF32, {parameters}),
-                 Buffer(Dtype::kF32, {parameters}), Buffer(Dtype::kF32, {1})});
-  };
-  suite.add({.family = "adamw",
-             .shape = shape,
-             .cost = {.bytes = 7 * kF32Bytes * n},  // reads w, g, m, v; writes w, m, v
-             .set_up = [make](Context& ctx) {
-               const auto o = make();
-               return Trial{[&ctx, o] {
-                              adamw(ctx, {.w = o->w.view(),
-                                          .g = o->g.view(),
-                                          .m = o->m.view(),
-                                          .v = o->v.view(),
-                                          .lr = 1e-3,
-                                          .weight_decay = 0.1});
-                            },
-                            {o->w.view(), o->m.view(), o->v.view()}};
-             }});
-  suite.add({.family = "squared_norm",
-             .shape = shape,
-             .cost = {.bytes = kF32Bytes * n},
-             .set_up = [make](Context& ctx) {
-               const auto o = make();
-               return Trial{[&ctx, o] {
-                              double sum = 0;
-                              squared_norm(ctx, {.x = o->g.view(), .sum = &sum});
-                              *o->sum.view().as<float>() = static_cast<float>(sum);
-                            },
-                            {o->sum.view()}};
-             }});
+  add(
+      "adamw", {.bytes = 6 * bytes, .reads = bytes},  // w, m and v are written back, g is not
+      [](Context& ctx, const OptimizerOperands& o) {
+        adamw(ctx, {.w = o.w.view(),
+                    .g = o.g.view(),
+                    .m = o.m.view(),
+                    .v = o.v.view(),
+                    .lr = 1e-3,
+                    .weight_decay = 0.1});
+      },
+      [](const OptimizerOperands& o) {
+        return std::vector<View>{o.w.view(), o.m.view(), o.v.view()};
+      });
+  add(
+      "squared_norm", {.reads = bytes},
+      [](Context& ctx, const OptimizerOperands& o) {
+        squared_norm(ctx, {.x = o.g.view(), .sum = o.sum.view().as<double>()});
+      },
+      [](const OptimizerOperands& o) { return std::vector<View>{o.sum.view()}; });
 }
 
 }  // namespace
 }  // namespace natrix::bench
 
 int main(int argc, char** argv) {
-  natrix::bench::Suite suite("dense");
-  natrix::bench::add_between_products(suite, {.rows = 512, .cols = 768});     // a chunk of Mamba-130M
-  natrix::bench::add_between_products(suite, {.rows = 16384, .cols = 1536});  // beyond every cache
-  natrix::bench::add_loss(suite, 4096, 257);                                  // bytes
-  natrix::bench::add_loss(suite, 256, 50280);                                 // a tile of a large vocabulary
-  natrix::bench::add_embedding(suite, 4096, 50280, 768);
-  natrix::bench::add_optimizer(suite, 16 << 20);
+  using namespace natrix::bench;
+  Suite suite("dense");
+  add_element_wise(suite, {.rows = 512, .cols = 768});     // a chunk of Mamba-130M
+  add_element_wise(suite, {.rows = 16384, .cols = 1536});  // beyond every cache
+  add_loss(suite, {.rows = 4096, .cols = 257});            // bytes
+  add_loss(suite, {.rows = 64, .cols = 50280});            // a tile of a large vocabulary
+  add_embedding(suite, {.rows = 4096, .vocabulary = 50280, .cols = 768});
+  add_optimizer(suite, 16 << 20);
   return suite.run(argc, argv);
 }

@@ -20,15 +20,15 @@ namespace {
 struct Roof {
   const char* unit;  // of figures bound by it
   double amount;     // what one call needs
-  double rate;       // what the machine does in a second
-  double seconds() const { return amount / rate; }
+  double seconds;    // the least that the machine takes for it
+  double rate() const { return amount / seconds; }
 };
 
 Roof roof_of(const Cost& cost, const Ceilings& machine) {
-  Roof roof{"GB/s", cost.bytes, machine.bytes};
-  for (const Roof& other :
-       {Roof{"GFLOP/s", cost.flops, machine.flops}, Roof{"Gexp/s", cost.exps, machine.exps}}) {
-    if (other.seconds() > roof.seconds()) roof = other;
+  Roof roof{"GB/s", cost.bytes + cost.reads, cost.bytes / machine.bytes + cost.reads / machine.reads};
+  for (const Roof& other : {Roof{"GFLOP/s", cost.flops, cost.flops / machine.flops},
+                            Roof{"Gexp/s", cost.exps, cost.exps / machine.exps}}) {
+    if (other.seconds > roof.seconds) roof = other;
   }
   return roof;
 }
@@ -44,26 +44,34 @@ struct Row {
   double seconds = std::numeric_limits<double>::infinity();  // the best repetition's mean
 
   double figure() const { return roof.amount / seconds / 1e9; }
-  double percent() const { return 100 * roof.seconds() / seconds; }
+  double percent() const { return 100 * roof.seconds / seconds; }
 };
 
 double largest_difference(View got, View want) {
   double difference = 0, scale = std::numeric_limits<double>::min();
-  for (int64_t r = 0; r < want.rows(); ++r) {
-    for (int64_t c = 0; c < want.cols(); ++c) {
-      const double b = want.row<float>(r)[c], gap = std::fabs(got.row<float>(r)[c] - b);
-      difference = std::fmax(difference, std::isnan(gap) ? std::numeric_limits<double>::infinity() : gap);
-      scale = std::fmax(scale, std::fabs(b));
+  for_float(want.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    for (int64_t r = 0; r < want.rows(); ++r) {
+      for (int64_t c = 0; c < want.cols(); ++c) {
+        const auto a = static_cast<double>(got.row<T>(r)[c]), b = static_cast<double>(want.row<T>(r)[c]);
+        const double gap = std::fabs(a - b);
+        difference = std::fmax(difference, std::isnan(gap) ? std::numeric_limits<double>::infinity() : gap);
+        scale = std::fmax(scale, std::fabs(b));
+      }
     }
-  }
+  });
   return difference / scale;
 }
 
 /// Sets the row's trial up; its failure, if the first run differs from the reference's.
 void verify(Row& row) {
+  row.trial = row.what->set_up(*row.ctx);
+  if (row.trial->check) {
+    row.failure = row.trial->check();
+    return;
+  }
   Context oracle(Backend::kReference, row.ctx->threads());
   const Trial want = row.what->set_up(oracle);
-  row.trial = row.what->set_up(*row.ctx);
   want.run();
   row.trial->run();
   for (size_t i = 0; i < want.outputs.size(); ++i) {
@@ -81,10 +89,18 @@ void time(benchmark::State& state, Row& row) {
   for (auto _ : state) row.trial->run();
 }
 
-constexpr const char* kLine = "{:<24} {:<34} {:>7} {:>11} {:>10} {:>16} {:>16} {:>6}\n";
+constexpr const char* kLine = "{:<28} {:<38} {:>7} {:>11} {:>16} {:>16} {:>16} {:>6}\n";
 
 std::string text_of(double seconds) {
   return seconds < 1e-3 ? fmt::format("{:.2f} us", seconds * 1e6) : fmt::format("{:.2f} ms", seconds * 1e3);
+}
+
+/// The time of one item, or how many a second.
+std::string of_each(const Row& row) {
+  const Case& c = *row.what;
+  if (c.items == 0) return "";
+  return c.unit.empty() ? fmt::format("{:.3f} ns", row.seconds * 1e9 / c.items)
+                        : fmt::format("{:.1f} {}/s", c.items / row.seconds, c.unit);
 }
 
 /// Prints a row as soon as it is known, and lets go of its operands.
@@ -113,12 +129,11 @@ class Table : public benchmark::BenchmarkReporter {
  private:
   static void print(const Row& row) {
     if (!row.failure.empty()) {
-      fmt::print("{:<24} {:<34} WRONG: {}\n", row.what->family, row.what->shape, row.failure);
+      fmt::print("{:<28} {:<38} WRONG: {}\n", row.what->family, row.what->shape, row.failure);
     } else {
       fmt::print(kLine, row.what->family, row.what->shape, row.ctx->threads(), text_of(row.seconds),
-                 row.what->items > 0 ? fmt::format("{:.3f} ns", row.seconds * 1e9 / row.what->items) : "",
-                 fmt::format("{:.2f} {}", row.figure(), row.roof.unit),
-                 fmt::format("{:.2f} {}", row.roof.rate / 1e9, row.roof.unit),
+                 of_each(row), fmt::format("{:.2f} {}", row.figure(), row.roof.unit),
+                 fmt::format("{:.2f} {}", row.roof.rate() / 1e9, row.roof.unit),
                  fmt::format("{:.0f}", row.percent()));
     }
     std::fflush(stdout);
@@ -136,17 +151,21 @@ nlohmann::ordered_json to_json(const Row& row) {
   } else {
     j.update({{"seconds", row.seconds},
               {"figure", row.figure()},
-              {"ceiling", row.roof.rate / 1e9},
+              {"ceiling", row.roof.rate() / 1e9},
               {"unit", row.roof.unit},
               {"percent", row.percent()}});
     if (row.what->items > 0) j["seconds_each"] = row.seconds / row.what->items;
+    if (!row.what->unit.empty()) j["item"] = row.what->unit;
   }
   return j;
 }
 
 nlohmann::ordered_json to_json(int threads, const Ceilings& c) {
-  return {
-      {"threads", threads}, {"gflops", c.flops / 1e9}, {"gexps", c.exps / 1e9}, {"gbytes", c.bytes / 1e9}};
+  return {{"threads", threads},
+          {"gflops", c.flops / 1e9},
+          {"gexps", c.exps / 1e9},
+          {"gbytes", c.bytes / 1e9},
+          {"gbytes_read", c.reads / 1e9}};
 }
 
 /// The contexts to time with: one thread and all of them, or what --threads asks for.
@@ -163,7 +182,7 @@ std::vector<std::unique_ptr<Context>> make_contexts(std::optional<int> threads) 
 
 struct Options {
   std::optional<int> threads;
-  bool json = false;
+  bool json = false, quick = false;
 };
 
 /// What Google Benchmark left of the command line; nothing, if it is not understood.
@@ -173,15 +192,16 @@ std::optional<Options> parse(int argc, char** argv) {
     const std::string_view arg = argv[i];
     if (arg == "--json") {
       options.json = true;
+    } else if (arg == "--quick") {
+      options.quick = true;
     } else if (arg == "--threads" && i + 1 < argc && std::atoi(argv[i + 1]) > 0) {
       options.threads = std::atoi(argv[++i]);
     } else if (arg == "--instructions" && i + 1 < argc && use_instruction_set(argv[i + 1])) {
       ++i;
     } else {
       fmt::print(stderr,
-                 "{}: expected --json, --threads N (N of at least 1), --instructions NAME (a set of this "
-                 "machine: {}) or an "
-                 "option of Google Benchmark, got {}\n",
+                 "{}: expected --json, --quick, --threads N (N of at least 1), --instructions NAME (a set of "
+                 "this machine: {}) or an option of Google Benchmark, got {}\n",
                  argv[0], fmt::join(instruction_sets(), ", "), arg);
       return {};
     }
@@ -205,10 +225,12 @@ int Suite::run(int argc, char** argv) {
     report["ceilings"].push_back(to_json(ctx->threads(), machine));
     if (!options->json) {
       fmt::print(
-          "ceilings, threads {}: {:.1f} GFLOP/s f32, {:.2f} Gexp/s, {:.1f} GB/s copied (read + written)\n",
-          ctx->threads(), machine.flops / 1e9, machine.exps / 1e9, machine.bytes / 1e9);
+          "ceilings, threads {}: {:.1f} GFLOP/s f32, {:.2f} Gexp/s, {:.1f} GB/s read and written, "
+          "{:.1f} GB/s only read\n",
+          ctx->threads(), machine.flops / 1e9, machine.exps / 1e9, machine.bytes / 1e9, machine.reads / 1e9);
     }
     for (const Case& c : cases_) {
+      if (options->quick && c.slow) continue;
       rows.push_back({.what = &c,
                       .ctx = ctx.get(),
                       .roof = roof_of(c.cost, machine),
@@ -220,7 +242,7 @@ int Suite::run(int argc, char** argv) {
     benchmark::RegisterBenchmark(row.id.c_str(), [&row](benchmark::State& state) { time(state, row); })
         ->UseRealTime()
         ->MinTime(0.02)
-        ->Repetitions(25);
+        ->Repetitions(options->quick ? std::min(row.what->repetitions, 3) : row.what->repetitions);
   }
   Table table(rows, !options->json);
   benchmark::RunSpecifiedBenchmarks(&table);
@@ -240,6 +262,14 @@ Buffer normal(Shape shape, uint64_t seed, double scale) {
   std::mt19937_64 engine(seed);
   std::normal_distribution<float> distribution(0.0f, static_cast<float>(scale));
   std::generate_n(b.view().as<float>(), shape.count(), [&] { return distribution(engine); });
+  return b;
+}
+
+Buffer tokens(Shape shape, uint64_t seed, int64_t below) {
+  Buffer b(Dtype::kI64, shape);
+  std::mt19937_64 engine(seed);
+  std::uniform_int_distribution<int64_t> distribution(0, below - 1);
+  std::generate_n(b.view().as<int64_t>(), shape.count(), [&] { return distribution(engine); });
   return b;
 }
 

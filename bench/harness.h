@@ -8,12 +8,13 @@
 //   }
 //
 // Options of every program: --threads N (only these), --instructions NAME (AVX2 on an AVX-512 machine, say),
-// --json (one JSON object on stdout and nothing else there), and Google Benchmark's, which runs the timing
-// loops: --benchmark_filter=REGEX,
+// --quick (few repetitions, no slow cases: to see that it works), --json (one JSON object on stdout and
+// nothing else there), and Google Benchmark's, which runs the timing loops: --benchmark_filter=REGEX,
 // --benchmark_min_time=SECONDS.
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -27,13 +28,16 @@ namespace natrix::bench {
 struct Cost {
   double flops = 0;  // a multiply-add counts two
   double exps = 0;
-  double bytes = 0;  // read + written
+  double bytes = 0;  // read + written where arrays go in and arrays come out, at that rate
+  double reads = 0;  // read beyond that (weights, whatever is only summed up), at the rate of only reading
 };
 
 /// Operands in place, ready to be used again and again.
 struct Trial {
   std::function<void()> run;
-  std::vector<View> outputs;  // of one run, to be compared with the reference's
+  std::vector<View> outputs;  // of one run, f32 or f64, to be compared with the reference's
+  /// Instead of outputs, where the reference would take hours: what is wrong with what it runs, or nothing.
+  std::function<std::string()> check;
 };
 
 struct Case {
@@ -44,8 +48,20 @@ struct Case {
   /// numbers. `ctx` outlives the trial; what `run` uses is best held by a shared_ptr in its capture.
   std::function<Trial(Context&)> set_up;
   double items = 0;         // what one call does so many of; if given, the time of each is printed too
+  std::string unit;         // of items; if given, so many a second are printed instead
   double tolerance = 1e-5;  // on max |cpu − reference| / max |reference|, for each output
+  int repetitions = 25;
+  bool slow = false;  // left out by --quick
 };
+
+/// A set_up that makes Operands from `sizes` and holds them for as long as the trial; run(ctx, operands).
+template <class Operands, class Sizes, class Run, class Outputs>
+std::function<Trial(Context&)> trial_on(Sizes sizes, Run run, Outputs outputs) {
+  return [=](Context& ctx) {
+    const auto o = std::make_shared<const Operands>(sizes);
+    return Trial{.run = [&ctx, o, run] { run(ctx, *o); }, .outputs = outputs(*o)};
+  };
+}
 
 class Suite {
  public:
@@ -61,5 +77,7 @@ class Suite {
 
 /// f32, normally distributed, the same for the same seed.
 Buffer normal(Shape shape, uint64_t seed, double scale = 1.0);
+/// i64, each of [0, below) as likely as any other.
+Buffer tokens(Shape shape, uint64_t seed, int64_t below);
 
 }  // namespace natrix::bench

@@ -1,5 +1,9 @@
-// Matrix products, dense and grouped by expert: bound by multiply-adds from some tens of rows on, and by the
-// bytes of the weight below. The three products of a linear layer: y = x Wᵀ, dx = dy W, dW += dyᵀ x.
+// Matrix products, dense and grouped by expert: bound by multiply-adds from some tens of rows on, and by
+// reading the weights below. The three products of a linear layer: y = x Wᵀ, dx = dy W, dW += dyᵀ x.
+//
+// A row of a product depends on its row of op(a) and on b alone (kernels/matmul.h), so the reference computes
+// only some rows of a dense one: all of them would take it longer than everything that is timed here.
+#include <algorithm>
 #include <fmt/format.h>
 #include <memory>
 #include <numeric>
@@ -10,116 +14,171 @@
 namespace natrix::bench {
 namespace {
 
-Cost cost_of(int64_t rows, int64_t in, int64_t out, int64_t weights = 1) {
-  const auto R = static_cast<double>(rows), K = static_cast<double>(in), N = static_cast<double>(out);
-  return {.flops = 2 * R * K * N, .bytes = 4 * (R * K + R * N + static_cast<double>(weights) * K * N)};
+constexpr double kFloat = 4;  // bytes
+
+struct Sizes {
+  int64_t rows, in, out;
+  std::string to_string() const { return fmt::format("T {}  {} -> {}", rows, in, out); }
+  double flops() const { return 2 * static_cast<double>(rows * in * out); }
+};
+
+/// [rows of c, terms] times [terms, columns of c]: what goes in is read, what comes out is written.
+Cost cost_of(double flops, double operands, double result, bool accumulate = false) {
+  return {.flops = flops, .bytes = (accumulate ? 2 : 1) * kFloat * result, .reads = kFloat * operands};
 }
 
 /// A layer [out, in] and what flows through it.
 struct Linear {
-  Linear(int64_t rows, int64_t in, int64_t out)
-      : x(normal({rows, in}, 1)),
-        weight(normal({out, in}, 2)),
-        dy(normal({rows, out}, 3)),
-        y(Dtype::kF32, {rows, out}),
-        dx(Dtype::kF32, {rows, in}),
-        dweight(Dtype::kF32, {out, in}) {}
+  explicit Linear(const Sizes& s)
+      : x(normal({s.rows, s.in}, 1)),
+        weight(normal({s.out, s.in}, 2)),
+        dy(normal({s.rows, s.out}, 3)),
+        y(Dtype::kF32, {s.rows, s.out}),
+        dx(Dtype::kF32, {s.rows, s.in}),
+        dweight(Dtype::kF32, {s.out, s.in}) {}
+
+  Matmul forward() const { return {.a = x.view(), .b = weight.view(), .c = y.view(), .transpose_b = true}; }
+  Matmul input_gradient() const { return {.a = dy.view(), .b = weight.view(), .c = dx.view()}; }
+  Matmul weight_gradient() const {
+    return {.a = dy.view(), .b = x.view(), .c = dweight.view(), .transpose_a = true, .accumulate = true};
+  }
 
   Buffer x, weight, dy, y, dx, dweight;
 };
 
-void add_linear(Suite& suite, int64_t rows, int64_t in, int64_t out) {
-  const auto add = [&](std::string family, auto run, auto output) {
-    suite.add({.family = std::move(family),
-               .shape = fmt::format("T {}  {} -> {}", rows, in, out),
-               .cost = cost_of(rows, in, out),
-               .set_up = [=](Context& ctx) {
-                 const auto o = std::make_shared<const Linear>(rows, in, out);
-                 return Trial{[&ctx, o, run] { run(ctx, *o); }, {((*o).*output).view()}};
-               }});
-  };
-  add(
-      "linear_forward",
-      [](Context& ctx, const Linear& o) {
-        matmul(ctx, {.a = o.x.view(), .b = o.weight.view(), .c = o.y.view(), .transpose_b = true});
-      },
-      &Linear::y);
-  if (rows == 1) return;  // decoding has no backward
-  add(
-      "linear_dx",
-      [](Context& ctx, const Linear& o) {
-        matmul(ctx, {.a = o.dy.view(), .b = o.weight.view(), .c = o.dx.view()});
-      },
-      &Linear::dx);
-  add(
-      "linear_dW",
-      [](Context& ctx, const Linear& o) {
-        matmul(ctx, {.a = o.dy.view(),
-                     .b = o.x.view(),
-                     .c = o.dweight.view(),
-                     .transpose_a = true,
-                     .accumulate = true});
-      },
-      &Linear::dweight);
+/// The first row of c, the last, and some between them.
+std::vector<int64_t> some_rows(View c) {
+  constexpr int64_t kMost = 8;
+  const int64_t count = std::min(kMost, c.rows());
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < count; ++i) rows.push_back(i * (c.rows() - 1) / std::max<int64_t>(count - 1, 1));
+  return rows;
 }
 
-/// Experts' first products: how rows are spread is `rows_of`, one number an expert.
-void add_grouped(Suite& suite, const std::string& spread, const std::vector<int64_t>& rows_of, int64_t in,
-                 int64_t out) {
-  std::vector<int64_t> offsets(rows_of.size() + 1);
-  std::partial_sum(rows_of.begin(), rows_of.end(), offsets.begin() + 1);
-  const int64_t rows = offsets.back(), experts = static_cast<int64_t>(rows_of.size());
-  const std::string shape = fmt::format("T {}  {} -> {}  E {} {}", rows, in, out, experts, spread);
-  struct Operands {
-    Buffer x, weight, dy, y, dweight;
-    std::vector<int64_t> offsets;
-  };
-  const auto make = [=] {
-    return std::make_shared<const Operands>(Operands{normal({rows, in}, 1), normal({experts, out, in}, 2),
-                                                     normal({rows, out}, 3), Buffer(Dtype::kF32, {rows, out}),
-                                                     Buffer(Dtype::kF32, {experts, out, in}), offsets});
-  };
-  suite.add({.family = "grouped_forward",
-             .shape = shape,
-             .cost = cost_of(rows, in, out, experts),
-             .set_up = [make](Context& ctx) {
-               const auto o = make();
-               return Trial{[&ctx, o] {
-                              grouped_matmul(ctx, {.a = o->x.view(),
-                                                   .b = o->weight.view(),
-                                                   .c = o->y.view(),
-                                                   .offsets = o->offsets,
-                                                   .transpose_b = true});
-                            },
-                            {o->y.view()}};
+/// The product that gives row r of c alone.
+Matmul row_of(Matmul product, int64_t r) {
+  product.a = product.transpose_a ? product.a.columns(r, 1) : product.a.row_range(r, 1);
+  product.c = product.c.row_range(r, 1);
+  return product;
+}
+
+void add_product(Suite& suite, const std::string& family, const Sizes& s, Matmul (Linear::*product)() const,
+                 Cost cost) {
+  suite.add({.family = family, .shape = s.to_string(), .cost = cost, .set_up = [=](Context& ctx) {
+               const auto o = std::make_shared<const Linear>(s);
+               const Matmul whole = ((*o).*product)();
+               std::vector<Matmul> products;
+               Trial trial;
+               for (const int64_t r : some_rows(whole.c)) {
+                 products.push_back(row_of(whole, r));
+                 trial.outputs.push_back(products.back().c);
+               }
+               if (ctx.backend() != Backend::kReference) products = {whole};
+               trial.run = [&ctx, o, products] {
+                 for (const Matmul& p : products) matmul(ctx, p);
+               };
+               return trial;
              }});
-  suite.add(
-      {.family = "grouped_dW",
-       .shape = shape,
-       .cost = cost_of(rows, in, out, experts),
-       .set_up = [make](Context& ctx) {
-         const auto o = make();
-         return Trial{
-             [&ctx, o] {
-               grouped_outer(
-                   ctx, {.a = o->dy.view(), .b = o->x.view(), .c = o->dweight.view(), .offsets = o->offsets});
-             },
-             {o->dweight.view()}};
-       }});
+}
+
+void add_linear(Suite& suite, const Sizes& s) {
+  const auto T = static_cast<double>(s.rows), I = static_cast<double>(s.in), O = static_cast<double>(s.out);
+  add_product(suite, "linear_forward", s, &Linear::forward, cost_of(s.flops(), T * I + O * I, T * O));
+  if (s.rows == 1) return;  // decoding has no backward
+  add_product(suite, "linear_input_gradient", s, &Linear::input_gradient,
+              cost_of(s.flops(), T * O + O * I, T * I));
+  add_product(suite, "linear_weight_gradient", s, &Linear::weight_gradient,
+              cost_of(s.flops(), T * (I + O), O * I, true));
+}
+
+/// The first products of experts [out, in]; rows lie sorted by expert.
+struct Experts {
+  Experts(const Sizes& s, const std::vector<int64_t>& rows_of)
+      : linear(s),
+        weight(normal({static_cast<int64_t>(rows_of.size()), s.out, s.in}, 4)),
+        dweight(Dtype::kF32, weight.view().shape),
+        offsets(rows_of.size() + 1) {
+    std::partial_sum(rows_of.begin(), rows_of.end(), offsets.begin() + 1);
+  }
+
+  Linear linear;  // for its x, dy, y and dx
+  Buffer weight, dweight;
+  std::vector<int64_t> offsets;
+};
+
+void forward(Context& ctx, const Experts& e) {
+  grouped_matmul(ctx, {.a = e.linear.x.view(),
+                       .b = e.weight.view(),
+                       .c = e.linear.y.view(),
+                       .offsets = e.offsets,
+                       .transpose_b = true});
+}
+
+void input_gradient(Context& ctx, const Experts& e) {
+  grouped_matmul(
+      ctx, {.a = e.linear.dy.view(), .b = e.weight.view(), .c = e.linear.dx.view(), .offsets = e.offsets});
+}
+
+void weight_gradient(Context& ctx, const Experts& e) {
+  grouped_outer(
+      ctx, {.a = e.linear.dy.view(), .b = e.linear.x.view(), .c = e.dweight.view(), .offsets = e.offsets});
+}
+
+/// rows_of: how many rows each expert got.
+void add_grouped(Suite& suite, const std::string& load, const std::vector<int64_t>& rows_of, int64_t in,
+                 int64_t out) {
+  const Sizes s{std::accumulate(rows_of.begin(), rows_of.end(), int64_t{0}), in, out};
+  const auto used = std::count_if(rows_of.begin(), rows_of.end(), [](int64_t n) { return n > 0; });
+  const auto T = static_cast<double>(s.rows), I = static_cast<double>(in), O = static_cast<double>(out);
+  const double weights = static_cast<double>(used) * I * O;  // an expert without rows is not even read
+  const auto add = [&](const char* family, Cost cost, auto run, auto output) {
+    suite.add({.family = family,
+               .shape = fmt::format("{}  E {} {}", s.to_string(), rows_of.size(), load),
+               .cost = cost,
+               .set_up = [=](Context& ctx) {
+                 const auto e = std::make_shared<const Experts>(s, rows_of);
+                 return Trial{.run = [&ctx, e, run] { run(ctx, *e); }, .outputs = {output(*e)}};
+               }});
+  };
+  add("grouped_forward", cost_of(s.flops(), T * I + weights, T * O), forward,
+      [](const Experts& e) { return e.linear.y.view(); });
+  add("grouped_input_gradient", cost_of(s.flops(), T * O + weights, T * I), input_gradient,
+      [](const Experts& e) { return e.linear.dx.view(); });
+  add("grouped_weight_gradient", cost_of(s.flops(), T * (I + O), weights, true), weight_gradient,
+      [](const Experts& e) { return e.dweight.view(); });
+}
+
+/// The gradient of a bias.
+void add_column_sum(Suite& suite, const Sizes& s) {
+  suite.add({.family = "column_sum",
+             .shape = fmt::format("T {}  {}", s.rows, s.out),
+             .cost = {.reads = kFloat * static_cast<double>(s.rows * s.out)},
+             .set_up = [s](Context& ctx) {
+               const auto o = std::make_shared<const Linear>(s);
+               const View sum = o->dweight.view().reshaped({s.out});
+               return Trial{.run = [&ctx, o, sum] { column_sum(ctx, {.a = o->dy.view(), .sum = sum}); },
+                            .outputs = {sum}};
+             }});
 }
 
 }  // namespace
 }  // namespace natrix::bench
 
 int main(int argc, char** argv) {
-  natrix::bench::Suite suite("matmul");
-  for (const int64_t rows : {1, 16, 64, 512, 2048}) {
-    natrix::bench::add_linear(suite, rows, 768, 3072);  // in_proj of Mamba-130M
+  using namespace natrix::bench;
+  Suite suite("matmul");
+  for (const int64_t rows : {1, 16, 64, 512, 2048}) {  // Mamba-130M: in_proj, x_proj, dt_proj, out_proj
+    add_linear(suite, {rows, 768, 3072});
+    add_linear(suite, {rows, 1536, 80});
+    add_linear(suite, {rows, 48, 1536});
+    add_linear(suite, {rows, 1536, 768});
   }
-  natrix::bench::add_linear(suite, 512, 1536, 80);   // its x_proj: few columns
-  natrix::bench::add_linear(suite, 4096, 192, 768);  // in_proj of the quickstart
-  natrix::bench::add_grouped(suite, "even", std::vector<int64_t>(8, 512), 256, 1024);
-  natrix::bench::add_grouped(suite, "skewed", {2048, 1024, 512, 256, 128, 64, 0, 64}, 256, 1024);
-  natrix::bench::add_grouped(suite, "one row each", std::vector<int64_t>(8, 1), 256, 1024);
+  for (const int64_t rows : {1, 16, 64}) add_linear(suite, {rows, 768, 50280});  // its head, a tile at most
+  add_column_sum(suite, {512, 1, 1536});
+  add_linear(suite, {4096, 192, 768});                                      // in_proj of the quickstart
+  add_grouped(suite, "balanced", std::vector<int64_t>(8, 1024), 192, 512);  // its experts
+  add_grouped(suite, "skewed", {4096, 2048, 1024, 512, 256, 128, 128, 0}, 192, 512);
+  add_grouped(suite, "one row each", std::vector<int64_t>(8, 1), 192, 512);
+  add_grouped(suite, "one row each", std::vector<int64_t>(64, 1), 768, 1024);
   return suite.run(argc, argv);
 }

@@ -1,56 +1,60 @@
-// Whole models: tokens a second of a training step, of reading (prefill) and of writing (decode), beside what
-// this machine could do at most.
+// Whole models with random weights, Mamba-130M (state-spaces/mamba-130m) and the quickstart's: tokens a
+// second.
 //
-//   train, prefill   bound by multiply-adds: 6 and 2 operations a token for each active parameter; what is
-//   computed
-//                    again for chunks does not count
-//   decode           bound by memory: every active parameter is read once a token, 4 bytes; the ceiling is
-//   the copy rate
+//   train     a step: forward, backward, clipping, AdamW. Three forward passes of multiply-adds; what exact
+//             gradients compute again for chunks does not count
+//   prefill   a prompt is read, and the logits after it are taken
+//   decode    one token: every weight that it meets is read once
 //
-// Before anything is timed, the loss in two chunks must be that in one, and the logits of tokens read one by
-// one those of tokens read together.
-//
-//   bench_model [--quick]      Mamba-130M (state-spaces/mamba-130m: 24 layers of 768) and
-//   configs/quickstart.yaml
-#include <chrono>
+// Only multiply-adds count, or for decoding the bytes of weights: exponentials, norms and the optimizer come
+// on top, so 100 % is out of reach. Before anything is timed, the step must give the same loss and gradient
+// norm cut into other chunks, and a prompt the same logits read together and token by token.
 #include <cmath>
-#include <cstdio>
 #include <fmt/format.h>
-#include <random>
-#include <string_view>
+#include <memory>
 
-#include "bench/ceilings.h"
+#include "bench/harness.h"
 #include "configs/load.h"
 #include "core/generate/session.h"
 #include "core/layers/init.h"
-#include "core/train/memory_plan.h"
+#include "core/text/tokenizer.h"
 #include "core/train/optimizer.h"
-#include "core/train/rank_group.h"
 #include "core/train/train_step.h"
 #include "launch/assemble.h"
 
 namespace natrix::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+constexpr double kTolerance = 1e-5;  // relative
 
-struct Subject {
-  std::string name;
-  ModelConfig config;
-  std::vector<int64_t> lengths;  // of training rows
-  int64_t batch;                 // rows of a step
-};
-
-Subject mamba_130m(bool quick) {
-  ModelConfig c{.pattern = "M", .repeat = 24, .d_model = 768, .vocab_size = 50280, .norm_eps = 1e-5};
-  c.mamba.inner_norms = false;
-  return {"Mamba-130M", c, quick ? std::vector<int64_t>{256} : std::vector<int64_t>{256, 2048}, 1};
+bool close(double a, double b) {
+  return std::fabs(a - b) <= kTolerance * std::fabs(b);  // false if one is not a number
 }
 
-Subject quickstart() {
-  ModelConfig c = load_experiment(NATRIX_SOURCE_DIR "/configs/quickstart.yaml", {}).config.model;
-  c.vocab_size = 257;
-  return {"quickstart", c, {1024}, 8};
+/// Of one token, forward.
+struct Work {
+  double flops = 0;       // of the layers
+  double head_flops = 0;  // of the logits
+  double weights = 0;     // read, those of the head included
+};
+
+/// Two operations for each element of a matrix that the token meets, taps of the convolution included; six
+/// for each state of a scan: h = decay · h + (dt · x) · B, y += h · C.
+Work work_of(const ModelConfig& config) {
+  const AssembledModel model = describe_model(config);
+  const Shape vocabulary{*config.vocab_size, config.d_model};
+  Work work{.head_flops = 2.0 * static_cast<double>(vocabulary.count()),
+            .weights = static_cast<double>(vocabulary.count())};
+  model->visit([&](Param& p) {
+    if (p.shape.rank() < 2 || p.shape == vocabulary) return;  // of the embedding, one row is read
+    const bool experts = p.shape.rank() == 3;
+    const double share =
+        experts ? static_cast<double>(config.moe.top_k) / static_cast<double>(config.moe.num_experts) : 1.0;
+    const double met = share * static_cast<double>(p.shape.count());
+    work.flops += (p.init == Init::kALog ? 6 : 2) * met;
+    work.weights += met;
+  });
+  return work;
 }
 
 AssembledModel fresh(const ModelConfig& config, bool with_gradients) {
@@ -59,140 +63,181 @@ AssembledModel fresh(const ModelConfig& config, bool with_gradients) {
   return model;
 }
 
-Batch random_batch(int64_t rows, int64_t length, int64_t vocabulary) {
-  Batch b{.tokens = Buffer(Dtype::kI64, {rows, length}), .targets = Buffer(Dtype::kI64, {rows, length})};
-  std::mt19937_64 engine(7);
-  std::uniform_int_distribution<int64_t> any(0, vocabulary - 1);
-  for (const Buffer* ids : {&b.tokens, &b.targets}) {
-    std::generate_n(ids->view().as<int64_t>(), rows * length, [&] { return any(engine); });
+/// A model in training. Its context is its own, so that a model's activations go when the model goes.
+class Trainee {
+ public:
+  Trainee(const ExperimentConfig& config, int threads)
+      : config_(config),
+        ctx_(Backend::kCpu, threads),
+        model_(fresh(config.model, true)),
+        optimizer_(config.optimizer, model_->params()),
+        batch_{.tokens = random_rows(1), .targets = random_rows(2)},
+        step_(*model_, ctx_, config_, needs_tally(config.model)) {}
+
+  void train() {
+    step_.compute(batch_);
+    optimizer_.update(ctx_, config_.optimizer.lr, optimizer_.gradient_norm(ctx_, alone_), ++steps_);
+    update_router_biases(*model_, step_.tally());
   }
-  return b;
-}
 
-/// The best of `times` calls, in seconds.
-template <class Run>
-double best_of(int times, const Run& run) {
-  double best = HUGE_VAL;
-  for (int i = 0; i < times; ++i) {
-    const auto start = Clock::now();
-    run();
-    best = std::fmin(best, std::chrono::duration<double>(Clock::now() - start).count());
+  /// What is wrong with the loss and the gradients, or nothing.
+  std::string check() {
+    const int64_t length = config_.sequence.length, chunk = config_.sequence.chunk;
+    const Figures as_timed = figures(chunk), otherwise = figures(chunk < length ? length : length / 4);
+    if (close(as_timed.loss, otherwise.loss) && close(as_timed.norm, otherwise.norm)) return "";
+    return fmt::format("loss {} and gradient norm {}; cut into other chunks {} and {}", as_timed.loss,
+                       as_timed.norm, otherwise.loss, otherwise.norm);
   }
-  return best;
-}
 
-ExperimentConfig step_of(const Subject& s, int64_t length, int64_t chunk) {
-  ExperimentConfig e;
-  e.model = s.config;
-  e.sequence = {.length = length, .chunk = chunk};
-  e.train.batch_size = s.batch;
-  return e;
-}
+ private:
+  struct Figures {
+    double loss, norm;
+  };
 
-double loss_of(Model& model, Context& ctx, const Subject& s, const Batch& batch, int64_t chunk) {
-  const ExperimentConfig e = step_of(s, batch.tokens.view().extent(1), chunk);
-  TrainStep step(model, ctx, e, needs_tally(s.config));
-  return step.compute(batch).loss;
-}
-
-/// Empty, or what is wrong with the model.
-std::string verify(Model& model, Context& ctx, const Subject& s) {
-  const Batch batch = random_batch(1, 64, *s.config.vocab_size);
-  const double whole = loss_of(model, ctx, s, batch, 64), halves = loss_of(model, ctx, s, batch, 32);
-  if (!(std::fabs(whole - halves) <= 1e-6 * whole)) {
-    return fmt::format("the loss in two chunks, {}, is not that in one, {}", halves, whole);
+  Figures figures(int64_t chunk) {
+    ExperimentConfig config = config_;
+    config.sequence.chunk = chunk;
+    TrainStep step(*model_, ctx_, config, needs_tally(config.model));
+    const double loss = step.compute(batch_).loss;
+    return {loss, optimizer_.gradient_norm(ctx_, alone_)};
   }
-  Session together(model, ctx, 1, 64), one_by_one(model, ctx, 1, 1);
-  together.feed(batch.tokens.view());
-  one_by_one.feed(batch.tokens.view());
-  const View a = together.logits(), b = one_by_one.logits();
-  double difference = 0, scale = 0;
-  for (int64_t i = 0; i < a.count(); ++i) {
-    difference = std::fmax(difference, std::fabs(a.as<float>()[i] - b.as<float>()[i]));
-    scale = std::fmax(scale, std::fabs(a.as<float>()[i]));
+
+  Buffer random_rows(uint64_t seed) const {
+    return tokens({config_.train.batch_size, config_.sequence.length}, seed, *config_.model.vocab_size);
   }
-  return difference <= 1e-5 * scale
-             ? ""
-             : "logits of tokens read one by one are not those of tokens read together";
-}
 
-void print(const Subject& s, Context& ctx, const std::string& what, double tokens_per_second, double needed,
-           double ceiling, const char* unit) {
-  fmt::print("{:<12} {:<22} {:>7} {:>12.1f} {:>10.1f} {:<8} {:>8.1f} {:>5.0f}\n", s.name, what, ctx.threads(),
-             tokens_per_second, needed * tokens_per_second / 1e9, unit, ceiling / 1e9,
-             100 * needed * tokens_per_second / ceiling);
-  std::fflush(stdout);
-}
+  ExperimentConfig config_;
+  Context ctx_;
+  AssembledModel model_;
+  OneProcess alone_;
+  Optimizer optimizer_;
+  Batch batch_;
+  TrainStep step_;
+  int64_t steps_ = 0;
+};
 
-void time_training(Model& model, Context& ctx, const Subject& s, int64_t length, const Ceilings& machine) {
-  const ExperimentConfig e = step_of(s, length, length);
-  const Batch batch = random_batch(s.batch, length, *s.config.vocab_size);
-  TrainStep step(model, ctx, e, needs_tally(s.config));
-  Optimizer optimizer(e.optimizer, model.params());
-  OneProcess alone;
-  int64_t steps = 0;
-  const double seconds = best_of(2, [&] {
-    step.compute(batch);
-    optimizer.update(ctx, 1e-4, optimizer.gradient_norm(ctx, alone), ++steps);
-  });
-  const auto tokens = static_cast<double>(s.batch * length);
-  print(s, ctx, fmt::format("train {} x {}", s.batch, length), tokens / seconds,
-        6 * static_cast<double>(count_parameters(s.config).active), machine.flops, "GFLOP/s");
-}
+/// A model that reads and writes.
+class Reader {
+ public:
+  Reader(const ModelConfig& config, int64_t prompt, int threads)
+      : ctx_(Backend::kCpu, threads),
+        model_(fresh(config, false)),
+        prompt_(tokens({1, prompt}, 1, *config.vocab_size)),
+        writing_(*model_, ctx_, 1, 1) {}
 
-void time_inference(Model& model, Context& ctx, const Subject& s, const Ceilings& machine) {
-  constexpr int64_t kPrompt = 512, kNew = 16;
-  const Batch prompt = random_batch(1, kPrompt, *s.config.vocab_size);
-  const auto active = static_cast<double>(count_parameters(s.config).active);
-  const double reading = best_of(3, [&] {
-    Session session(model, ctx, 1, kPrompt);
-    session.feed(prompt.tokens.view());
+  void prefill() {
+    Session session(*model_, ctx_, 1, prompt_.view().cols());
+    session.feed(prompt_.view());
     session.logits();
-  });
-  print(s, ctx, "prefill 512", kPrompt / reading, 2 * active, machine.flops, "GFLOP/s");
-  Session session(model, ctx, 1, 1);
-  const View some = prompt.tokens.view().columns(0, 1);
-  const double writing = best_of(5, [&] {
-    for (int64_t i = 0; i < kNew; ++i) {
-      session.feed(some);
-      session.logits();
+  }
+
+  void decode() {
+    writing_.feed(prompt_.view().columns(0, 1));
+    writing_.logits();
+  }
+
+  /// What is wrong with the logits, or nothing.
+  std::string check() {
+    const int64_t length = prompt_.view().cols();
+    Session together(*model_, ctx_, 1, length), singly(*model_, ctx_, 1, 1);
+    together.feed(prompt_.view());
+    singly.feed(prompt_.view());
+    const float *a = together.logits().as<float>(), *b = singly.logits().as<float>();
+    double difference = 0, scale = 0;
+    for (int64_t i = 0; i < *model_->config().vocab_size; ++i) {
+      if (!std::isfinite(a[i]) || !std::isfinite(b[i])) return "a logit is not finite";
+      difference = std::fmax(difference, std::fabs(a[i] - b[i]));
+      scale = std::fmax(scale, std::fabs(a[i]));
     }
-  });
-  print(s, ctx, "decode", kNew / writing, 4 * active, machine.bytes, "GB/s");
+    if (difference <= kTolerance * scale) return "";
+    return fmt::format("{} tokens read together and singly: logits differ by {:.2e} of the largest", length,
+                       difference / scale);
+  }
+
+ private:
+  Context ctx_;
+  AssembledModel model_;
+  Buffer prompt_;
+  Session writing_;
+};
+
+void add_training(Suite& suite, const std::string& name, const ExperimentConfig& config, bool slow) {
+  const Work work = work_of(config.model);
+  const int64_t rows = config.train.batch_size, length = config.sequence.length;
+  const auto count = static_cast<double>(rows * length);
+  suite.add({.family = "train",
+             .shape = fmt::format("{}  B {}  T {}  chunk {}", name, rows, length, config.sequence.chunk),
+             .cost = {.flops = 3 * count * (work.flops + work.head_flops)},
+             .set_up =
+                 [config](Context& ctx) {
+                   const auto t = std::make_shared<Trainee>(config, ctx.threads());
+                   return Trial{.run = [t] { t->train(); }, .check = [t] { return t->check(); }};
+                 },
+             .items = count,
+             .unit = "token",
+             .repetitions = 3,
+             .slow = slow});
 }
 
-bool bench(const Subject& s, Context& ctx, const Ceilings& machine) {
-  const AssembledModel model = fresh(s.config, true);
-  if (const std::string wrong = verify(*model, ctx, s); !wrong.empty()) {
-    fmt::print("{:<12} WRONG: {}\n", s.name, wrong);
-    return false;
-  }
-  time_inference(*model, ctx, s, machine);
-  for (const int64_t length : s.lengths) time_training(*model, ctx, s, length, machine);
-  return true;
+/// prompt: tokens that are read together, and that the check reads singly too.
+void add_reading(Suite& suite, const std::string& name, const ModelConfig& config, int64_t prompt,
+                 bool slow) {
+  const Work work = work_of(config);
+  const auto trial_of = [=](void (Reader::*run)()) {
+    return [=](Context& ctx) {
+      const auto r = std::make_shared<Reader>(config, prompt, ctx.threads());
+      return Trial{.run = [r, run] { ((*r).*run)(); }, .check = [r] { return r->check(); }};
+    };
+  };
+  const auto count = static_cast<double>(prompt);
+  suite.add({.family = "prefill",
+             .shape = fmt::format("{}  T {}", name, prompt),
+             .cost = {.flops = count * work.flops + work.head_flops},
+             .set_up = trial_of(&Reader::prefill),
+             .items = count,
+             .unit = "token",
+             .repetitions = 5,
+             .slow = slow});
+  if (slow) return;  // decoding does not depend on what was read before: once is enough
+  suite.add({.family = "decode",
+             .shape = fmt::format("{}  T 1", name),
+             .cost = {.reads = 4 * work.weights},
+             .set_up = trial_of(&Reader::decode),
+             .items = 1,
+             .unit = "token"});
+}
+
+ExperimentConfig mamba_130m(int64_t length, int64_t chunk) {
+  ExperimentConfig c;
+  c.model = {.pattern = "M", .repeat = 24, .d_model = 768, .vocab_size = 50280, .norm_eps = 1e-5};
+  c.model.mamba.inner_norms = false;
+  c.sequence.length = length;
+  c.sequence.chunk = chunk;
+  c.train.batch_size = 1;
+  return c;
+}
+
+ExperimentConfig quickstart() {
+  ExperimentConfig c = load_experiment(NATRIX_SOURCE_DIR "/configs/quickstart.yaml").config;
+  c.model.vocab_size = make_tokenizer("bytes")->vocab_size();
+  return c;
 }
 
 }  // namespace
 }  // namespace natrix::bench
 
 int main(int argc, char** argv) {
-  using namespace natrix;
   using namespace natrix::bench;
-  const bool quick = argc == 2 && std::string_view(argv[1]) == "--quick";
-  if (argc > 1 && !quick) {
-    fmt::print(stderr, "{}: expected nothing or --quick, got {}\n", argv[0], argv[1]);
-    return 2;
-  }
-  fmt::print("bench model: {}\n", instruction_set());
-  bool good = true;
-  for (const int threads : {1, available_processors()}) {
-    Context ctx(Backend::kCpu, threads);
-    const Ceilings machine = measure_ceilings(ctx);
-    fmt::print("ceilings, threads {}: {:.1f} GFLOP/s f32, {:.1f} GB/s copied (read + written)\n", threads,
-               machine.flops / 1e9, machine.bytes / 1e9);
-    fmt::print("{:<12} {:<22} {:>7} {:>12} {:>19} {:>8} {:>5}\n", "model", "what", "threads", "tokens/s",
-               "figure", "ceiling", "%");
-    for (const Subject& s : {quickstart(), mamba_130m(quick)}) good = bench::bench(s, ctx, machine) && good;
-  }
-  return good ? 0 : 1;
+  Suite suite("model");
+  const natrix::ExperimentConfig small = quickstart();
+  add_training(suite, "quickstart", small, false);
+  add_reading(suite, "quickstart", small.model, 64, false);
+  add_reading(suite, "quickstart", small.model, 512, true);
+  add_training(suite, "Mamba-130M", mamba_130m(64, 64), false);
+  add_training(suite, "Mamba-130M", mamba_130m(256, 256), true);
+  add_training(suite, "Mamba-130M", mamba_130m(2048, 2048), true);
+  add_training(suite, "Mamba-130M", mamba_130m(2048, 512), true);
+  add_reading(suite, "Mamba-130M", mamba_130m(1, 1).model, 64, false);
+  add_reading(suite, "Mamba-130M", mamba_130m(1, 1).model, 512, true);
+  return suite.run(argc, argv);
 }

@@ -3,7 +3,6 @@
 // stored; its cost counts one, like forward's.
 #include <cmath>
 #include <fmt/format.h>
-#include <memory>
 
 #include "bench/harness.h"
 #include "kernels/scan.h"
@@ -92,11 +91,7 @@ void add_cases(Suite& suite, const Sizes& s) {
     suite.add({.family = std::move(family),
                .shape = s.to_string(),
                .cost = {.exps = s.items()},
-               .set_up =
-                   [s, run, outputs](Context& ctx) {
-                     const auto o = std::make_shared<const Operands>(s);
-                     return Trial{[&ctx, o, run] { run(ctx, *o); }, outputs(*o)};
-                   },
+               .set_up = trial_on<Operands>(s, run, outputs),
                .items = s.items()});
   };
   const auto forward_outputs = [](const Operands& o) {
