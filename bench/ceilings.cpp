@@ -27,11 +27,14 @@ constexpr int64_t kFmaRounds = 50'000;
 constexpr int64_t kExpRounds = 20'000;
 
 /// Multiply-adds on twelve independent sums: enough to hide the latency of two units, few enough for 16
-/// registers. Returns the number of operations; *sink keeps the compiler from dropping them.
+/// registers. They start apart: a compiler computes equal sums once. Returns the number of operations; *sink
+/// keeps the compiler from dropping them.
 double fma_work(float seed, float* sink) {
   const hn::ScalableTag<float> d;
   const auto a = hn::Set(d, seed), b = hn::Set(d, 1 - seed);
-  auto s0 = a, s1 = a, s2 = a, s3 = a, s4 = a, s5 = a, s6 = a, s7 = a, s8 = a, s9 = a, s10 = a, s11 = a;
+  auto s0 = a, s1 = hn::Add(s0, b), s2 = hn::Add(s1, b), s3 = hn::Add(s2, b), s4 = hn::Add(s3, b),
+       s5 = hn::Add(s4, b), s6 = hn::Add(s5, b), s7 = hn::Add(s6, b), s8 = hn::Add(s7, b),
+       s9 = hn::Add(s8, b), s10 = hn::Add(s9, b), s11 = hn::Add(s10, b);
   for (int64_t i = 0; i < kFmaRounds; ++i) {
     s0 = hn::MulAdd(s0, a, b);
     s1 = hn::MulAdd(s1, a, b);
