@@ -1,6 +1,7 @@
 // GEMM after Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication, 2008): threads share
-// tiles of c; a tile packs its rows of op(a) and its columns of op(b), a block of terms at a time, and a
-// kernel multiplies the two with a few rows by a few vectors of sums in registers.
+// tiles of c; a tile packs its columns of op(b), a block of terms at a time, and a kernel multiplies them by
+// rows of op(a), with a few rows by a few vectors of sums in registers. op(a) is read as it lies, where the
+// terms of a row follow one another.
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
@@ -26,23 +27,23 @@ using Floats = hn::ScalableTag<float>;
 using Vector = hn::Vec<Floats>;
 
 // Sums in registers: 24 vectors of 32, or 12 of 16.
-constexpr int kVectors = kMostVectors;
-constexpr int kRows = !HWY_ARCH_X86 || HWY_MAX_BYTES == 64 ? 8 : 4;
+constexpr bool kManyRegisters = !HWY_ARCH_X86 || HWY_MAX_BYTES == 64;
+constexpr int kVectors = kManyRegisters ? 3 : 2;
+constexpr int kRows = kManyRegisters ? 8 : 6;
 
 int64_t lanes() {
   return static_cast<int64_t>(hn::Lanes(Floats()));
 }
 
-/// A panel of op(b): term k starts at data + k * step.
+/// A few rows of op(a), or terms of a panel of op(b): each starts `step` after the one before.
 struct Panel {
   const float* data;
   int64_t step;
 };
 
-/// R rows by W vectors of c (=, or += where `add`) Σ_k a[k][row] b[k][column].
+/// R rows by W vectors of c (=, or += where `add`) Σ_k a[row][k] b[k][column].
 template <int R, int W>
-HWY_NOINLINE void Multiply(const float* HWY_RESTRICT a, Panel b, int64_t K, bool add, float* HWY_RESTRICT c,
-                           int64_t c_row) {
+HWY_NOINLINE void Multiply(Panel a, Panel b, int64_t K, bool add, float* HWY_RESTRICT c, int64_t c_row) {
   const Floats d;
   const int64_t n = lanes();
   Vector sum[R][W];
@@ -56,7 +57,7 @@ HWY_NOINLINE void Multiply(const float* HWY_RESTRICT a, Panel b, int64_t K, bool
     Vector b_k[W];
     for (int v = 0; v < W; ++v) b_k[v] = hn::LoadU(d, b.data + k * b.step + v * n);
     for (int r = 0; r < R; ++r) {
-      const Vector a_kr = hn::Set(d, a[k * R + r]);
+      const Vector a_kr = hn::Set(d, a.data[r * a.step + k]);
       for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(a_kr, b_k[v], sum[r][v]);
     }
   }
@@ -68,7 +69,7 @@ HWY_NOINLINE void Multiply(const float* HWY_RESTRICT a, Panel b, int64_t K, bool
   }
 }
 
-/// Rows of the kernel that serves so many: a packed panel of op(a) is that wide.
+/// Rows of the kernel that serves so many.
 int64_t KernelRows(int64_t rows) {
   return rows <= 2 ? rows : rows <= 4 ? 4 : kRows;
 }
@@ -83,7 +84,7 @@ struct Block {
 
 /// A block smaller than its kernel is computed beside c, and what is too much of it dropped.
 template <int R, int W>
-void MultiplyBlock(const float* a, Panel b, int64_t K, const Block& block) {
+void MultiplyBlock(Panel a, Panel b, int64_t K, const Block& block) {
   const int64_t width = W * lanes();
   if (block.rows == R && block.cols == width) {
     return Multiply<R, W>(a, b, K, block.add, block.c, block.c_row);
@@ -99,7 +100,7 @@ void MultiplyBlock(const float* a, Panel b, int64_t K, const Block& block) {
 }
 
 template <int W>
-void MultiplyRows(const float* a, Panel b, int64_t K, const Block& block) {
+void MultiplyRows(Panel a, Panel b, int64_t K, const Block& block) {
   switch (KernelRows(block.rows)) {
     case 1: return MultiplyBlock<1, W>(a, b, K, block);
     case 2: return MultiplyBlock<2, W>(a, b, K, block);
@@ -108,26 +109,16 @@ void MultiplyRows(const float* a, Panel b, int64_t K, const Block& block) {
   }
 }
 
-void MultiplyAny(const float* a, Panel b, int64_t K, const Block& block) {
+void MultiplyAny(Panel a, Panel b, int64_t K, const Block& block) {
   if (block.cols <= lanes()) return MultiplyRows<1>(a, b, K, block);
-  if (block.cols <= 2 * lanes()) return MultiplyRows<2>(a, b, K, block);
-  MultiplyRows<3>(a, b, K, block);
+  if (kVectors == 2 || block.cols <= 2 * lanes()) return MultiplyRows<2>(a, b, K, block);
+  MultiplyRows<kVectors>(a, b, K, block);
 }
 
 /// Terms [first, first + count) of a tile, packed.
 struct Terms {
   int64_t first, count;
 };
-
-/// Panels of kRows rows, each with all the terms; the last may be narrower.
-void PackRows(const GemmTile& t, Terms terms, float* out) {
-  const Gemm& g = *t.product;
-  for (int64_t i = 0; i < t.rows; i += kRows) {
-    const int64_t rows = std::min<int64_t>(kRows, t.rows - i);
-    Pack(g.a + (t.row + i) * g.a_row + terms.first * g.a_k, g.a_row, g.a_k, rows, terms.count,
-         KernelRows(rows), out + i * terms.count);
-  }
-}
 
 int64_t PanelCols(const GemmTile& t, int64_t j) {
   return std::min(kVectors * lanes(), t.cols - j);
@@ -151,6 +142,53 @@ void PackColumns(const GemmTile& t, Terms terms, float* out) {
   }
 }
 
+/// Of so many rows, those that fill their kernels.
+int64_t RowsAsTheyLie(int64_t rows) {
+  const int64_t last = rows % kRows;
+  return KernelRows(last) == last ? rows : rows - last;
+}
+
+/// Some rows of a tile, cut into panels of kRows; the last may have fewer.
+class Strip {
+ public:
+  /// Reads op(a) as it lies, or packs into `room` what the kernel cannot: terms that are apart, and the last
+  /// panel where its kernel reads more rows than there are.
+  Strip(const GemmTile& t, Terms terms, int64_t first, int64_t rows, float* room)
+      : first_(first),
+        rows_(rows),
+        whole_(t.product->a_k == 1 ? RowsAsTheyLie(rows) : 0),
+        as_it_is_{t.product->a + (t.row + first) * t.product->a_row + terms.first * t.product->a_k,
+                  t.product->a_row},
+        packed_{room, terms.count} {
+    const Gemm& g = *t.product;
+    const int64_t apart = rows - whole_;
+    Pack(as_it_is_.data + whole_ * g.a_row, g.a_k, g.a_row, terms.count, apart, terms.count, room);
+    std::fill_n(room + apart * terms.count, (KernelRows(apart % kRows) - apart % kRows) * terms.count, 0.0f);
+  }
+
+  int64_t first() const { return first_; }
+  int64_t rows() const { return rows_; }
+  /// Rows from i on.
+  Panel panel(int64_t i) const {
+    return i < whole_ ? Panel{as_it_is_.data + i * as_it_is_.step, as_it_is_.step}
+                      : Panel{packed_.data + (i - whole_) * packed_.step, packed_.step};
+  }
+
+ private:
+  int64_t first_, rows_, whole_;
+  Panel as_it_is_, packed_;
+};
+
+void MultiplyStrip(const GemmTile& t, Terms terms, const Strip& strip, Panel b, int64_t j) {
+  const Gemm& g = *t.product;
+  for (int64_t i = 0; i < strip.rows(); i += kRows) {
+    float* c = g.c + (t.row + strip.first() + i) * g.c_row + t.col + j;
+    MultiplyAny(
+        strip.panel(i), b, terms.count,
+        {std::min<int64_t>(kRows, strip.rows() - i), PanelCols(t, j), t.adds(terms.first), c, g.c_row});
+  }
+}
+
 void RunTile(const GemmTile& whole, float* packed_rows, float* packed_cols) {
   constexpr int64_t kFewRows = 16;  // do not repay packing op(b) where the kernel can read it as it is
   GemmTile t = whole;
@@ -162,16 +200,13 @@ void RunTile(const GemmTile& whole, float* packed_rows, float* packed_cols) {
   const bool as_it_is = g.b_col == 1 && t.rows <= kFewRows && t.cols % lanes() == 0;
   for (int64_t k = 0; k < g.K; k += kGemmBlock) {
     const Terms terms{k, std::min(kGemmBlock, g.K - k)};
-    PackRows(t, terms, packed_rows);
     if (!as_it_is) PackColumns(t, terms, packed_cols);
-    for (int64_t j = 0; j < t.cols; j += kVectors * lanes()) {
-      const int64_t cols = PanelCols(t, j);
-      const Panel b = as_it_is ? Panel{g.b + k * g.b_k + t.col + j, g.b_k}
-                               : Panel{packed_cols + j * terms.count, PanelWidth(cols)};
-      for (int64_t i = 0; i < t.rows; i += kRows) {
-        MultiplyAny(packed_rows + i * terms.count, b, terms.count,
-                    {std::min<int64_t>(kRows, t.rows - i), cols, t.adds(k),
-                     g.c + (t.row + i) * g.c_row + t.col + j, g.c_row});
+    for (int64_t i = 0; i < t.rows; i += kStripRows) {
+      const Strip strip(t, terms, i, std::min(kStripRows, t.rows - i), packed_rows);
+      for (int64_t j = 0; j < t.cols; j += kVectors * lanes()) {
+        const Panel b = as_it_is ? Panel{g.b + k * g.b_k + t.col + j, g.b_k}
+                                 : Panel{packed_cols + j * terms.count, PanelWidth(PanelCols(t, j))};
+        MultiplyStrip(t, terms, strip, b, j);
       }
     }
   }

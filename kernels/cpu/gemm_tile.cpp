@@ -6,7 +6,7 @@ namespace natrix::cpu {
 namespace {
 
 // Whole panels, on every instruction set.
-constexpr int64_t kRowUnit = 8, kColUnit = kMostVectors * kMostLanes;
+constexpr int64_t kRowUnit = 24, kColUnit = kMostVectors * kMostLanes;
 
 int64_t parts(int64_t extent, int64_t most) {
   return (extent + most - 1) / most;
@@ -36,7 +36,7 @@ struct TileLimits {
 TileLimits limits_for(std::span<const Gemm> products, int threads) {
   constexpr int64_t kSmallest = 96;
   TileLimits limits;
-  while (threads > 1 && limits.rows > kSmallest && limits.tiles(products) < 2 * threads) {
+  while (threads > 1 && limits.rows > kSmallest && limits.tiles(products) < 4 * threads) {
     (limits.cols >= limits.rows ? limits.cols : limits.rows) /= 2;
   }
   return limits;
@@ -62,7 +62,7 @@ std::vector<GemmTile> cut_into_tiles(std::span<const Gemm> products, int threads
 GemmScratch::GemmScratch(std::span<const GemmTile> tiles) {
   for (const GemmTile& t : tiles) {
     const int64_t terms = std::min(kGemmBlock, t.product->K);
-    rows_floats = std::max(rows_floats, terms * round_up(t.rows, kRowUnit));
+    rows_floats = std::max(rows_floats, terms * round_up(std::min(t.rows, kStripRows), kRowUnit));
     cols_floats = std::max(cols_floats, terms * round_up(t.cols, kColUnit));
   }
 }

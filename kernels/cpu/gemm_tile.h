@@ -9,7 +9,8 @@ namespace natrix::cpu {
 
 inline constexpr int64_t kGemmBlock =
     256;  // terms that a sum keeps in registers: part of what decides its bits
-inline constexpr int64_t kTileRows = 768, kTileCols = 768;   // at most, so packed operands take 768 KB each
+inline constexpr int64_t kTileRows = 768, kTileCols = 768;   // at most: packed columns take 768 KB, a strip's
+inline constexpr int64_t kStripRows = 192;                   // rows 192 KB of the second-level cache
 inline constexpr int64_t kMostVectors = 3, kMostLanes = 16;  // of a panel of op(b)
 
 /// A part of c = op(a) op(b), for one thread.
