@@ -55,6 +55,12 @@ struct Group {
   HWY_INLINE void store(float* p) const {
     for (int64_t n = 0; n < kScanGroup; ++n) hn::Store(state[n], Floats(), p + n * kScanBlock);
   }
+  HWY_INLINE void add_to(float* p) const {
+    for (int64_t n = 0; n < kScanGroup; ++n) {
+      float* of_state = p + n * kScanBlock;
+      hn::Store(hn::Add(hn::Load(Floats(), of_state), state[n]), Floats(), of_state);
+    }
+  }
 };
 
 /// h ← exp(dt A) h + dt x B over the tile. With kOutput, y[t] += Σ_n h C.
@@ -130,13 +136,15 @@ struct StripGradients {
 /// The strip backwards, from the state after it. `carried` is exp(dt_{t+1} A) g_{t+1}, the state's gradient
 /// as it crosses the tile's edges: in from the tile after, out to the tile before.
 ///   g_t = dy_t C_t + exp(dt_{t+1} A) g_{t+1}        p_t = ∂L/∂(dt_t A) = exp(dt_t A) g_t h_{t−1}
+/// The sum over time of the tile is taken by itself: added token by token to that of a long sequence, each
+/// term would lose what the sum has grown by.
 HWY_INLINE void Retreat(const Strip& s, const SavedStrip& saved, Group h, const float* dy,
                         float* carried_in_out, const StripGradients& sums) {
   const Floats d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   Group carried, dA;
   carried.load(carried_in_out);
-  dA.load(sums.dA);
+  for (auto& of_state : dA.state) of_state = hn::Zero(d);
   for (int64_t t = s.tokens - 1; t >= 0; --t) {
     const auto step = hn::Load(d, s.step + t * lanes);
     const auto input = hn::Load(d, s.input + t * lanes);
@@ -160,7 +168,7 @@ HWY_INLINE void Retreat(const Strip& s, const SavedStrip& saved, Group h, const 
     hn::Store(pA2, d, sums.pA2 + t * lanes);
   }
   carried.store(carried_in_out);
-  dA.store(sums.dA);
+  dA.add_to(sums.dA);
 }
 
 /// The state's gradient alone, for the summary: carried ← exp(dt A) (carried + dy C), from the last token to

@@ -49,6 +49,7 @@ HWY_INLINE void FinishTile(const ScanBackward& a, const ScanPlan& plan, const Sc
                   dy = RowsOf(a.dy, plan, task, t);
   const BlockRows dx = RowsOf(a.dx, plan, task, t), ddt = RowsOf(a.ddt, plan, task, t);
   const BlockRows D{a.D ? a.D.as<float>() + task.first : nullptr, 0, task.count};
+  HWY_ALIGN float tile_dD[kScanBlock] = {};  // by itself, as Retreat takes dA
   for (int64_t i = 0; i < tokens; ++i) {
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
       const auto sum = hn::Load(d, gB.at(v, i)), input = x.load(i, v), out = dy.load(i, v);
@@ -56,9 +57,10 @@ HWY_INLINE void FinishTile(const ScanBackward& a, const ScanPlan& plan, const Sc
       dx.store(hn::MulAdd(dt.load(i, v), sum, hn::Mul(skip, out)), i, v);
       const auto through_decay = hn::Mul(hn::Load(d, pA2.at(v, i)), hn::Set(d, 0.693147181f));  // A = A2 ln 2
       ddt.store(hn::MulAdd(input, sum, through_decay), i, v);
-      hn::Store(hn::MulAdd(out, input, hn::Load(d, dD + v * lanes)), d, dD + v * lanes);
+      hn::Store(hn::MulAdd(out, input, hn::Load(d, tile_dD + v * lanes)), d, tile_dD + v * lanes);
     }
   }
+  for (int64_t c = 0; c < kScanBlock; ++c) dD[c] += tile_dD[c];
 }
 
 /// All of one tile, from the state before it.
