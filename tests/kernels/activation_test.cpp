@@ -123,11 +123,11 @@ TEST(ActivationReference, SoftplusGradientIsAFiniteDifference) {
 }
 
 using ActivationTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, ActivationTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, ActivationTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(ActivationTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   for (const Activation f : kAll) {
     for (const bool gated : {false, true}) {
       for (const int64_t cols : awkward_sizes()) {
@@ -145,7 +145,7 @@ TEST_P(ActivationTargets, AgreesWithTheReference) {
 /// The gradient keeps its relative precision where steps are tiny, which is where dt lives.
 TEST_P(ActivationTargets, SoftplusAgreesElementByElement) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   for (const int64_t cols : {1, 7, 67, 400}) {
     const Buffer x = random.uniform(Dtype::kF32, {4, cols}, -30, 30),
                  bias = random.normal(Dtype::kF32, {cols});
@@ -172,7 +172,7 @@ TEST_P(ActivationTargets, SoftplusAgreesElementByElement) {
 }
 
 class Activations : public ::testing::TestWithParam<Backend> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Activations, ::testing::Values(Backend::kReference, Backend::kCpu),
+INSTANTIATE_TEST_SUITE_P(Backends, Activations, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
 
 TEST_P(Activations, OutputsMayBeInputs) {

@@ -41,7 +41,7 @@ std::string hint(const EmbeddingCase& c, const Random& random) {
 }
 
 class Embedding : public ::testing::TestWithParam<Backend> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Embedding, ::testing::Values(Backend::kReference, Backend::kCpu),
+INSTANTIATE_TEST_SUITE_P(Backends, Embedding, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
 
 /// Three rows are of one token, so their gradients add up, onto what is there.

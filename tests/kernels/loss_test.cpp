@@ -80,11 +80,11 @@ TEST(LossReference, GradientsAreFiniteDifferences) {
 }
 
 using LossTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, LossTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, LossTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(LossTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   std::vector<int64_t> vocabularies = awkward_sizes();
   for (const int64_t more : {257, 1023, 1025, 3001}) vocabularies.push_back(more);  // pieces of 1024 terms
   for (const int64_t vocabulary : vocabularies) {
@@ -110,7 +110,7 @@ TEST_P(LossTargets, AgreesWithTheReference) {
 /// Wherever it stands: in a vector, in the rest of a row. Training stops on it.
 TEST_P(LossTargets, ANanShowsInTheLoss) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (int64_t at = 0; at < 37; ++at) {
     auto c = LossCase::fresh(random, Dtype::kF32, 1, 37);
     c.target(0) = 5;
@@ -120,7 +120,7 @@ TEST_P(LossTargets, ANanShowsInTheLoss) {
 }
 
 class Loss : public ::testing::TestWithParam<Backend> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Loss, ::testing::Values(Backend::kReference, Backend::kCpu),
+INSTANTIATE_TEST_SUITE_P(Backends, Loss, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
 
 TEST_P(Loss, HugeLogitsNeitherOverflowNorVanish) {

@@ -99,11 +99,11 @@ TEST(NormReference, GradientsAreFiniteDifferences) {
 }
 
 using NormTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, NormTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, NormTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(NormTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   for (const int64_t cols : {1, 2, 7, 16, 33, 67, 768, 1543}) {
     for (const int64_t rows : {0, 1, 3, 130}) {
       const NormCase c = NormCase::fresh(random, Dtype::kF32, rows, cols);
@@ -134,7 +134,7 @@ TEST_P(NormTargets, AgreesWithTheReference) {
 }
 
 class Norm : public ::testing::TestWithParam<Backend> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Norm, ::testing::Values(Backend::kReference, Backend::kCpu),
+INSTANTIATE_TEST_SUITE_P(Backends, Norm, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
 
 TEST_P(Norm, OutputsMayBeInputs) {

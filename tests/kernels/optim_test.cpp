@@ -101,11 +101,11 @@ TEST(AdamWReference, CorrectedMomentsAreWeightedMeans) {
 }
 
 using OptimTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, OptimTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, OptimTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(OptimTargets, AdamWAgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   for (const int64_t count : counts()) {
     const Buffers in = fresh(random, Dtype::kF32, count);
     for (const int64_t step : {1, 2, 100000}) {
@@ -133,7 +133,7 @@ TEST_P(OptimTargets, AdamWAgreesWithTheReference) {
 
 TEST_P(OptimTargets, SquaredNormAgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   for (const int64_t count : counts()) {
     const Buffer x = random.normal(Dtype::kF32, {count}, 1e19);  // squares beyond the end of f32
     const double want = norm_of(reference, x.view());
@@ -142,7 +142,7 @@ TEST_P(OptimTargets, SquaredNormAgreesWithTheReference) {
 }
 
 class Optim : public ::testing::TestWithParam<Backend> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Optim, ::testing::Values(Backend::kReference, Backend::kCpu),
+INSTANTIATE_TEST_SUITE_P(Backends, Optim, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
 
 /// A row of an embedding that no token has used: 0 / (0 + eps), not 0 / 0.
