@@ -60,15 +60,15 @@ TEST(AtomicFile, ReplacesAndLeavesNothingElse) {
   const ScratchDir dir;
   write_file(dir / "a", "first");
   write_file(dir / "a", "second");
-  EXPECT_EQ(test::slurp(dir / "a"), "second");
+  EXPECT_EQ(test::read_file(dir / "a"), "second");
   EXPECT_EQ(test::entries_in(dir.path()), 1);
 }
 
 TEST(AtomicFile, OverwritesWhatAKilledWriterLeft) {
   const ScratchDir dir;
-  test::put(dir / "a.tmp", "a much longer half-written file");
+  test::write_file(dir / "a.tmp", "a much longer half-written file");
   write_file(dir / "a", "whole");
-  EXPECT_EQ(test::slurp(dir / "a"), "whole");
+  EXPECT_EQ(test::read_file(dir / "a"), "whole");
   EXPECT_EQ(test::entries_in(dir.path()), 1);
 }
 
@@ -79,7 +79,7 @@ TEST(AtomicFile, WithoutCommitTheOldFileStays) {
     AtomicFile file(dir / "a");
     file.write_at(0, "new", 3);
   }
-  EXPECT_EQ(test::slurp(dir / "a"), "old");
+  EXPECT_EQ(test::read_file(dir / "a"), "old");
   EXPECT_EQ(test::entries_in(dir.path()), 1);
 }
 
@@ -110,7 +110,7 @@ TEST(AtomicFile, AFileSizeLimitIsAnError) {
     EXPECT_TRUE(mentions(message_of<RunError>([&] { write_file(dir / "a", std::string(100'000, 'x')); }),
                          "File too large"));
   }
-  EXPECT_EQ(test::slurp(dir / "a"), "old");
+  EXPECT_EQ(test::read_file(dir / "a"), "old");
   EXPECT_EQ(test::entries_in(dir.path()), 1);
 }
 
@@ -145,7 +145,7 @@ TEST(AtomicFile, AReadOnlyDiskIsAnError) {
   const std::string message = message_of<RunError>([&] { write_file(disk + "/a", "new"); });
   EXPECT_TRUE(mentions(message, disk + "/a"));
   EXPECT_TRUE(mentions(message, "Read-only file system"));
-  EXPECT_EQ(test::slurp(disk + "/a"), "old");
+  EXPECT_EQ(test::read_file(disk + "/a"), "old");
 }
 
 TEST(AtomicFile, AReadOnlyDirectoryIsAnError) {

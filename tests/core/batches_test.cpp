@@ -9,12 +9,10 @@
 #include "kernels/loss.h"
 #include "tests/core/text_helpers.h"
 
-namespace natrix {
+namespace natrix::test {
 namespace {
 
 using Tokens = std::vector<int64_t>;
-
-const auto kBytes = make_tokenizer("bytes");
 
 Tokens row_of(const Buffer& buffer, int64_t row) {
   const int64_t* from = buffer.view().row<int64_t>(row);
@@ -452,4 +450,4 @@ TEST(MakeBatchSource, FollowsTheConfiguration) {
 }
 
 }  // namespace
-}  // namespace natrix
+}  // namespace natrix::test

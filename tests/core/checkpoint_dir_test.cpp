@@ -17,10 +17,10 @@ using test::message_of;
 using test::ScratchDir;
 
 void fill(const std::string& dir, const std::string& content) {
-  test::put(dir + "/config.json", "{}");
-  test::put(dir + "/model.safetensors", content);
+  test::write_file(dir + "/config.json", "{}");
+  test::write_file(dir + "/model.safetensors", content);
   fs::create_directory(dir + "/trainer");
-  test::put(dir + "/trainer/optimizer.safetensors", "moments of " + content);
+  test::write_file(dir + "/trainer/optimizer.safetensors", "moments of " + content);
 }
 
 std::string write_checkpoint(const std::string& root, int64_t step, const std::string& content = "weights") {
@@ -41,9 +41,9 @@ Found find(const std::string& root) {
 }
 
 void flip_bit(const std::string& path, size_t at) {
-  std::string bytes = test::slurp(path);
+  std::string bytes = test::read_file(path);
   bytes.at(at) = static_cast<char>(bytes[at] ^ 4);
-  test::put(path, bytes);
+  test::write_file(path, bytes);
 }
 
 TEST(CheckpointDir, CommitMakesAVerifiedCheckpointAndNamesItLatest) {
@@ -51,7 +51,7 @@ TEST(CheckpointDir, CommitMakesAVerifiedCheckpointAndNamesItLatest) {
   const std::string root = dir / "run/checkpoints";
   EXPECT_EQ(write_checkpoint(root, 100), root + "/step-00000100");
   EXPECT_EQ(write_checkpoint(root, 200), root + "/step-00000200");
-  EXPECT_EQ(test::slurp(root + "/latest"), "step-00000200\n");
+  EXPECT_EQ(test::read_file(root + "/latest"), "step-00000200\n");
   EXPECT_EQ(test::entries_in(root), 3);
   verify_checkpoint(root + "/step-00000100");
   const Found f = find(root);
@@ -74,7 +74,7 @@ TEST(CheckpointDir, TheSameStepAgainReplacesIt) {
   const ScratchDir dir;
   write_checkpoint(dir.path(), 7, "first");
   const std::string path = write_checkpoint(dir.path(), 7, "second");
-  EXPECT_EQ(test::slurp(path + "/model.safetensors"), "second");
+  EXPECT_EQ(test::read_file(path + "/model.safetensors"), "second");
   EXPECT_EQ(test::entries_in(dir.path()), 2);
   verify_checkpoint(path);
 }
@@ -89,23 +89,25 @@ TEST(CheckpointDir, DamageOfAnyFileFallsBackWithAReason) {
   const std::vector<std::pair<std::string, std::function<void(const std::string&)>>> damages = {
       {"checksum", [](const std::string& d) { flip_bit(d + "/model.safetensors", 3); }},
       {"checksum", [](const std::string& d) { flip_bit(d + "/trainer/optimizer.safetensors", 0); }},
-      {"bytes", [](const std::string& d) { test::put(d + "/model.safetensors", "weight"); }},
-      {"bytes", [](const std::string& d) { test::put(d + "/model.safetensors", ""); }},
+      {"bytes", [](const std::string& d) { test::write_file(d + "/model.safetensors", "weight"); }},
+      {"bytes", [](const std::string& d) { test::write_file(d + "/model.safetensors", ""); }},
       {"No such file", [](const std::string& d) { fs::remove(d + "/config.json"); }},
       {"No such file", [](const std::string& d) { fs::remove_all(d + "/trainer"); }},
       {"manifest.json", [](const std::string& d) { fs::remove(d + "/manifest.json"); }},
-      {"manifest.json", [](const std::string& d) { test::put(d + "/manifest.json", ""); }},
+      {"manifest.json", [](const std::string& d) { test::write_file(d + "/manifest.json", ""); }},
       {"not valid JSON",
        [](const std::string& d) {
-         const std::string m = test::slurp(d + "/manifest.json");
-         test::put(d + "/manifest.json", m.substr(0, m.size() / 2));
+         const std::string m = test::read_file(d + "/manifest.json");
+         test::write_file(d + "/manifest.json", m.substr(0, m.size() / 2));
        }},
       {"version",
-       [](const std::string& d) { test::put(d + "/manifest.json", "{\"version\": 2, \"files\": []}"); }},
+       [](const std::string& d) {
+         test::write_file(d + "/manifest.json", "{\"version\": 2, \"files\": []}");
+       }},
       {"inside the checkpoint",
        [](const std::string& d) {
-         test::put(d + "/manifest.json",
-                   R"({"version": 1, "files": [{"name": "../latest", "size": 14, "xxh3_64": ""}]})");
+         test::write_file(d + "/manifest.json",
+                          R"({"version": 1, "files": [{"name": "../latest", "size": 14, "xxh3_64": ""}]})");
        }},
       {"manifest.json", [](const std::string& d) { fs::remove_all(d), fs::create_directory(d); }},
   };
@@ -127,7 +129,7 @@ TEST(CheckpointDir, DamageOfAnyFileFallsBackWithAReason) {
 TEST(CheckpointDir, AFlippedBitInAnyByteOfAManifestIsNoticedOrHarmless) {
   const ScratchDir dir;
   const std::string path = write_checkpoint(dir.path(), 1);
-  const std::string manifest = test::slurp(path + "/manifest.json");
+  const std::string manifest = test::read_file(path + "/manifest.json");
   int noticed = 0;
   for (size_t i = 0; i < manifest.size(); ++i) {
     flip_bit(path + "/manifest.json", i);
@@ -136,7 +138,7 @@ TEST(CheckpointDir, AFlippedBitInAnyByteOfAManifestIsNoticedOrHarmless) {
     } catch (const InputError&) {
       ++noticed;
     }
-    test::put(path + "/manifest.json", manifest);
+    test::write_file(path + "/manifest.json", manifest);
   }
   // White space between tokens is all that may change in peace.
   const auto blanks =
@@ -147,7 +149,7 @@ TEST(CheckpointDir, AFlippedBitInAnyByteOfAManifestIsNoticedOrHarmless) {
 TEST(CheckpointDir, OtherThingsInTheDirectoryAreIgnored) {
   const ScratchDir dir;
   write_checkpoint(dir.path(), 5);
-  test::put(dir / "step-00000009", "a file");
+  test::write_file(dir / "step-00000009", "a file");
   fs::create_directory(dir / "step-10");
   fs::create_directory(dir / "step-0000000x");
   fs::create_directory(dir / "step-99999999999999999999");
@@ -186,15 +188,15 @@ TEST(CheckpointDir, AKillBeforeLatestIsReplacedLosesNothing) {
   const ScratchDir dir;
   write_checkpoint(dir.path(), 100);
   write_checkpoint(dir.path(), 200);
-  test::put(dir / "latest", "step-00000100\n");
-  test::put(dir / "latest.tmp", "step-0000");
+  test::write_file(dir / "latest", "step-00000100\n");
+  test::write_file(dir / "latest.tmp", "step-0000");
   EXPECT_EQ(find(dir.path()).checkpoint->step, 200);
 }
 
 TEST(CheckpointDir, PruneKeepsTheNewestAndTheLatest) {
   const ScratchDir dir;
   for (int64_t step = 1; step <= 5; ++step) write_checkpoint(dir.path(), step);
-  test::put(dir / "latest", "step-00000002\n");
+  test::write_file(dir / "latest", "step-00000002\n");
   prune_checkpoints(dir.path(), 2);
   EXPECT_EQ(test::entries_in(dir.path()), 4);
   for (const char* kept : {"step-00000002", "step-00000004", "step-00000005"}) verify_checkpoint(dir / kept);
@@ -219,17 +221,17 @@ TEST(CheckpointDir, RefusesWhatIsNoModel) {
   const ScratchDir dir;
   EXPECT_TRUE(mentions(message_of<InputError>([&] { resolve_model_dir(dir / "none"); }), "no such file"));
   EXPECT_TRUE(mentions(message_of<InputError>([&] { resolve_model_dir(dir.path()); }), "no model"));
-  test::put(dir / "file", "x");
+  test::write_file(dir / "file", "x");
   EXPECT_TRUE(mentions(message_of<InputError>([&] { resolve_model_dir(dir / "file"); }), "not a directory"));
   for (const char* name : {"", "\n", "../../etc", "step-1", "step-00000001/..", "step-00000009"}) {
-    test::put(dir / "latest", name);
+    test::write_file(dir / "latest", name);
     EXPECT_THROW(resolve_model_dir(dir.path()), InputError) << name;
   }
 }
 
 TEST(CheckpointDir, AnUnwritableRootIsNamed) {
   const ScratchDir dir;
-  test::put(dir / "file", "x");
+  test::write_file(dir / "file", "x");
   EXPECT_TRUE(mentions(message_of<RunError>([&] { CheckpointWriter(dir / "file", 1); }), dir / "file"));
 }
 

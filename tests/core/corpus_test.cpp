@@ -6,12 +6,10 @@
 
 #include "tests/core/text_helpers.h"
 
-namespace natrix {
+namespace natrix::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-const auto kBytes = make_tokenizer("bytes");
 
 TEST(Corpus, IsTheDocumentsWithSeparatorsAroundThem) {
   std::mt19937 random(1);
@@ -146,4 +144,4 @@ TEST(Corpus, TextNeedsATokenizerThatReadsIt) {
 }
 
 }  // namespace
-}  // namespace natrix
+}  // namespace natrix::test

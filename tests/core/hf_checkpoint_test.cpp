@@ -120,7 +120,7 @@ TEST(HfCheckpoint, ShardsAreNamedAndIndexedAsTransformersExpects) {
   const ScratchDir dir;
   ToyModel toy;
   save_weights(dir.path(), toy.list(), {.config = toy.text()}, 1);
-  const json index = json::parse(test::slurp(dir / "model.safetensors.index.json"));
+  const json index = json::parse(test::read_file(dir / "model.safetensors.index.json"));
   EXPECT_EQ(index["metadata"]["total_size"], (40 + 24 + 60) * 4);
   EXPECT_EQ(index["weight_map"]["experts.2.up"], "model-00005-of-00005.safetensors");
   EXPECT_FALSE(std::filesystem::exists(dir / "model.safetensors"));
@@ -153,8 +153,8 @@ TEST(HfCheckpoint, WritesTheTextsBesideTheWeights) {
                 .tokenizer = byte_tokenizer_json(257),
                 .tokenizer_config = byte_tokenizer_config_json(257)});
   EXPECT_EQ(read_hf_config(dir.path()).d_model, 4);
-  EXPECT_EQ(json::parse(test::slurp(dir / "generation_config.json"))["eos_token_id"], 256);
-  const json tokenizer = json::parse(test::slurp(dir / "tokenizer.json"));
+  EXPECT_EQ(json::parse(test::read_file(dir / "generation_config.json"))["eos_token_id"], 256);
+  const json tokenizer = json::parse(test::read_file(dir / "tokenizer.json"));
   EXPECT_EQ(tokenizer["model"]["vocab"].size(), 256u);
   EXPECT_EQ(tokenizer["model"]["vocab"]["A"], 65);
   EXPECT_EQ(tokenizer["model"]["vocab"]["Ġ"], 32);  // GPT-2's letter for a blank
@@ -221,7 +221,7 @@ TEST(HfCheckpoint, ATiedModelMayStoreItsHead) {
 TEST(HfCheckpoint, DirectoriesWithoutWeights) {
   const ScratchDir dir;
   EXPECT_TRUE(mentions(load_error(dir.path()), "model.safetensors"));
-  test::put(dir / "pytorch_model.bin", "x");
+  test::write_file(dir / "pytorch_model.bin", "x");
   EXPECT_TRUE(mentions(load_error(dir.path()), "pytorch_model.bin"));
 }
 
@@ -230,11 +230,11 @@ TEST(HfCheckpoint, BrokenIndexesAreRefused) {
   ToyModel toy;
   save_weights(dir.path(), toy.list(), {.config = toy.text()}, 1);
   const std::string index_path = dir / "model.safetensors.index.json";
-  const json good = json::parse(test::slurp(index_path));
+  const json good = json::parse(test::read_file(index_path));
   const auto error_with = [&](auto&& change) {
     json index = good;
     change(index);
-    test::put(index_path, index.dump());
+    test::write_file(index_path, index.dump());
     return load_error(dir.path());
   };
   const char* const tensor = "experts.0.up";
@@ -254,7 +254,7 @@ TEST(HfCheckpoint, BrokenIndexesAreRefused) {
   EXPECT_TRUE(mentions(error_with([&](json& i) { i.erase("weight_map"); }), "weight_map"));
   EXPECT_TRUE(mentions(error_with([&](json& i) { i["weight_map"] = json::object(); }), "5 missing"));
 
-  test::put(index_path, good.dump());
+  test::write_file(index_path, good.dump());
   std::filesystem::copy_file(dir / "model-00001-of-00005.safetensors",
                              dir / "model-00002-of-00005.safetensors",
                              std::filesystem::copy_options::overwrite_existing);

@@ -20,7 +20,7 @@ std::string folder(const std::string& name) {
 }
 
 json config_of(const std::string& name) {
-  return json::parse(test::slurp(folder(name) + "/config.json"));
+  return json::parse(test::read_file(folder(name) + "/config.json"));
 }
 
 ModelConfig parse(const json& config) {
@@ -317,13 +317,13 @@ TEST(HfFormats, InheritsWhatItDoesNotInterpret) {
 TEST(HfFormats, EndOfDocumentTokens) {
   const test::ScratchDir dir;
   EXPECT_TRUE(read_hf_eos_token_ids(dir.path()).empty());
-  test::put(dir / "config.json", R"({"eos_token_id": 2})");
+  test::write_file(dir / "config.json", R"({"eos_token_id": 2})");
   EXPECT_EQ(read_hf_eos_token_ids(dir.path()), std::vector<int64_t>{2});
-  test::put(dir / "generation_config.json", R"({"eos_token_id": null})");
+  test::write_file(dir / "generation_config.json", R"({"eos_token_id": null})");
   EXPECT_EQ(read_hf_eos_token_ids(dir.path()), std::vector<int64_t>{2});
-  test::put(dir / "generation_config.json", R"({"eos_token_id": [5, 6]})");
+  test::write_file(dir / "generation_config.json", R"({"eos_token_id": [5, 6]})");
   EXPECT_EQ(read_hf_eos_token_ids(dir.path()), (std::vector<int64_t>{5, 6}));
-  test::put(dir / "generation_config.json", R"({"eos_token_id": -1})");
+  test::write_file(dir / "generation_config.json", R"({"eos_token_id": -1})");
   EXPECT_TRUE(mentions(message_of<InputError>([&] { read_hf_eos_token_ids(dir.path()); }), "eos_token_id"));
 }
 

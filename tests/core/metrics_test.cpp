@@ -8,17 +8,10 @@
 
 #include "tests/core/text_helpers.h"
 
-namespace natrix {
+namespace natrix::test {
 namespace {
 
 using nlohmann::json;
-
-std::string contents(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 StepMetrics step_at(int64_t step) {
   const auto s = static_cast<double>(step);
@@ -121,7 +114,7 @@ TEST(MetricsLog, ShowsEachLineAtOnce) {
   const ScratchDir scratch;
   MetricsLog log(scratch / "metrics.jsonl", -1);
   log.append(step_at(1));
-  EXPECT_EQ(contents(scratch / "metrics.jsonl"), to_json_line(step_at(1)) + "\n");
+  EXPECT_EQ(read_file(scratch / "metrics.jsonl"), to_json_line(step_at(1)) + "\n");
 }
 
 // A process killed anywhere in its file, resumed from the checkpoint of step 5, ends with the file of a run
@@ -133,16 +126,16 @@ TEST(MetricsLog, AResumedRunLeavesTheFileOfAnUninterruptedOne) {
     MetricsLog log(path, -1);
     log_steps(log, 1, 12);
   }
-  const std::string whole = contents(path);
+  const std::string whole = read_file(path);
   size_t line_of_5 = 0;  // all that a checkpoint of step 5 stands for lies before this offset
   for (int i = 0; i < 6; ++i) line_of_5 = whole.find('\n', line_of_5) + 1;
 
   for (size_t killed_at = line_of_5; killed_at <= whole.size(); killed_at += 11) {
     scratch.write("metrics.jsonl", whole.substr(0, killed_at));
     MetricsLog log(path, 5);
-    EXPECT_EQ(contents(path), whole.substr(0, line_of_5));
+    EXPECT_EQ(read_file(path), whole.substr(0, line_of_5));
     log_steps(log, 6, 12);
-    ASSERT_EQ(contents(path), whole) << "killed at byte " << killed_at;
+    ASSERT_EQ(read_file(path), whole) << "killed at byte " << killed_at;
   }
 }
 
@@ -152,7 +145,7 @@ TEST(MetricsLog, DropsATornLineThatAFullDiskOrPowerFailureFilledWithZeros) {
   const std::string path = scratch.write("metrics.jsonl", line + std::string(512, '\0'));
   EXPECT_EQ(read_metrics(path).steps.size(), 1u);
   MetricsLog log(path, 1);
-  EXPECT_EQ(contents(path), line);
+  EXPECT_EQ(read_file(path), line);
 }
 
 TEST(MetricsLog, KeepsALastLineThatLacksOnlyItsNewline) {
@@ -169,7 +162,7 @@ TEST(MetricsLog, AFreshRunStartsEmpty) {
   const std::string path =
       scratch.write("metrics.jsonl", to_json_line(EvalMetrics{.step = 0, .eval_loss = 5}) + "\n");
   const MetricsLog log(path, -1);
-  EXPECT_EQ(contents(path), "");
+  EXPECT_EQ(read_file(path), "");
 }
 
 TEST(MetricsLog, KeepsLinesOfLaterVersionsByteForByte) {
@@ -179,7 +172,7 @@ TEST(MetricsLog, KeepsLinesOfLaterVersionsByteForByte) {
   const std::string path = scratch.write("metrics.jsonl", kept + R"({"step": 2, "loss": 2})"
                                                                  "\n");
   const MetricsLog log(path, 1);
-  EXPECT_EQ(contents(path), kept);
+  EXPECT_EQ(read_file(path), kept);
 }
 
 TEST(MetricsLog, SaysWhereItCannotWrite) {
@@ -228,4 +221,4 @@ TEST(LoadEntropy, IsOneForEvenAndZeroForCollapsedUse) {
 }
 
 }  // namespace
-}  // namespace natrix
+}  // namespace natrix::test

@@ -9,7 +9,7 @@
 #include "tests/core/synthetic_run.h"
 #include "tests/core/text_helpers.h"
 
-namespace natrix {
+namespace natrix::test {
 namespace {
 
 using nlohmann::json;
@@ -29,11 +29,6 @@ size_t count_of(const std::string& page, const std::string& text) {
   size_t count = 0;
   for (size_t at = page.find(text); at != page.npos; at = page.find(text, at + 1)) ++count;
   return count;
-}
-
-std::string contents(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 std::string write_run(const ScratchDir& scratch, const std::string& name, const SyntheticRun& run) {
@@ -200,12 +195,12 @@ TEST(Report, IsWrittenIntoTheFirstRun) {
   const ScratchDir scratch;
   const std::string a = write_run(scratch, "a", {.steps = 50}), b = write_run(scratch, "b", {.steps = 80});
   EXPECT_EQ(write_report({a, b}), scratch / "a/report.html");
-  const json data = data_of(contents(scratch / "a/report.html"));
+  const json data = data_of(read_file(scratch / "a/report.html"));
   ASSERT_EQ(data.size(), 2u);
   EXPECT_EQ(data[0]["name"], "a");
   EXPECT_EQ(data[1]["name"], "b");
   EXPECT_EQ(write_report({b + "/metrics.jsonl"}, scratch / "page.html"), scratch / "page.html");
-  EXPECT_EQ(data_of(contents(scratch / "page.html"))[0]["name"], "b");
+  EXPECT_EQ(data_of(read_file(scratch / "page.html"))[0]["name"], "b");
 }
 
 TEST(Report, RunsOfOneNameAreToldApartByTheirPaths) {
@@ -262,4 +257,4 @@ TEST(Report, DrawsEveryPanelInABrowserSlow) {
 }
 
 }  // namespace
-}  // namespace natrix
+}  // namespace natrix::test

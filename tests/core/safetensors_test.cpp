@@ -90,7 +90,7 @@ TEST(Safetensors, UnalignedDataIsReadAligned) {
   std::string bytes = image(header, 1);
   const double x[] = {1.5, -2.25};
   bytes.append(reinterpret_cast<const char*>(x), sizeof x);
-  test::put(dir / "a.safetensors", bytes);
+  test::write_file(dir / "a.safetensors", bytes);
   const Safetensors file(dir / "a.safetensors");
   const View v = file.at("x");
   EXPECT_EQ(reinterpret_cast<uintptr_t>(v.data) % sizeof(double), 0u);
@@ -106,7 +106,7 @@ TEST(Safetensors, OffsetsBeyond32Bits) {
                                      entry("y", "F32", "[2]", "[5000000000,5000000008]") + "}",
                                  0);
   const float y[] = {1.25f, -7.5f};
-  test::put(path, head);
+  test::write_file(path, head);
   std::filesystem::resize_file(path, head.size() + 5'000'000'000);
   std::ofstream(path, std::ios::binary | std::ios::app).write(reinterpret_cast<const char*>(y), sizeof y);
   const Safetensors file(path);
@@ -259,7 +259,7 @@ TEST(Safetensors, MalformedFilesAreRefusedByName) {
   const std::string path = dir / "bad.safetensors";
   for (const Malformed& m : malformed_files()) {
     SCOPED_TRACE(m.what);
-    test::put(path, m.bytes);
+    test::write_file(path, m.bytes);
     const std::string message = message_of<InputError>([&] { Safetensors file(path); });
     EXPECT_TRUE(mentions(message, path));
     EXPECT_LT(message.size(), path.size() + 400);
@@ -271,9 +271,9 @@ TEST(Safetensors, EveryTruncationOfAGoodFileIsRefused) {
   const ScratchDir dir;
   const Buffer a(Dtype::kF32, {3}), b(Dtype::kU8, {5});
   write_safetensors(dir / "good", {{"a", a.view()}, {"b", b.view()}});
-  const std::string good = test::slurp(dir / "good");
+  const std::string good = test::read_file(dir / "good");
   for (size_t length = 0; length < good.size(); ++length) {
-    test::put(dir / "bad", good.substr(0, length));
+    test::write_file(dir / "bad", good.substr(0, length));
     EXPECT_THROW(Safetensors(dir / "bad"), InputError) << length << " bytes";
   }
 }

@@ -85,17 +85,17 @@ TEST(StateFile, EveryTruncationAndEveryDamagedByteOfTheTensorsIsRefused) {
   const ScratchDir dir;
   const ToyState state(3);
   write_state_file(dir / "s", {kModel, 5, "m"}, state.tensors);
-  const std::string good = test::slurp(dir / "s");
+  const std::string good = test::read_file(dir / "s");
   const auto data_bytes = static_cast<size_t>(state.conv.bytes() + state.ssm.bytes());
   const ToyState into;
   for (size_t length = 0; length < good.size(); ++length) {
-    test::put(dir / "bad", good.substr(0, length));
+    test::write_file(dir / "bad", good.substr(0, length));
     EXPECT_THROW(read_state_file(dir / "bad", kModel, into.tensors), InputError) << length;
   }
   for (size_t i = good.size() - data_bytes; i < good.size(); ++i) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ 1);
-    test::put(dir / "bad", bad);
+    test::write_file(dir / "bad", bad);
     EXPECT_TRUE(mentions(message_of<InputError>([&] { read_state_file(dir / "bad", kModel, into.tensors); }),
                          "damaged"));
   }

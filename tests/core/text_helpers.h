@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <gtest/gtest.h>
 #include <random>
@@ -11,35 +9,13 @@
 #include <vector>
 
 #include "core/text/corpus.h"
+#include "core/text/tokenizer.h"
 #include "kernels/base/check.h"
+#include "tests/files.h"
 
-namespace natrix {
+namespace natrix::test {
 
-/// A directory of its own for each test, gone afterwards.
-class ScratchDir {
- public:
-  ScratchDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "natrix-test-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw RunError("no scratch directory");
-    path_ = pattern;
-  }
-  ~ScratchDir() { std::filesystem::remove_all(path_); }
-  ScratchDir(const ScratchDir&) = delete;
-  ScratchDir& operator=(const ScratchDir&) = delete;
-
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::string path() const { return path_.string(); }
-
-  std::string write(const std::string& name, const std::string& text) const {
-    const auto file = path_ / name;
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file, std::ios::binary) << text;
-    return file.string();
-  }
-
- private:
-  std::filesystem::path path_;
-};
+inline const auto kBytes = make_tokenizer("bytes");
 
 inline std::string random_bytes(std::mt19937& random, int64_t count) {
   std::string text(static_cast<size_t>(count), '\0');
@@ -96,4 +72,4 @@ void expect_error(const std::function<void()>& f, const std::vector<std::string>
   }
 }
 
-}  // namespace natrix
+}  // namespace natrix::test

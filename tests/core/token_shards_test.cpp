@@ -5,14 +5,12 @@
 #include "core/text/batches.h"
 #include "tests/core/text_helpers.h"
 
-namespace natrix {
+namespace natrix::test {
 namespace {
 
 namespace fs = std::filesystem;
 
-const auto kBytes = make_tokenizer("bytes");
-
-std::string slurp(const std::string& path) {
+std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
@@ -36,7 +34,7 @@ class TokenShards : public testing::Test {
     file << bytes;
   }
   static void replace(const std::string& path, const std::string& from, const std::string& to) {
-    auto text = slurp(path);
+    auto text = read_file(path);
     const auto at = text.find(from);
     ASSERT_NE(at, std::string::npos) << from << " not in " << text;
     text.replace(at, from.size(), to);
@@ -80,7 +78,7 @@ TEST_F(TokenShards, HoldTheTokensOfTheText) {
 
 TEST_F(TokenShards, AreTheDocumentedBytes) {
   const auto dir = make(100);
-  const auto bytes = slurp(dir + "/shard-00001.bin");
+  const auto bytes = read_file(dir + "/shard-00001.bin");
   ASSERT_EQ(bytes.size(), 64u + 200u);
   EXPECT_EQ(bytes.substr(0, 8), "NATRIXTK");
   const auto field = [&](size_t offset, size_t size) {
@@ -93,7 +91,8 @@ TEST_F(TokenShards, AreTheDocumentedBytes) {
   EXPECT_EQ(field(16, 8), 100);  // tokens
   EXPECT_EQ(field(24, 8), 257);  // vocabulary
   EXPECT_EQ(field(32, 8), 256);  // end of document
-  EXPECT_NE(slurp(dir + "/index.json").find("\"xxh3\": \"" + bytes.substr(40, 16) + "\""), std::string::npos);
+  EXPECT_NE(read_file(dir + "/index.json").find("\"xxh3\": \"" + bytes.substr(40, 16) + "\""),
+            std::string::npos);
   const auto expected = expected_tokens(documents_);
   for (size_t i = 0; i < 100; ++i) EXPECT_EQ(field(64 + 2 * i, 2), expected[100 + i]);
 }
@@ -130,7 +129,7 @@ TEST_F(TokenShards, NeverReplaceWhatIsThere) {
   expect_error<InputError>([&] { make(100); }, {dir, "not an empty directory"});
   const auto file = scratch_.write("file", "x");
   expect_error<InputError>([&] { make(100, "file"); }, {file, "not an empty directory"});
-  EXPECT_EQ(slurp(file), "x");
+  EXPECT_EQ(read_file(file), "x");
   fs::create_directory(scratch_ / "empty");
   EXPECT_NO_THROW(check_token_shards(make(100, "empty")));
   EXPECT_NO_THROW(check_token_shards(make(100, "new/below/")));
@@ -144,7 +143,7 @@ TEST_F(TokenShards, ARunThatWasKilledLeavesNothingInTheWay) {
   check_token_shards(dir);
   scratch_.write("other.partial/thesis.txt", "mine");
   expect_error<InputError>([&] { make(100, "other"); }, {"other.partial", "remove it"});
-  EXPECT_EQ(slurp(scratch_ / "other.partial/thesis.txt"), "mine");
+  EXPECT_EQ(read_file(scratch_ / "other.partial/thesis.txt"), "mine");
 }
 
 TEST_F(TokenShards, AFailureLeavesNoDirectory) {
@@ -231,7 +230,7 @@ TEST_F(TokenShards, RandomDamageIsAnErrorOrHarmless) {
   int refused = 0;
   for (int trial = 0; trial < 400; ++trial) {
     const auto path = dir + (trial % 2 == 0 ? "/index.json" : "/shard-00000.bin");
-    const auto whole = slurp(path);
+    const auto whole = read_file(path);
     auto hurt = whole;
     for (int i = 0; i < 1 + trial % 3; ++i)
       hurt[random() % std::min<size_t>(hurt.size(), 600)] = static_cast<char>(random());
@@ -261,7 +260,7 @@ TEST_F(TokenShards, ATokenIsCheckedWhenItIsRead) {
 TEST_F(TokenShards, CheckingFindsWhatReadingDoesNot) {
   const auto dir = make(300);
   const auto path = dir + "/shard-00001.bin";
-  const char first = slurp(path)[64];
+  const char first = read_file(path)[64];
   poke(path, 64, std::string(1, static_cast<char>(first ^ 1)));
   EXPECT_NO_THROW(opening(dir)());
   expect_error<InputError>([&] { check_token_shards(dir); }, {path, "checksum"});
@@ -278,4 +277,4 @@ TEST_F(TokenShards, AnIndexOfSomebodyElseIsText) {
 }
 
 }  // namespace
-}  // namespace natrix
+}  // namespace natrix::test

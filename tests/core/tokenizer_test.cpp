@@ -2,7 +2,7 @@
 
 #include "tests/core/text_helpers.h"
 
-namespace natrix {
+namespace natrix::test {
 namespace {
 
 TEST(ByteTokenizer, EncodesEveryByteAsItself) {
@@ -78,4 +78,4 @@ TEST_F(StreamDecoderTest, EndOfDocumentHoldsNothingBack) {
 }
 
 }  // namespace
-}  // namespace natrix
+}  // namespace natrix::test

@@ -1,10 +1,9 @@
 #include "tests/kernels/cases.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <gtest/gtest.h>
 #include <limits>
 
 #include "kernels/base/build.h"
@@ -24,7 +23,7 @@ double element(View v, int64_t r, int64_t c) {
   }
 }
 
-Buffer filled(Dtype dtype, Shape shape, const std::function<double()>& value) {
+Buffer drawn(Dtype dtype, Shape shape, const std::function<double()>& value) {
   Buffer b(dtype, shape);
   for_float(dtype, [&](auto zero) {
     auto* p = b.view().as<decltype(zero)>();
@@ -45,11 +44,11 @@ Random::Random() : seed_(fresh_seed()), engine_(seed_) {
 }
 
 Buffer Random::normal(Dtype dtype, Shape shape, double scale) {
-  return filled(dtype, shape, [&] { return scale * normal(); });
+  return drawn(dtype, shape, [&] { return scale * normal(); });
 }
 
 Buffer Random::uniform(Dtype dtype, Shape shape, double low, double high) {
-  return filled(dtype, shape, [&] { return uniform(low, high); });
+  return drawn(dtype, shape, [&] { return uniform(low, high); });
 }
 
 Buffer Random::document_starts(int64_t batch, int64_t tokens, double probability) {
@@ -82,7 +81,7 @@ Buffer as(Dtype dtype, View v) {
 }
 
 Buffer poisoned(Dtype dtype, Shape shape) {
-  return filled(dtype, shape, [] { return std::numeric_limits<double>::quiet_NaN(); });
+  return drawn(dtype, shape, [] { return std::numeric_limits<double>::quiet_NaN(); });
 }
 
 double relative_difference(View got_anywhere, View want_anywhere) {
@@ -110,7 +109,8 @@ double f32_tolerance(int64_t terms, double constant) {
          static_cast<double>(std::numeric_limits<float>::epsilon());
 }
 
-double finite_difference_error(View x, View dx, const std::function<double()>& loss, int64_t samples, double step) {
+double finite_difference_error(View x, View dx, const std::function<double()>& loss, int64_t samples,
+                               double step) {
   double scale = 0, worst = 0;
   for (int64_t r = 0; r < dx.rows(); ++r) {
     for (int64_t c = 0; c < dx.cols(); ++c) scale = std::max(scale, std::fabs(element(dx, r, c)));

@@ -1,5 +1,5 @@
-// What kernel tests share: fresh random operands, comparison with a tolerance that comes from norms and epsilon, and
-// gradients by central differences in double.
+// What kernel tests share: fresh random operands, comparison with a tolerance that comes from norms and
+// epsilon, and gradients by central differences in double.
 #pragma once
 
 #include <functional>
@@ -16,7 +16,9 @@ class Random {
  public:
   Random();
   uint64_t seed() const { return seed_; }
-  double uniform(double low, double high) { return std::uniform_real_distribution<double>(low, high)(engine_); }
+  double uniform(double low, double high) {
+    return std::uniform_real_distribution<double>(low, high)(engine_);
+  }
   double normal() { return std::normal_distribution<double>()(engine_); }
   int64_t integer(int64_t low, int64_t high) {  // inclusive
     return std::uniform_int_distribution<int64_t>(low, high)(engine_);
@@ -40,15 +42,17 @@ Buffer as(Dtype dtype, View v);
 /// A buffer filled with NaN, to show that a kernel writes every element of its output.
 Buffer poisoned(Dtype dtype, Shape shape);
 
-/// max |got − want| / max |want|, wherever they lie; infinite if a NaN is found on either side. Dtypes may differ.
+/// max |got − want| / max |want|, wherever they lie; infinite if a NaN is found on either side. Dtypes may
+/// differ.
 double relative_difference(View got, View want);
 
-/// A bound on the relative difference of an f32 sum of `terms` products against the exact one: the probabilistic γ̃_n (√n) of Higham,
-/// Accuracy and Stability of Numerical Algorithms, §3.1, with a constant for the functions (exp, …) in between.
+/// A bound on the relative difference of an f32 sum of `terms` products against the exact one: the
+/// probabilistic γ̃_n (√n) of Higham, Accuracy and Stability of Numerical Algorithms, §3.1, with a constant
+/// for the functions (exp, …) in between.
 double f32_tolerance(int64_t terms, double constant = 8.0);
 
-/// Central differences of `loss` in the f64 elements of `x` against `dx` (at most `samples` elements, spread evenly):
-/// the worst |fd − dx| / (|fd| + max |dx|).
+/// Central differences of `loss` in the f64 elements of `x` against `dx` (at most `samples` elements, spread
+/// evenly): the worst |fd − dx| / (|fd| + max |dx|).
 double finite_difference_error(View x, View dx, const std::function<double()>& loss, int64_t samples = 60,
                                double step = 1e-5);
 

@@ -19,7 +19,7 @@ struct Setting {
 };
 
 /// A GPU scans tiles of a piece side by side, so cuts move the tiles and with them the rounding.
-std::vector<Setting> settings() {
+std::vector<Setting> backend_settings() {
   std::vector<Setting> all = {{"reference", Backend::kReference, Dtype::kF64},
                               {"cpu", Backend::kCpu, Dtype::kF32}};
   if (backends().back() == Backend::kCuda) all.push_back({"cuda", Backend::kCuda, Dtype::kF32, false});
@@ -47,7 +47,7 @@ class Pieces : public ::testing::TestWithParam<Setting> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Backends, Pieces, ::testing::ValuesIn(settings()),
+INSTANTIATE_TEST_SUITE_P(Backends, Pieces, ::testing::ValuesIn(backend_settings()),
                          [](const auto& setting) { return setting.param.name; });
 
 /// Tokens [begin, end) of what has tokens, all of what has none.

@@ -128,7 +128,8 @@ std::function<Buffer(Dtype, Shape)> integers(Random& random) {
 }
 
 /// Calls f(permutation, operands of small integers) for shapes, capacities and both backends.
-void for_row_cases(Backend fast, const std::function<void(Context&, Dtype, const Permuted&, const Rows&)>& f) {
+void for_row_cases(Backend fast,
+                   const std::function<void(Context&, Dtype, const Permuted&, const Rows&)>& f) {
   Random random;
   SCOPED_TRACE("NATRIX_TEST_SEED=" + std::to_string(random.seed()));
   Context reference(Backend::kReference), cpu(fast);

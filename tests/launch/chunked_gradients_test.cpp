@@ -10,13 +10,13 @@ namespace {
 
 constexpr int64_t kBatch = 3, kLength = 53;
 
-struct Case {
+struct SmallStep {
   ModelConfig config = small_config();
   SmallBatch batch = small_batch(kBatch, kLength, 17);
 };
 
 TEST(ChunkedGradients, ReferenceInDoubleEqualsMonolithic) {
-  Case c;
+  SmallStep c;
   AssembledModel m = small_model(c.config, Dtype::kF64);
   Context ctx(Backend::kReference);
   const Sequences rows = c.batch.rows();
@@ -29,7 +29,7 @@ TEST(ChunkedGradients, ReferenceInDoubleEqualsMonolithic) {
 }
 
 TEST(ChunkedGradients, CpuEqualsReference) {
-  Case c;
+  SmallStep c;
   AssembledModel exact = small_model(c.config, Dtype::kF64), fast = small_model(c.config, Dtype::kF32);
   Context reference(Backend::kReference), cpu(Backend::kCpu);
   const Sequences rows = c.batch.rows();
@@ -41,7 +41,7 @@ TEST(ChunkedGradients, CpuEqualsReference) {
 }
 
 TEST(ChunkedGradients, ThinnedBoundariesGiveTheSameBits) {
-  Case c;
+  SmallStep c;
   AssembledModel m = small_model(c.config, Dtype::kF32);
   Context ctx(Backend::kCpu);
   const Sequences rows = c.batch.rows();
@@ -60,7 +60,7 @@ TEST(ChunkedGradients, ThinnedBoundariesGiveTheSameBits) {
 }
 
 TEST(ChunkedGradients, MicroBatchesAddUpToTheWholeBatch) {
-  Case c;
+  SmallStep c;
   AssembledModel m = small_model(c.config, Dtype::kF64);
   Context ctx(Backend::kReference);
   const Sequences rows = c.batch.rows();
@@ -77,7 +77,7 @@ TEST(ChunkedGradients, MicroBatchesAddUpToTheWholeBatch) {
 }
 
 TEST(ChunkedGradients, TruncatedCutsTheGradientButNotTheState) {
-  Case c;
+  SmallStep c;
   AssembledModel m = small_model(c.config, Dtype::kF64);
   Context ctx(Backend::kReference);
   const Sequences rows = c.batch.rows();

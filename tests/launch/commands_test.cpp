@@ -82,7 +82,7 @@ TEST(Verify, SaysWhatDiffers) {
 }
 
 TEST(ScoreAndGradients, PrintOneObjectAndAgree) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   const std::string tokens = good_files() + "/tokens.safetensors", model = good_files() + "/model";
   const json score =
       natrix_json({"score", model, "--tokens", tokens, "--out", scratch / "s", "--chunk", "4"});
@@ -100,13 +100,13 @@ TEST(ScoreAndGradients, PrintOneObjectAndAgree) {
 
 // Twice the same is the same, bit for bit.
 TEST(ScoreAndGradients, RepeatBitForBit) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   for (const char* command : {"score", "gradients"}) {
     for (const char* out : {"a", "b"}) {
       natrix_json(
           {command, trained_run(), "--tokens", good_files() + "/tokens.safetensors", "--out", scratch / out});
     }
-    EXPECT_EQ(read_text_file(scratch / "a"), read_text_file(scratch / "b")) << command;
+    EXPECT_EQ(read_file(scratch / "a"), read_file(scratch / "b")) << command;
   }
 }
 
@@ -134,7 +134,7 @@ TEST(Train, LeavesOneRunDirectoryThatEveryCommandReads) {
     EXPECT_TRUE(fs::is_regular_file(tiny / "run/" + file)) << file;
   }
   EXPECT_EQ(natrix_json({"plot", tiny / "run", "--out", tiny / "page.html"})["report"], tiny / "page.html");
-  EXPECT_THAT(read_text_file(tiny / "page.html"), HasSubstr("<html"));
+  EXPECT_THAT(read_file(tiny / "page.html"), HasSubstr("<html"));
 }
 
 TEST(Train, PrintsWhereTheRunStands) {

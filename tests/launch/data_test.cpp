@@ -12,10 +12,10 @@ class DataCommand : public testing::Test {
  protected:
   DataCommand() {
     std::filesystem::create_directory(scratch_ / "texts");
-    write_text(scratch_ / "texts/a", "In the beginning");
-    write_text(scratch_ / "texts/b", "");
+    write_file(scratch_ / "texts/a", "In the beginning");
+    write_file(scratch_ / "texts/b", "");
   }
-  ScratchDirectory scratch_;
+  ScratchDir scratch_;
 };
 
 TEST_F(DataCommand, MakesShardsAndChecksThem) {
@@ -31,9 +31,9 @@ TEST_F(DataCommand, MakesShardsAndChecksThem) {
   EXPECT_NE(checked.out.find("19 tokens of 2 documents in 1 shard, 38 B, undamaged"), std::string::npos)
       << checked.out;
 
-  auto shard = read_text_file(scratch_ / "shards/shard-00000.bin");
+  auto shard = read_file(scratch_ / "shards/shard-00000.bin");
   shard[70] ^= 1;
-  write_text(scratch_ / "shards/shard-00000.bin", shard);
+  write_file(scratch_ / "shards/shard-00000.bin", shard);
   const auto damaged = natrix_program({"data", scratch_ / "shards", "--check"});
   EXPECT_EQ(damaged.status, 2);
   EXPECT_NE(damaged.err.find("shard-00000.bin: its tokens do not have its checksum"), std::string::npos)

@@ -21,7 +21,7 @@ using Words = std::vector<std::string>;
 
 constexpr int kFailed = 1, kBadInput = 2;  // exit statuses
 
-struct Case {
+struct MalformedInput {
   std::string name;
   Words command;  // "@" stands for the directory with the good files
   Spoil spoil;
@@ -30,7 +30,7 @@ struct Case {
   int64_t most_file_bytes = -1;  // a disk that is full after so many
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& c) {
+std::ostream& operator<<(std::ostream& out, const MalformedInput& c) {
   return out << c.name;
 }
 
@@ -47,7 +47,7 @@ const Spoil kNothing = [](const std::string&) {};
 const std::string kExpert = "model.layers.0.feed_forward.experts.1.up_proj.weight";
 
 // clang-format off
-const Case kYaml[] = {
+const MalformedInput kYaml[] = {
     {"unknown_key", train(), yaml("d_model", "d_modle"), {"train.yaml:3", "d_modle", "did you mean", "d_model"}},
     {"unknown_section", train(), yaml("optimizer", "optimiser"), {"train.yaml:", "optimiser", "optimizer"}},
     {"key_in_the_wrong_section", train(), yaml("{lr:", "{steps: 3, lr:"), {"optimizer.steps", "train.steps"}},
@@ -81,7 +81,7 @@ const Case kYaml[] = {
     {"override_of_an_unknown_key", train({"train.step=3"}), kNothing, {"command line", "train.step", "train.steps"}},
 };
 
-const Case kExperiments[] = {
+const MalformedInput kExperiments[] = {
     {"no_pattern", train(), yaml("  pattern: ME\n", ""), {"model.pattern", "missing"}},
     {"no_width", train(), yaml("  d_model: 16\n", ""), {"model.d_model", "missing"}},
     {"unknown_layer", train({"model.pattern=MX"}), kNothing, {"model.pattern", "'X'", "M is Mamba-1"}},
@@ -112,13 +112,13 @@ const Case kExperiments[] = {
     {"verify_of_no_chunk", {"verify", "@/train.yaml", "--chunks", "8,zero"}, kNothing, {"--chunks", "zero"}},
 };
 
-const Case kModels[] = {
+const MalformedInput kModels[] = {
     {"header_longer_than_the_file", kScore, header_of("model/model.safetensors", 1000, "{}"), {"model.safetensors", "1000 bytes", "truncated"}},
     {"header_of_absurd_size", kScore, header_of("model/model.safetensors", ~uint64_t{0} >> 1, "{}"), {"model.safetensors", "9223372036854775807"}},
     {"header_no_json", kScore, header_of("model/model.safetensors", 5, "{oops"), {"model.safetensors", "not valid JSON"}},
     {"weights_empty", kScore, put("model/model.safetensors", ""), {"model.safetensors", "too few"}},
     {"weights_truncated", kScore, truncate("model/model.safetensors", 100), {"model.safetensors", "truncated"}},
-    {"weights_with_a_tail", kScore, [](auto& d) { put("model/model.safetensors", read_text_file(d + "/model/model.safetensors") + "tail")(d); }, {"model.safetensors", "bytes of data"}},
+    {"weights_with_a_tail", kScore, [](auto& d) { put("model/model.safetensors", read_file(d + "/model/model.safetensors") + "tail")(d); }, {"model.safetensors", "bytes of data"}},
     {"tensors_overlap", kScore, header([](json& h) { h[kExpert]["data_offsets"] = {0, 1024}; }), {"model.safetensors", "begins at byte 0", "overlaps"}},
     {"offsets_beyond_the_file", kScore, header([](json& h) { h[kExpert]["data_offsets"] = {1 << 30, (1 << 30) + 1024}; }), {kExpert, "truncated"}},
     {"offsets_backwards", kScore, header([](json& h) { h[kExpert]["data_offsets"] = {1024, 0}; }), {kExpert, "ends before"}},
@@ -153,7 +153,7 @@ const Case kModels[] = {
     {"no_directory_for_a_model", kScore, remove("model"), {"/model", "no such file", "config.json"}},
 };
 
-const Case kTokensAndStates[] = {
+const MalformedInput kTokensAndStates[] = {
     {"tokens_not_there", kScore, remove("tokens.safetensors"), {"tokens.safetensors", "No such file"}},
     {"tokens_no_safetensors", kScore, put("tokens.safetensors", "In the beginning"), {"tokens.safetensors", "not a safetensors file"}},
     {"tokens_under_another_name", kScore, replace("tokens.safetensors", "\"tokens\"", "\"tokenz\""), {"tokens.safetensors", "tokens", "tokenz"}},
@@ -172,7 +172,7 @@ const Case kTokensAndStates[] = {
     {"weights_for_inspect", {"inspect", "@/model/model.safetensors", "--json"}, kNothing, {"not a state file"}},
 };
 
-const Case kUsage[] = {
+const MalformedInput kUsage[] = {
     {"no_command", {}, kNothing, {"subcommand", "--help"}},
     {"unknown_command", {"trian", "@/train.yaml"}, kNothing, {"trian", "--help"}},
     {"unknown_flag", {"score", "@/model", "--tokes", "x"}, kNothing, {"--tokes", "natrix score --help"}},
@@ -199,7 +199,7 @@ const Case kUsage[] = {
 // A directory that nobody may write to: root may write to all others.
 const std::string kReadOnly = "/sys/natrix";
 
-const Case kDisks[] = {
+const MalformedInput kDisks[] = {
     {"scores_on_a_full_disk", kScore, kNothing, {"cannot write", "/scores", "File too large", "make room"}, kFailed, 4096},
     {"gradients_on_a_full_disk", {"gradients", "@/model", "--tokens", "@/tokens.safetensors", "--out", "@/o"}, kNothing, {"cannot write", "/o"}, kFailed, 4096},
     {"state_on_a_full_disk", {"generate", "@/model", "-p", "x", "-n", "0", "--state-out", "@/s", "--json"}, kNothing, {"cannot write", "/s"}, kFailed, 500},
@@ -213,11 +213,11 @@ const Case kDisks[] = {
 
 // clang-format on
 
-class Malformed : public ::testing::TestWithParam<Case> {};
+class Malformed : public ::testing::TestWithParam<MalformedInput> {};
 
 TEST_P(Malformed, EndsWithOneMessageAndLeavesNothing) {
-  const Case& c = GetParam();
-  const ScratchDirectory scratch;
+  const MalformedInput& c = GetParam();
+  const ScratchDir scratch;
   fs::copy(good_files(), scratch.path(), fs::copy_options::recursive);
   c.spoil(scratch.path());
   Words command = c.command;

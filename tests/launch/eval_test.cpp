@@ -35,7 +35,7 @@ double cross_entropy(const float* logits, int64_t vocabulary, int64_t target) {
 /// Σ −log p of the tokens after the first, each read from the start of its window of `context` inputs,
 /// through the program's own logits; `nats_at`, of each position in its window.
 double nats_by_hand(const std::vector<int64_t>& tokens, int64_t context, std::vector<double>& nats_at) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   const auto inputs = static_cast<int64_t>(tokens.size()) - 1;
   nats_at.assign(static_cast<size_t>(std::min(context, inputs)), 0.0);
   double nats = 0;
@@ -64,9 +64,9 @@ constexpr double kClose = 1e-5;
 class Eval : public ::testing::TestWithParam<int64_t> {};
 
 TEST_P(Eval, CountsBitsByHand) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   const std::string text = some_text(300, 5);
-  write_text(scratch / "text", text);
+  write_file(scratch / "text", text);
   const int64_t context = GetParam(), length = context == 0 ? 1000 : context;
   std::vector<double> nats_at;
   const double nats = nats_by_hand(as_tokens(text), length, nats_at);
@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(Context, Eval, ::testing::Values(0, 50, 100000),
 TEST(EvalDocuments, AWindowThatHoldsAllEqualsTheStream) {
   const TinyRun tiny;
   fs::create_directory(tiny / "texts");
-  for (uint64_t seed : {1, 2, 3}) write_text(tiny / "texts/" + std::to_string(seed), some_text(100, seed));
+  for (uint64_t seed : {1, 2, 3}) write_file(tiny / "texts/" + std::to_string(seed), some_text(100, seed));
   for (const std::string vocabulary : {"257", "256"}) {
     ASSERT_EQ(tiny.train(vocabulary, {"model.vocab_size=" + vocabulary, "train.steps=10"}).status, 0);
     for (const bool joined : {false, true}) {
@@ -120,11 +120,11 @@ TEST(EvalDocuments, AWindowThatHoldsAllEqualsTheStream) {
 }
 
 TEST(EvalDocuments, OneChangedDocumentChangesNothingOfTheOthers) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   const auto loss_of = [&](const std::vector<std::string>& texts) {
     std::vector<std::string> args = {"eval", trained_run(), "--data"};
     for (size_t i = 0; i < texts.size(); ++i) {
-      write_text(scratch / std::to_string(i), texts[i]);
+      write_file(scratch / std::to_string(i), texts[i]);
       args.push_back(scratch / std::to_string(i));
     }
     const json r = natrix_json(args);
@@ -136,7 +136,7 @@ TEST(EvalDocuments, OneChangedDocumentChangesNothingOfTheOthers) {
 
 TEST(EvalDuringTraining, LogsWhatEvalSaysOfTheCheckpoint) {
   const TinyRun tiny;
-  write_text(tiny / "held-out", some_text(500, 9));
+  write_file(tiny / "held-out", some_text(500, 9));
   ASSERT_EQ(tiny.train("run", {"data.eval=[" + tiny / "held-out" + "]", "train.eval_every=20"}).status, 0);
   const json said = natrix_json({"eval", tiny / "run", "--data", tiny / "held-out", "--context", "32"});
   std::vector<json> logged;

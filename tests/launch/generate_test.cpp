@@ -54,7 +54,7 @@ TEST(Generate, TheChunkAndTheBackendDoNotShow) {
 }
 
 TEST(Generate, InPiecesThroughStatesEqualsInOne) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   const std::string whole = text_of(greedy({"-p", kPrompt, "-n", "40"}));
   for (const size_t first : {size_t{1}, size_t{9}, kPrompt.size() - 1, kPrompt.size()}) {
     const json read = greedy({"-p", kPrompt.substr(0, first), "-n", "0", "--state-out", scratch / "a"});
@@ -73,10 +73,10 @@ TEST(Generate, InPiecesThroughStatesEqualsInOne) {
 }
 
 TEST(Generate, AStateHasTheSameSizeWhateverWasRead) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   std::vector<uintmax_t> sizes;
   for (const int64_t bytes : {1, 100, 30000}) {
-    write_text(scratch / "prefix", some_text(bytes));
+    write_file(scratch / "prefix", some_text(bytes));
     greedy({"-f", scratch / "prefix", "-n", "0", "--state-out", scratch / "state"});
     sizes.push_back(fs::file_size(scratch / "state"));
     const json facts = json::parse(natrix_program({"inspect", scratch / "state", "--json"}).out);
@@ -88,8 +88,8 @@ TEST(Generate, AStateHasTheSameSizeWhateverWasRead) {
 }
 
 TEST(Generate, ReadsStandardInputAndFiles) {
-  const ScratchDirectory scratch;
-  write_text(scratch / "prompt", kPrompt);
+  const ScratchDir scratch;
+  write_file(scratch / "prompt", kPrompt);
   const std::string whole = text_of(greedy({"-p", kPrompt, "-n", "20"}));
   EXPECT_EQ(text_of(greedy({"-f", scratch / "prompt", "-n", "20"})), whole);
   EXPECT_EQ(text_of(greedy({"--prompt-file", "-", "-n", "20"}, {.input = kPrompt})), whole);
@@ -155,7 +155,7 @@ std::vector<std::string> read_rows(const std::string& path) {
 }
 
 TEST(GenerateTokens, EachRowGoesOnAsItWouldAlone) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   const Words prompts = {"the light ", "and the da", "let there "};
   write_rows(scratch / "in", prompts);
   const json r = greedy({"--tokens", scratch / "in", "--out", scratch / "out", "-n", "12", "--ignore-eos"});
@@ -169,7 +169,7 @@ TEST(GenerateTokens, EachRowGoesOnAsItWouldAlone) {
 }
 
 TEST(GenerateTokens, StatesHoldAllRows) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   write_rows(scratch / "whole", {"the light ", "let there "});
   write_rows(scratch / "first", {"the l", "let t"});
   write_rows(scratch / "second", {"ight ", "here "});
@@ -193,7 +193,7 @@ class EndOfDocument : public ::testing::Test {
     static const TinyRun tiny;
     static const bool trained = [] {
       fs::create_directory(tiny / "documents");
-      for (int i = 0; i < 40; ++i) write_text(tiny / "documents/" + std::to_string(i), "ab");
+      for (int i = 0; i < 40; ++i) write_file(tiny / "documents/" + std::to_string(i), "ab");
       const Outcome outcome =
           tiny.train("run", {"data.train=[" + tiny / "documents" + "]", "data.documents=joined",
                              "optimizer.lr=0.05", "train.steps=60"});
@@ -215,7 +215,7 @@ TEST_F(EndOfDocument, StopsATextUnlessIgnored) {
 }
 
 TEST_F(EndOfDocument, FillsTheRowsThatEndedFirst) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   write_rows(scratch / "in", {"a", "b"});
   natrix_json(
       {"generate", run(), "--tokens", scratch / "in", "--out", scratch / "out", "-n", "4", "--temp", "0"});

@@ -100,14 +100,14 @@ TEST_F(MpiRun, GoesOnUnderAnotherMesh) {
   // As a run would look that was lost after step 4: later checkpoints are gone.
   fs::remove_all(tiny_ / "moved/checkpoints/step-00000008");
   fs::remove_all(tiny_ / "moved/checkpoints/step-00000012");
-  write_text(tiny_ / "moved/checkpoints/latest", "step-00000004\n");
+  write_file(tiny_ / "moved/checkpoints/latest", "step-00000004\n");
   const Outcome on = train(4, "moved", {"parallel.cp=4", "parallel.ep=4"});
   ASSERT_EQ(on.status, 0) << on.err;
   EXPECT_NE(on.err.find("going on after step 4/12"), std::string::npos) << on.err;
   expect_same_curve("moved", "one", 1e-4);
 
   fs::remove_all(tiny_ / "moved/checkpoints/step-00000012");
-  write_text(tiny_ / "moved/checkpoints/latest", "step-00000008\n");
+  write_file(tiny_ / "moved/checkpoints/latest", "step-00000008\n");
   ASSERT_EQ(alone("moved").status, 0);
   expect_same_curve("moved", "one", 1e-4);
 }
@@ -186,7 +186,7 @@ TEST_F(MpiRun, AWrongNumberOfRanksIsSaidOnce) {
 
 TEST_F(MpiRun, ACheckpointThatRankZeroCannotWriteEndsAll) {
   fs::create_directories(tiny_ / "blocked");
-  write_text(tiny_ / "blocked/checkpoints", "a file where a directory should be");
+  write_file(tiny_ / "blocked/checkpoints", "a file where a directory should be");
   const auto start = std::chrono::steady_clock::now();
   const Outcome r = train(2, "blocked");
   EXPECT_EQ(r.status, 1) << r.err;
@@ -201,7 +201,7 @@ std::vector<pid_t> ranks_of(const std::string& run) {
   for (const auto& entry : fs::directory_iterator("/proc")) {
     const std::string pid = entry.path().filename();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    const std::string line = read_text_file("/proc/" + pid + "/cmdline");
+    const std::string line = read_file_if_any("/proc/" + pid + "/cmdline");
     const std::string program = NATRIX_PROGRAM;
     if (line.starts_with(program) && line.find("run.dir=" + run) != std::string::npos) {
       ranks.push_back(std::atoi(pid.c_str()));

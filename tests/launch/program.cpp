@@ -4,10 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
-#include <filesystem>
-#include <fstream>
 #include <sched.h>
-#include <sstream>
 #include <stdexcept>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -61,8 +58,8 @@ Outcome natrix_program(const std::vector<std::string>& args, const ProgramOption
 }
 
 Outcome any_program(const std::vector<std::string>& command, const ProgramOptions& options) {
-  const ScratchDirectory scratch;
-  write_text(scratch / "in", options.input);
+  const ScratchDir scratch;
+  write_file(scratch / "in", options.input);
   std::vector<std::string> words = command;
   const std::vector<char*> argv = pointers_to(words);
   // A sanitizer would end the program where malloc returns null.
@@ -79,32 +76,8 @@ Outcome any_program(const std::vector<std::string>& command, const ProgramOption
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return {.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-          .out = read_text_file(scratch / "out"),
-          .err = read_text_file(scratch / "err")};
-}
-
-ScratchDirectory::ScratchDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "natrix-test-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary directory");
-  path_ = pattern;
-}
-
-ScratchDirectory::~ScratchDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-void write_text(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  if (!file.flush()) throw std::runtime_error("cannot write " + path);
-}
-
-std::string read_text_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
+          .out = read_file(scratch / "out"),
+          .err = read_file(scratch / "err")};
 }
 
 }  // namespace natrix::test

@@ -1,9 +1,11 @@
-// Runs the natrix program as a user would, and scratch directories to run it in.
+// Runs the natrix program as a user would.
 #pragma once
 
 #include <functional>
 #include <string>
 #include <vector>
+
+#include "tests/files.h"
 
 namespace natrix::test {
 
@@ -26,22 +28,5 @@ Outcome natrix_program(const std::vector<std::string>& args, const ProgramOption
 
 /// Runs any program found on the PATH, such as mpirun.
 Outcome any_program(const std::vector<std::string>& words, const ProgramOptions& options = {});
-
-/// A directory that is removed with the object.
-class ScratchDirectory {
- public:
-  ScratchDirectory();
-  ~ScratchDirectory();
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
-void write_text(const std::string& path, const std::string& text);
-std::string read_text_file(const std::string& path);
 
 }  // namespace natrix::test

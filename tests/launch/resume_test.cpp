@@ -122,9 +122,9 @@ std::ostream& operator<<(std::ostream& out, const Damage& d) {
 }
 
 void flip_a_bit(const std::string& path) {
-  std::string bytes = read_text_file(path);
+  std::string bytes = read_file(path);
   bytes[bytes.size() / 2] ^= 1;
-  write_text(path, bytes);
+  write_file(path, bytes);
 }
 
 const Damage kDamages[] = {
@@ -137,7 +137,7 @@ const Damage kDamages[] = {
     {"file_removed", [](auto& c) { fs::remove(c + "/trainer/state.json"); },
      "state.json: listed in the manifest, but No such file"},
     {"manifest_removed", [](auto& c) { fs::remove(c + "/manifest.json"); }, "manifest.json: No such file"},
-    {"manifest_empty", [](auto& c) { write_text(c + "/manifest.json", ""); },
+    {"manifest_empty", [](auto& c) { write_file(c + "/manifest.json", ""); },
      "manifest.json: not valid JSON"},
     {"emptied",
      [](auto& c) {
@@ -193,7 +193,7 @@ TEST(RunDirectory, KeepsTheNewestCheckpoints) {
   const TinyRun tiny;
   ASSERT_EQ(tiny.train("run", {"checkpoint.keep=2", "checkpoint.every=7"}).status, 0);
   EXPECT_THAT(checkpoints(tiny / "run"), ElementsAre("latest", "step-00000035", "step-00000040"));
-  EXPECT_EQ(read_text_file(tiny / "run/checkpoints/latest"), "step-00000040\n");
+  EXPECT_EQ(read_file(tiny / "run/checkpoints/latest"), "step-00000040\n");
 }
 
 TEST(RunDirectory, ResumeNeverRefusesOneThatHoldsCheckpoints) {

@@ -10,17 +10,17 @@
 namespace natrix::test {
 namespace {
 
-constexpr int64_t kRows = 2, kTokens = 37;
+constexpr int64_t kSequences = 2, kTokens = 37;
 
 struct Fixture {
   AssembledModel model = small_model(small_config(), Dtype::kF32);
   Context ctx{Backend::kReference};
-  SmallBatch batch = small_batch(kRows, kTokens, 17);
+  SmallBatch batch = small_batch(kSequences, kTokens, 17);
   View tokens(int64_t first, int64_t count) const { return batch.tokens.view().columns(first, count); }
 };
 
 Buffer logits_after(Fixture& f, int64_t chunk, const std::vector<int64_t>& pieces) {
-  Session session(*f.model, f.ctx, kRows, chunk);
+  Session session(*f.model, f.ctx, kSequences, chunk);
   int64_t first = 0;
   for (int64_t n : pieces) {
     session.feed(f.tokens(first, n));
@@ -41,12 +41,12 @@ TEST(Session, PiecesAndChunksDoNotMatter) {
 
 TEST(Session, AFileGoesOnWhereItStopped) {
   Fixture f;
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   const std::string hash = hash_weights(f.model->params());
   const Buffer want = logits_after(f, 8, {20, 17});
   std::vector<std::uintmax_t> sizes;
   for (int64_t n : {1, 2, 20}) {
-    Session first(*f.model, f.ctx, kRows, 8), second(*f.model, f.ctx, kRows, 8);
+    Session first(*f.model, f.ctx, kSequences, 8), second(*f.model, f.ctx, kSequences, 8);
     first.feed(f.tokens(0, n));
     save_session(scratch / "state", hash, first);
     sizes.push_back(std::filesystem::file_size(scratch / "state"));
@@ -60,8 +60,8 @@ TEST(Session, AFileGoesOnWhereItStopped) {
 
 TEST(Session, AFileOfAnotherModelOrBatchIsRefused) {
   Fixture f;
-  const ScratchDirectory scratch;
-  Session session(*f.model, f.ctx, kRows, 8), single(*f.model, f.ctx, 1, 8);
+  const ScratchDir scratch;
+  Session session(*f.model, f.ctx, kSequences, 8), single(*f.model, f.ctx, 1, 8);
   session.feed(f.tokens(0, 5));
   save_session(scratch / "state", "0123456789abcdef", session);
   EXPECT_THROW(load_session(scratch / "state", "fedcba9876543210", session), InputError);

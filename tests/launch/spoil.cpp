@@ -19,7 +19,7 @@ struct SafetensorsParts {
   std::string data;
 
   static SafetensorsParts read(const std::string& path) {
-    const std::string bytes = read_text_file(path);
+    const std::string bytes = read_file(path);
     uint64_t length = 0;
     std::memcpy(&length, bytes.data(), sizeof length);
     return {json::parse(bytes.substr(8, length)), bytes.substr(8 + length)};
@@ -27,7 +27,7 @@ struct SafetensorsParts {
   void write(const std::string& path) const {
     const std::string text = header.dump();
     const uint64_t length = text.size();
-    write_text(path, std::string(reinterpret_cast<const char*>(&length), 8) + text + data);
+    write_file(path, std::string(reinterpret_cast<const char*>(&length), 8) + text + data);
   }
 };
 
@@ -75,10 +75,10 @@ const std::string& good_files() {
 
 Spoil replace(const std::string& file, const std::string& from, const std::string& to) {
   return [=](const std::string& dir) {
-    std::string text = read_text_file(dir + "/" + file);
+    std::string text = read_file(dir + "/" + file);
     const size_t at = text.find(from);
     if (at == std::string::npos) throw std::logic_error(file + " has no " + from);
-    write_text(dir + "/" + file, text.replace(at, from.size(), to));
+    write_file(dir + "/" + file, text.replace(at, from.size(), to));
   };
 }
 
@@ -87,7 +87,7 @@ Spoil yaml(const std::string& from, const std::string& to) {
 }
 
 Spoil put(const std::string& file, const std::string& content) {
-  return [=](const std::string& dir) { write_text(dir + "/" + file, content); };
+  return [=](const std::string& dir) { write_file(dir + "/" + file, content); };
 }
 
 Spoil remove(const std::string& file) {
@@ -103,17 +103,17 @@ Spoil truncate(const std::string& file, int64_t bytes) {
 
 Spoil flip_bit(const std::string& file) {
   return [=](const std::string& dir) {
-    std::string bytes = read_text_file(dir + "/" + file);
+    std::string bytes = read_file(dir + "/" + file);
     bytes[bytes.size() / 2] ^= 1;
-    write_text(dir + "/" + file, bytes);
+    write_file(dir + "/" + file, bytes);
   };
 }
 
 Spoil config(const std::string& key, const json& value) {
   return [=](const std::string& dir) {
-    json c = json::parse(read_text_file(dir + "/model/config.json"));
+    json c = json::parse(read_file(dir + "/model/config.json"));
     c[key] = value;
-    write_text(dir + "/model/config.json", c.dump());
+    write_file(dir + "/model/config.json", c.dump());
   };
 }
 
@@ -156,7 +156,7 @@ Spoil sharded(const std::function<void(json&)>& edit) {
     }
     fs::remove(model + "model.safetensors");
     edit(index);
-    write_text(model + "model.safetensors.index.json", index.dump());
+    write_file(model + "model.safetensors.index.json", index.dump());
   };
 }
 

@@ -28,8 +28,8 @@ std::string some_text(int64_t bytes, uint64_t seed) {
 }
 
 TinyRun::TinyRun() {
-  write_text(scratch_ / "text.txt", some_text(6000));
-  write_text(config(), R"(model:
+  write_file(scratch_ / "text.txt", some_text(6000));
+  write_file(config(), R"(model:
   pattern: ME
   d_model: 16
   mamba: {d_state: 4}
@@ -85,7 +85,7 @@ std::vector<std::string> curve(const std::string& run) {
 }
 
 int64_t lines_logged(const std::string& run) {
-  const std::string text = read_text_file(run + "/metrics.jsonl");
+  const std::string text = read_file_if_any(run + "/metrics.jsonl");
   return std::count(text.begin(), text.end(), '\n');
 }
 
@@ -108,7 +108,7 @@ std::vector<std::string> snapshot(const std::string& directory) {
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(directory)) {
     const std::string path = entry.path().string();
-    const std::string content = entry.is_regular_file() ? read_text_file(path) : "";
+    const std::string content = entry.is_regular_file() ? read_file(path) : "";
     files.push_back(fmt::format("{} {} {:x}", path, content.size(), std::hash<std::string>()(content)));
   }
   std::sort(files.begin(), files.end());
@@ -124,7 +124,7 @@ std::vector<std::string> checkpoints(const std::string& run) {
 }
 
 std::string weights(const std::string& run, int64_t step) {
-  return read_text_file(fmt::format("{}/checkpoints/step-{:08}/model.safetensors", run, step));
+  return read_file(fmt::format("{}/checkpoints/step-{:08}/model.safetensors", run, step));
 }
 
 }  // namespace natrix::test

@@ -25,7 +25,7 @@ class TinyRun {
                 const ProgramOptions& options = {}) const;
 
  private:
-  ScratchDirectory scratch_;
+  ScratchDir scratch_;
 };
 
 /// The directory of a run that has learned some words, so that what it writes is not all alike. Made once.

@@ -89,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(Chunks, Trajectory,
 
 // The same through the program, from another directory, with the file as it stands.
 TEST(TrajectoryProgram, LogsTheFiguresAndKeepsTheWeights) {
-  const ScratchDirectory scratch;
+  const ScratchDir scratch;
   const Outcome run = natrix_program({"train", kFolder + "train.yaml", "run.dir=" + scratch / "run"});
   ASSERT_EQ(run.status, 0) << run.err;
   const nlohmann::json want = expected();
