@@ -30,6 +30,10 @@ Dtype CommonFlags::element() const {
                   backend_kind() == Backend::kReference ? " or fp64" : "; fp64 needs --backend reference"));
 }
 
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description) {
+  return app.add_subcommand(name, description);
+}
+
 void add_common_flags(CLI::App& command, CommonFlags& f) {
   command
       .add_option("--chunk,--chunk-size", f.chunk,

@@ -27,6 +27,8 @@ struct CommonFlags {
   Context context() const { return Context(backend_kind(), threads); }
 };
 
+/// app.add_subcommand, which is compiled here once: what constructs a CLI::App is as much code as a command.
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description);
 /// --chunk --backend --dtype --threads --json --quiet.
 void add_common_flags(CLI::App& command, CommonFlags& flags);
 /// The positional MODEL: a HF directory or a run directory.

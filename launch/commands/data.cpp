@@ -66,7 +66,7 @@ int make_shards(const DataFlags& flags) {
 }  // namespace
 
 void add_data(CLI::App& app, Action& chosen) {
-  CLI::App* c = app.add_subcommand("data", "Turn texts into token shards that data.train may name");
+  CLI::App* c = add_command(app, "data", "Turn texts into token shards that data.train may name");
   auto flags = std::make_shared<DataFlags>();
   c->add_option("PATH", flags->paths, "Files, and directories of files; a file is a document")->required();
   c->add_option("-o,--out", flags->out, "Directory to write; it must not exist, or be empty");

@@ -72,8 +72,7 @@ int evaluate_text(const EvalFlags& flags) {
 }  // namespace
 
 void add_eval(CLI::App& app, Action& chosen) {
-  CLI::App* c =
-      app.add_subcommand("eval", "Loss, perplexity and bits per byte of held-out text, by position");
+  CLI::App* c = add_command(app, "eval", "Loss, perplexity and bits per byte of held-out text, by position");
   auto f = std::make_shared<EvalFlags>();
   add_model_argument(*c, f->model);
   c->add_option("--data", f->data, "Files, directories or token shards")->required();

@@ -221,7 +221,7 @@ void check(const GenerateFlags& f) {
 }  // namespace
 
 void add_generate(CLI::App& app, Action& chosen) {
-  CLI::App* c = app.add_subcommand("generate", "Continue a text or given tokens");
+  CLI::App* c = add_command(app, "generate", "Continue a text or given tokens");
   auto f = std::make_shared<GenerateFlags>();
   add_model_argument(*c, f->model);
   c->add_option("-p,--prompt", f->prompt, "Text to continue");

@@ -61,7 +61,7 @@ int gradients(const GradientsFlags& flags) {
 }  // namespace
 
 void add_gradients(CLI::App& app, Action& chosen) {
-  CLI::App* c = app.add_subcommand("gradients", "Gradients of the mean loss of given tokens");
+  CLI::App* c = add_command(app, "gradients", "Gradients of the mean loss of given tokens");
   auto flags = std::make_shared<GradientsFlags>();
   add_model_argument(*c, flags->model);
   c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64")->required();

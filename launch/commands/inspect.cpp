@@ -122,8 +122,8 @@ int inspect(const InspectFlags& flags) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Action& chosen) {
-  CLI::App* c = app.add_subcommand(
-      "inspect", "Sizes, shapes, memory and resolved settings of a model, configuration, run or state");
+  CLI::App* c = add_command(
+      app, "inspect", "Sizes, shapes, memory and resolved settings of a model, configuration, run or state");
   auto f = std::make_shared<InspectFlags>();
   c->add_option("WHAT", f->what, "A model or run directory, a YAML configuration, or a state file")
       ->required();

@@ -31,7 +31,7 @@ int plot(const PlotFlags& flags) {
 
 void add_plot(CLI::App& app, Action& chosen) {
   CLI::App* c =
-      app.add_subcommand("plot", "Curves of one or several runs as one HTML page that needs no network");
+      add_command(app, "plot", "Curves of one or several runs as one HTML page that needs no network");
   auto flags = std::make_shared<PlotFlags>();
   c->add_option("RUN", flags->runs,
                 "Run directories or metrics.jsonl files; several are laid over each other")

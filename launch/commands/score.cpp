@@ -65,7 +65,7 @@ int score(const ScoreFlags& flags) {
 }  // namespace
 
 void add_score(CLI::App& app, Action& chosen) {
-  CLI::App* c = app.add_subcommand("score", "Logits and loss of given tokens");
+  CLI::App* c = add_command(app, "score", "Logits and loss of given tokens");
   auto flags = std::make_shared<ScoreFlags>();
   add_model_argument(*c, flags->model);
   c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64")->required();

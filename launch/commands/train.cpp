@@ -165,7 +165,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
 }  // namespace
 
 void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
-  CLI::App* c = app.add_subcommand("train", "Train the experiment that a YAML describes");
+  CLI::App* c = add_command(app, "train", "Train the experiment that a YAML describes");
   auto f = std::make_shared<TrainFlags>();
   c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");

@@ -215,8 +215,9 @@ int verify(const VerifyFlags& given) {
 }  // namespace
 
 void add_verify(CLI::App& app, Action& chosen) {
-  CLI::App* c = app.add_subcommand(
-      "verify", "The same loss and gradients however the sequence is cut, over any ranks; prints a table");
+  CLI::App* c =
+      add_command(app, "verify",
+                  "The same loss and gradients however the sequence is cut, over any ranks; prints a table");
   auto f = std::make_shared<VerifyFlags>();
   c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
