@@ -17,6 +17,9 @@ target_compile_options(natrix_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -W
                        $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers>)
 # Bit-for-bit repeatability: the compiler may not contract a*b+c as it pleases in one build and not in another.
 target_compile_options(natrix_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+if(CMAKE_UNITY_BUILD)  # where every file is an included one, of which that warning thinks as of headers
+  target_compile_options(natrix_flags INTERFACE -Wno-subobject-linkage)
+endif()
 if(NATRIX_SANITIZE)
   target_compile_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE})
@@ -38,7 +41,9 @@ function(natrix_library folder)
                                                      $<INSTALL_INTERFACE:include/natrix>)
   target_compile_features(natrix_${folder} PUBLIC cxx_std_20)
   target_link_libraries(natrix_${folder} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:natrix_flags>)
-  if(NOT folder STREQUAL "kernels")
+  if(folder STREQUAL "kernels")
+    set_target_properties(natrix_kernels PROPERTIES UNITY_BUILD OFF)  # a file includes itself for each instruction set
+  else()
     natrix_optimise(natrix_${folder} -O1)
   endif()
 endfunction()

@@ -4,12 +4,9 @@
 #include <charconv>
 #include <cmath>
 #include <fmt/format.h>
-#include <limits>
 
 namespace natrix {
 namespace {
-
-constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
 /// The one unquoted text of a value, or nothing.
 std::optional<std::string> plain(const Value& v) {
@@ -51,7 +48,7 @@ std::string range_text(const std::string& kind, const std::string& least, const 
 }
 
 std::string integer_range(int64_t least, int64_t most) {
-  return range_text("an integer", std::to_string(least), std::to_string(most), most == kMost);
+  return range_text("an integer", std::to_string(least), std::to_string(most), most == kUnlimited);
 }
 
 std::string number_range(double least, double most) {

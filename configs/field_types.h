@@ -1,6 +1,7 @@
 // The kinds of fields: how each kind of value is read, checked and printed.
 #pragma once
 
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -10,6 +11,8 @@
 namespace natrix {
 
 using Names = std::vector<std::pair<std::string, int>>;  // of an enumeration's values
+
+inline constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();  // as `most`: no text names it
 
 Field integer_field(std::string key, int64_t& to, int64_t least, int64_t most, std::string help);
 /// `absent`: the word that stands for no value ("auto").

@@ -6,7 +6,6 @@
 namespace natrix {
 namespace {
 
-constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 constexpr int64_t kWide =
     int64_t{1} << 24;  // of a model's extents: beyond any model, and products stay in range
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -107,10 +106,10 @@ void add_training(std::vector<Field>& f, TrainConfig& t, OptimizerConfig& o) {
   f.push_back(optional_integer_field("train.micro_batch_size", t.micro_batch_size, "auto", 1,
                                      int64_t{1} << 31,
                                      "Sequences in memory at once; auto: activations of about a gigabyte"));
-  f.push_back(integer_field("train.eval_every", t.eval_every, 0, kMost,
+  f.push_back(integer_field("train.eval_every", t.eval_every, 0, kUnlimited,
                             "Steps between evaluations; 0: only at the end"));
   f.push_back(
-      integer_field("train.eval_tokens", t.eval_tokens, 1, kMost, "Held-out tokens of an evaluation"));
+      integer_field("train.eval_tokens", t.eval_tokens, 1, kUnlimited, "Held-out tokens of an evaluation"));
   f.push_back(seed_field("train.seed", t.seed, "Of the initial weights and of the order of the data"));
   f.push_back(choice_field("train.on_nan", t.on_nan, {{"stop", OnNan::kStop}, {"skip", OnNan::kSkip}},
                            "When the loss is not finite: stop the run, or leave the step out"));
@@ -124,9 +123,9 @@ void add_training(std::vector<Field>& f, TrainConfig& t, OptimizerConfig& o) {
       "optimizer.schedule", o.schedule,
       {{"cosine", LrSchedule::kCosine}, {"wsd", LrSchedule::kWsd}, {"constant", LrSchedule::kConstant}},
       "After the warm-up"));
-  f.push_back(integer_field("optimizer.warmup_steps", o.warmup_steps, 0, kMost,
+  f.push_back(integer_field("optimizer.warmup_steps", o.warmup_steps, 0, kUnlimited,
                             "Steps of linear warm-up; its default gives way to train.steps"));
-  f.push_back(integer_field("optimizer.decay_steps", o.decay_steps, 0, kMost,
+  f.push_back(integer_field("optimizer.decay_steps", o.decay_steps, 0, kUnlimited,
                             "wsd: steps of the final decay; 0: a fifth"));
   f.push_back(number_pair_field("optimizer.betas", o.beta1, o.beta2, 0, 1, "AdamW's moments"));
   f.push_back(number_field("optimizer.eps", o.eps, 1e-30, 1, "AdamW's epsilon"));
@@ -158,13 +157,13 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
                    "fp64: the reference backend only"));
   f.push_back(optional_integer_field("device.threads", c.device.threads, "auto", 1, 4096,
                                      "auto: as many as the process may use"));
-  f.push_back(integer_field("checkpoint.every", c.checkpoint.every, 0, kMost,
+  f.push_back(integer_field("checkpoint.every", c.checkpoint.every, 0, kUnlimited,
                             "Steps; 0: only at the end and on a signal"));
   f.push_back(
-      integer_field("checkpoint.keep", c.checkpoint.keep, 1, kMost, "Newest checkpoints that are kept"));
+      integer_field("checkpoint.keep", c.checkpoint.keep, 1, kUnlimited, "Newest checkpoints that are kept"));
   f.push_back(boolean_field("checkpoint.resume", c.checkpoint.resume,
                             "Go on from the run directory's newest checkpoint", "auto", "never"));
-  f.push_back(integer_field("log.every", c.log.every, 1, kMost, "Steps between log lines"));
+  f.push_back(integer_field("log.every", c.log.every, 1, kUnlimited, "Steps between log lines"));
 }
 
 /// Where, how often and how fast, but not what comes out.
