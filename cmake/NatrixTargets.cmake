@@ -20,8 +20,9 @@ target_compile_options(natrix_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-con
 if(CMAKE_UNITY_BUILD)  # where every file is an included one, of which that warning thinks as of headers
   target_compile_options(natrix_flags INTERFACE -Wno-subobject-linkage)
 endif()
-if(NATRIX_SANITIZE)
-  target_compile_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE} -fno-omit-frame-pointer)
+if(NATRIX_SANITIZE)  # under which GCC takes members that are set for ones that may not be
+  target_compile_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE} -fno-omit-frame-pointer
+                         $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE})
 endif()
 

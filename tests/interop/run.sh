@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains three tiny models on this repository's sources and opens them with Hugging Face transformers:
+# Trains three tiny models on this repository's sources and opens them with Hugging Face transformers; then opens what
+# transformers made, twenty models of random shape, with natrix:
 #
 #   tests/interop/run.sh [NATRIX]
 #
@@ -43,3 +44,4 @@ check() {  # NAME OVERRIDES…
 check mamba model.repeat=4 model.mamba.inner_norms=false
 check jamba-every-layer model.pattern=ME model.repeat=3
 check jamba-every-other-layer model.pattern=M-ME model.repeat=2 model.tie_embeddings=false model.moe.top_k=1
+"$PYTHON" "$repository/tests/interop/random_models.py" "$natrix" --count 20
