@@ -217,6 +217,16 @@ ExperimentConfig mamba_130m(int64_t length, int64_t chunk) {
   return c;
 }
 
+/// Four Mamba layers, each followed by eight experts of which a token meets two.
+ExperimentConfig jamba_moe() {
+  ExperimentConfig c;
+  c.model = {.pattern = "ME", .repeat = 4, .d_model = 256, .vocab_size = 257};
+  c.model.moe.d_ff = 512;
+  c.sequence.length = c.sequence.chunk = 512;
+  c.train.batch_size = 4;
+  return c;
+}
+
 ExperimentConfig quickstart() {
   ExperimentConfig c = load_experiment(NATRIX_SOURCE_DIR "/configs/quickstart.yaml").config;
   c.model.vocab_size = make_tokenizer("bytes")->vocab_size();
@@ -233,6 +243,7 @@ int main(int argc, char** argv) {
   add_training(suite, "quickstart", small, false);
   add_reading(suite, "quickstart", small.model, 64, false);
   add_reading(suite, "quickstart", small.model, 512, true);
+  add_training(suite, "Jamba-MoE", jamba_moe(), true);
   add_training(suite, "Mamba-130M", mamba_130m(64, 64), false);
   add_training(suite, "Mamba-130M", mamba_130m(256, 256), true);
   add_training(suite, "Mamba-130M", mamba_130m(2048, 2048), true);

@@ -28,7 +28,7 @@ endif()
 
 # Only kernels/ computes. Elsewhere -O3 would buy nothing and cost minutes: the time goes to header-only libraries.
 function(natrix_optimise target level)
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release,RelWithDebInfo>:${level}>)
 endfunction()
 
 function(natrix_library folder)
