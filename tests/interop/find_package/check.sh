@@ -15,6 +15,6 @@ if grep -rn "$(cd "$project/../../.." && pwd)/" "$scratch/there" --include=*.cma
   echo "the installed package points into the source tree" >&2
   exit 1
 fi
-cmake -S "$project" -B "$scratch/build" -DCMAKE_PREFIX_PATH="$scratch/there" -DCMAKE_BUILD_TYPE=Release >/dev/null
+cmake -G Ninja -S "$project" -B "$scratch/build" -DCMAKE_PREFIX_PATH="$scratch/there" -DCMAKE_BUILD_TYPE=Release >/dev/null
 cmake --build "$scratch/build"
 "$scratch/build/uses_natrix"
