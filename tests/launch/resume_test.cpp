@@ -24,9 +24,9 @@ void expect_same_run(const std::string& a, const std::string& b, int64_t last_st
   EXPECT_EQ(weights(a, last_step), weights(b, last_step));
 }
 
-/// Sends a signal once the run has logged so many lines.
-ProgramOptions signal_after(int64_t lines, int signal, const std::string& run) {
-  return {.signal_when = [lines, signal, run, sent = false]() mutable {
+/// Sends a signal once the run has logged so many lines more than it has now.
+ProgramOptions signal_after(int64_t more, int signal, const std::string& run) {
+  return {.signal_when = [lines = lines_logged(run) + more, signal, run, sent = false]() mutable {
     if (sent || lines_logged(run) < lines) return 0;
     sent = true;
     return signal;
@@ -57,11 +57,9 @@ class Resume : public ::testing::TestWithParam<Variant> {};
 TEST_P(Resume, StoppedBySignalsEqualsNeverStopped) {
   const TinyRun tiny;
   ASSERT_EQ(tiny.train("whole", GetParam().overrides).status, 0);
-  int64_t lines = 0;
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
-    lines += 7;
     const Outcome stopped =
-        tiny.train("parts", GetParam().overrides, signal_after(lines, signal, tiny / "parts"));
+        tiny.train("parts", GetParam().overrides, signal_after(5, signal, tiny / "parts"));
     ASSERT_EQ(stopped.status, 75) << stopped.err;
     EXPECT_THAT(stopped.err, HasSubstr("stopped by " + std::string(strsignal(signal))));
     EXPECT_THAT(stopped.err, HasSubstr("start the same command again"));
