@@ -17,7 +17,7 @@ if [ -z "${PYTHON:-}" ]; then
     # PyPI's own torch brings CUDA along, three gigabytes; it serves where the other index cannot be reached.
     "$venv/bin/pip" install --quiet torch --index-url https://download.pytorch.org/whl/cpu ||
       "$venv/bin/pip" install --quiet torch
-    "$venv/bin/pip" install --quiet transformers mambapy safetensors numpy
+    "$venv/bin/pip" install --quiet transformers mambapy einops safetensors numpy
   fi
 fi
 cmake --preset release -S "$repository" >/dev/null

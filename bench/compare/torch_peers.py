@@ -19,8 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
 import torch
 from mambapy.jamba import JambaLM, JambaLMConfig
-from mambapy.lm import LM
-from mambapy.mamba import MambaConfig as MambaPyConfig
+from mambapy.mamba import Mamba, MambaConfig as MambaPyConfig, RMSNorm
 from mambapy.pscan import pscan
 from safetensors.torch import load_file, save_file
 from transformers import JambaConfig, JambaForCausalLM, MambaConfig, MambaForCausalLM
@@ -76,8 +75,24 @@ def hf_mamba():
     return MambaForCausalLM(MambaConfig(vocab_size=50280, hidden_size=768, num_hidden_layers=24, state_size=16))
 
 
+class MambaPyLM(torch.nn.Module):
+    """mamba.py's layers between an embedding and a head; its own model (mambapy.lm) asks for mamba_ssm and a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        config = MambaPyConfig(d_model=768, n_layers=24)
+        self.embedding = torch.nn.Embedding(50280, config.d_model)
+        self.mamba = Mamba(config)
+        self.norm_f = RMSNorm(config.d_model, config.rms_norm_eps)
+        self.lm_head = torch.nn.Linear(config.d_model, 50280, bias=False)
+        self.lm_head.weight = self.embedding.weight  # as transformers ties them
+
+    def forward(self, tokens):
+        return self.lm_head(self.norm_f(self.mamba(self.embedding(tokens))))
+
+
 def mambapy_mamba():
-    return LM(MambaPyConfig(d_model=768, n_layers=24), vocab_size=50280)
+    return MambaPyLM()
 
 
 def hf_jamba():
@@ -146,7 +161,7 @@ def same(natrix, work):
         model.save_pretrained(folder / "model")
         save_file({"tokens": tokens}, folder / "tokens.safetensors")
         subprocess.run([natrix, "score", folder / "model", "--tokens", folder / "tokens.safetensors", "--out",
-                        folder / "scores.safetensors", "--quiet"], check=True)
+                        folder / "scores.safetensors", "--quiet"], check=True, stdout=subprocess.DEVNULL)
         losses = {"natrix": load_file(folder / "scores.safetensors")["loss"].item(), "hf": loss_of(model, tokens).item()}
         if work != "jamba-moe":
             losses["mamba.py"] = loss_of(to_mambapy(model), tokens).item()
