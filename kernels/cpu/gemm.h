@@ -8,8 +8,8 @@
 // the same answer whoever is routed beside it, and a decoded token is the token that a prefill computes. No
 // BLAS promises this; see docs/decisions/005.
 //
-// Cost: 2 M N K operations at some nine tenths of what the processor can do, from 64 rows on. Scratch: 1.5
-// MiB a thread.
+// Cost: 2 M N K operations, at four fifths of what the processor can do from some 500 rows on (bench_matmul
+// says where it stands on a machine). Scratch: 1 MiB a thread.
 #pragma once
 
 #include <span>

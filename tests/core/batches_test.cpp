@@ -5,19 +5,11 @@
 #include <set>
 
 #include "core/io/safetensors.h"
-#include "core/text/random_order.h"
 #include "kernels/loss.h"
 #include "tests/core/text_helpers.h"
 
 namespace natrix::test {
 namespace {
-
-using Tokens = std::vector<int64_t>;
-
-Tokens row_of(const Buffer& buffer, int64_t row) {
-  const int64_t* from = buffer.view().row<int64_t>(row);
-  return {from, from + buffer.view().cols()};
-}
 
 std::vector<int> starts_of(const Batch& batch, int64_t row) {
   const uint8_t* from = batch.doc_start.view().row<uint8_t>(row);
@@ -63,46 +55,7 @@ struct Texts {
   int64_t ring = 0;
 };
 
-// ---- the order of windows
-// -------------------------------------------------------------------------------------------
-
-TEST(RandomOrder, IsAPermutation) {
-  for (int64_t count = 1; count <= 300; ++count) {
-    const RandomOrder order(count, static_cast<uint64_t>(count) * 31);
-    std::set<int64_t> seen;
-    for (int64_t i = 0; i < count; ++i) seen.insert(order[i]);
-    ASSERT_EQ(static_cast<int64_t>(seen.size()), count);
-    ASSERT_EQ(*seen.begin(), 0);
-    ASSERT_EQ(*seen.rbegin(), count - 1);
-  }
-}
-
-TEST(RandomOrder, IsTheSameOnEveryMachine) {  // figures from an implementation in Python's integers
-  const RandomOrder ten(10, 7);
-  Tokens order;
-  for (int64_t i = 0; i < 10; ++i) order.push_back(ten[i]);
-  EXPECT_EQ(order, (Tokens{2, 7, 6, 8, 5, 4, 3, 0, 9, 1}));
-  const RandomOrder large(1'000'000'000'000, 42);
-  EXPECT_EQ(large[0], 688354030294);
-  EXPECT_EQ(large[3], 216342992882);
-}
-
-TEST(RandomOrder, PutsEveryItemEverywhere) {
-  constexpr int kKeys = 6000, kCount = 6;
-  int where[kCount][kCount] = {};
-  for (uint64_t key = 0; key < kKeys; ++key) {
-    const RandomOrder order(kCount, key);
-    for (int i = 0; i < kCount; ++i) ++where[i][order[i]];
-  }
-  // Binomial with mean 1000 and deviation 29; six deviations in 36 cells fail once in 10^7 keys' worth, and
-  // keys are fixed.
-  for (const auto& row : where) {
-    for (const int count : row) EXPECT_NEAR(count, 1000, 175);
-  }
-}
-
 // ---- shuffled
-// -------------------------------------------------------------------------------------------------------
 
 TEST(ShuffledWindows, AnEpochUsesEveryWindowOnceAndNoTargetTwice) {
   for (unsigned seed = 0; seed < 8; ++seed) {
@@ -226,7 +179,6 @@ TEST(ShuffledWindows, WithoutSeparatorsTheFirstByteOfADocumentIsNoTarget) {
 }
 
 // ---- sequential
-// -----------------------------------------------------------------------------------------------------
 
 TEST(SequentialStretches, RowsGoOnFromStepToStepAndWrap) {
   for (unsigned seed = 30; seed < 36; ++seed) {
@@ -287,7 +239,6 @@ TEST(SequentialStretches, NeedAWindowForEachRow) {
 }
 
 // ---- evaluation
-// -----------------------------------------------------------------------------------------------------
 
 TEST(EvalWindows, PredictEveryTokenButTheFirstOnce) {
   for (unsigned seed = 50; seed < 60; ++seed) {
@@ -350,74 +301,7 @@ TEST(EvalWindows, RefuseASingleToken) {
                            {scratch / "a", "nothing to predict"});
 }
 
-// ---- data.batches
-// ---------------------------------------------------------------------------------------------------
-
-class FixedBatches : public testing::Test {
- protected:
-  static constexpr int64_t kSteps = 3, kRows = 2, kLength = 5, kVocab = 16;
-
-  std::string write(const Buffer& tokens, const std::string& name = "tokens") {
-    write_safetensors(scratch_ / "b.safetensors", {{name, tokens.view()}});
-    return scratch_ / "b.safetensors";
-  }
-  static Buffer random_tokens() {
-    Buffer tokens(Dtype::kI64, {kSteps, kRows, kLength + 1});
-    std::mt19937 random(60);
-    for (int64_t i = 0; i < tokens.view().count(); ++i) {
-      tokens.view().as<int64_t>()[i] = static_cast<int64_t>(random() % kVocab);
-    }
-    return tokens;
-  }
-  ScratchDir scratch_;
-};
-
-TEST_F(FixedBatches, AreTheFilesRowsInOrder) {
-  const Buffer tokens = random_tokens();
-  const auto source = fixed_batches(write(tokens), kLength, kRows, kSteps, kVocab);
-  EXPECT_EQ(source->batches_per_epoch(), -1);
-  for (int64_t step = 0; step < kSteps; ++step) {
-    for (int64_t row = 0; row < kRows; ++row) {
-      const Batch batch = source->batch(step, row, 1);
-      const int64_t* stored = tokens.view().row<int64_t>(step * kRows + row);
-      EXPECT_EQ(row_of(batch.tokens, 0), Tokens(stored, stored + kLength));
-      EXPECT_EQ(row_of(batch.targets, 0), Tokens(stored + 1, stored + kLength + 1));
-      EXPECT_FALSE(batch.doc_start);
-      EXPECT_FALSE(batch.continues);
-    }
-  }
-  expect_error<InputError>([&] { source->batch(kSteps, 0, 1); }, {"b.safetensors", "3 steps", "step 3"});
-}
-
-TEST_F(FixedBatches, NameWhatDoesNotFit) {
-  const auto path = write(random_tokens());
-  const auto open = [&](int64_t length, int64_t rows, int64_t steps, int64_t vocab) {
-    return [=] { fixed_batches(path, length, rows, steps, vocab); };
-  };
-  expect_error<InputError>(open(4, kRows, kSteps, kVocab), {path, "6 tokens a row", "sequence.length is 4"});
-  expect_error<InputError>(open(kLength, 4, kSteps, kVocab), {path, "2 rows", "train.batch_size is 4"});
-  expect_error<InputError>(open(kLength, kRows, 4, kVocab), {path, "3 steps", "train.steps is 4"});
-
-  Buffer tokens = random_tokens();
-  tokens.view().row<int64_t>(2 * kRows + 1)[3] = kVocab;
-  write(tokens);
-  expect_error<InputError>(open(kLength, kRows, kSteps, kVocab),
-                           {path, "step 2, row 1, position 3 is 16", "16"});
-  EXPECT_NO_THROW(open(kLength, kRows, 2, kVocab)());  // that step is not asked for
-  tokens.view().row<int64_t>(0)[kLength] = -1;
-  write(tokens);
-  expect_error<InputError>(open(kLength, kRows, kSteps, kVocab), {"step 0, row 0, position 5 is -1"});
-
-  write(random_tokens(), "other");
-  expect_error<InputError>(open(kLength, kRows, kSteps, kVocab), {path, "tokens"});
-  write(Buffer(Dtype::kI32, {kSteps, kRows, kLength + 1}));
-  expect_error<InputError>(open(kLength, kRows, kSteps, kVocab), {path, "i32[3, 2, 6]", "i64[steps"});
-  write(Buffer(Dtype::kI64, {kRows, kLength + 1}));
-  expect_error<InputError>(open(kLength, kRows, kSteps, kVocab), {path, "i64[2, 6]"});
-}
-
 // ---- the configuration
-// ----------------------------------------------------------------------------------------------
 
 TEST(MakeBatchSource, FollowsTheConfiguration) {
   const Texts texts(70);

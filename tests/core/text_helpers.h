@@ -10,10 +10,18 @@
 
 #include "core/text/corpus.h"
 #include "core/text/tokenizer.h"
+#include "kernels/base/buffer.h"
 #include "kernels/base/check.h"
 #include "tests/files.h"
 
 namespace natrix::test {
+
+using Tokens = std::vector<int64_t>;
+
+inline Tokens row_of(const Buffer& buffer, int64_t row) {
+  const int64_t* from = buffer.view().row<int64_t>(row);
+  return {from, from + buffer.view().cols()};
+}
 
 inline const auto kBytes = make_tokenizer("bytes");
 

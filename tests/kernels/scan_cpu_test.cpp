@@ -103,6 +103,23 @@ TEST_P(ScanTargets, AgreesBeyondOneStretch) {
   expect_reference(ctx, c, hint(c, random));
 }
 
+/// A sum over time is taken tile by tile: term by term, one of equal signs loses what it has grown by.
+TEST(ScanCpu, LongSumsOverTimeLoseLittle) {
+  Random random;
+  Context cpu(Backend::kCpu), reference(Backend::kReference);
+  ScanCase c =
+      ScanCase::fresh(random, Dtype::kF32, {1, 1 << 17, 3, 2}, {.documents = false, .carries = false});
+  for (const char* name : {"x", "dy", "B", "C"}) {
+    const View v = c[name];
+    for (int64_t i = 0; i < v.count(); ++i) v.as<float>()[i] = std::fabs(v.as<float>()[i]);
+  }
+  const Buffers got = run_backward(cpu, c), want = run_backward(reference, c.as(Dtype::kF64));
+  for (const char* name : {"A_log", "D"}) {
+    EXPECT_LE(relative_difference(got.at(name).view(), want.at(name).view()), 4e-6)
+        << name << ", " << hint(c, random);
+  }
+}
+
 /// A GPU splits a sequence in time only where its channels are too few to fill it.
 TEST_P(ScanTargets, AgreesWithManyChannels) {
   Random random;
