@@ -28,6 +28,9 @@ HWY_INLINE void transform(const float* x, float* y, int64_t count, F f) {
 void exp2_non_positive(const float* x, float* y, int64_t count) {
   transform(x, y, count, [](auto d, auto v) HWY_ATTR { return Exp2NonPositive(d, v); });
 }
+void exp2_normal(const float* x, float* y, int64_t count) {
+  transform(x, y, count, [](auto d, auto v) HWY_ATTR { return Exp2Normal(d, v); });
+}
 void exp(const float* x, float* y, int64_t count) {
   transform(x, y, count, [](auto d, auto v) HWY_ATTR { return Exp(d, v); });
 }
@@ -68,6 +71,7 @@ HWY_AFTER_NAMESPACE();
 namespace natrix::cpu {
 
 HWY_EXPORT(exp2_non_positive);
+HWY_EXPORT(exp2_normal);
 HWY_EXPORT(exp);
 HWY_EXPORT(log1p_unit);
 HWY_EXPORT(softplus);
@@ -176,6 +180,14 @@ TEST_P(VectorMath, Exp2NonPositive) {
   if (GetParam() != HWY_SCALAR && GetParam() != HWY_EMU128) {
     EXPECT_TRUE(std::isnan(apply(f, {kNan})[0]));
   }
+}
+
+TEST_P(VectorMath, Exp2NormalIsExp2NonPositiveWhereNothingUnderflows) {
+  const Apply normal = HWY_DYNAMIC_DISPATCH(exp2_normal), clamped = HWY_DYNAMIC_DISPATCH(exp2_non_positive);
+  Floats x;
+  for (float v = -126; v <= 0; v += 0.0173f) x.push_back(v);
+  x.insert(x.end(), {-126.0f, -125.5f, -0.5f, -1e-30f, 0.0f});
+  EXPECT_EQ(apply(normal, x), apply(clamped, x));
 }
 
 TEST_P(VectorMath, Exp) {
