@@ -17,6 +17,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/gemm_pack-inl.h"
+#include "kernels/cpu/gemm_packed-inl.h"
 #include "kernels/cpu/gemm_row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -128,19 +129,61 @@ int64_t PanelWidth(int64_t cols) {
   return (cols + lanes() - 1) / lanes() * lanes();
 }
 
-/// Panels of kVectors vectors of columns, each with all the terms. Where the rows of op(b) are contiguous, a
-/// few of them at a time across the tile: the longer a run of memory, the better it is fetched.
-void PackColumns(const GemmTile& t, Terms terms, float* out) {
-  const Gemm& g = *t.product;
-  const int64_t step = g.b_col == 1 ? 8 : terms.count;
-  for (int64_t k = 0; k < terms.count; k += step) {
-    for (int64_t j = 0; j < t.cols; j += kVectors * lanes()) {
-      const int64_t cols = PanelCols(t, j), width = PanelWidth(cols);
-      Pack(g.b + (terms.first + k) * g.b_k + (t.col + j) * g.b_col, g.b_col, g.b_k, cols,
-           std::min(step, terms.count - k), width, out + j * terms.count + k * width);
+/// Some terms of a tile's columns, cut into panels of kVectors vectors.
+class Columns {
+ public:
+  /// Reads op(b) as it lies where the kernel can and packing would not repay itself, or packs into `room`.
+  Columns(const GemmTile& t, Terms terms, float* room) : tile_(t), terms_(terms), room_(room) {
+    if (as_it_lies()) return;
+    t.product->packed == nullptr ? pack() : unpack();
+  }
+
+  /// Columns from j on.
+  Panel panel(int64_t j) const {
+    const Gemm& g = *tile_.product;
+    if (!as_it_lies()) return {room_ + j * terms_.count, PanelWidth(PanelCols(tile_, j))};
+    if (g.packed == nullptr) return {g.b + terms_.first * g.b_k + tile_.col + j, g.b_k};
+    return {g.packed->panel<float>(g.matrix, (tile_.col + j) / kPanelCols) + terms_.first * kPanelCols,
+            kPanelCols};
+  }
+
+ private:
+  static constexpr int64_t kPanelCols = 16;  // of a packed weight in f32
+
+  bool as_it_lies() const {
+    constexpr int64_t kFewRows = 16;  // do not repay packing
+    const Gemm& g = *tile_.product;
+    if (g.packed != nullptr) {
+      return g.packed->format == WeightFormat::kF32 && kVectors * lanes() == kPanelCols;
+    }
+    return g.b_col == 1 && tile_.rows <= kFewRows && tile_.cols % lanes() == 0;
+  }
+
+  /// Where the rows of op(b) are contiguous, a few of them at a time across the tile: the longer a run of
+  /// memory, the better it is fetched.
+  void pack() const {
+    const Gemm& g = *tile_.product;
+    const int64_t step = g.b_col == 1 ? 8 : terms_.count;
+    for (int64_t k = 0; k < terms_.count; k += step) {
+      for (int64_t j = 0; j < tile_.cols; j += kVectors * lanes()) {
+        const int64_t cols = PanelCols(tile_, j), width = PanelWidth(cols);
+        Pack(g.b + (terms_.first + k) * g.b_k + (tile_.col + j) * g.b_col, g.b_col, g.b_k, cols,
+             std::min(step, terms_.count - k), width, room_ + j * terms_.count + k * width);
+      }
     }
   }
-}
+
+  void unpack() const {
+    for (int64_t j = 0; j < tile_.cols; j += kVectors * lanes()) {
+      Unpack(*tile_.product, tile_.col + j, terms_.first, terms_.count, PanelWidth(PanelCols(tile_, j)),
+             room_ + j * terms_.count);
+    }
+  }
+
+  const GemmTile& tile_;
+  Terms terms_;
+  float* room_;
+};
 
 /// Of so many rows, those that fill their kernels.
 int64_t RowsAsTheyLie(int64_t rows) {
@@ -189,27 +232,31 @@ void MultiplyStrip(const GemmTile& t, Terms terms, const Strip& strip, Panel b, 
   }
 }
 
-void RunTile(const GemmTile& whole, float* packed_rows, float* packed_cols) {
-  constexpr int64_t kFewRows = 16;  // do not repay packing op(b) where the kernel can read it as it is
-  GemmTile t = whole;
-  const int64_t done = MultiplyRow(t);
-  t.col += done;
-  t.cols -= done;
-  if (t.cols == 0) return;
-  const Gemm& g = *t.product;
-  const bool as_it_is = g.b_col == 1 && t.rows <= kFewRows && t.cols % lanes() == 0;
-  for (int64_t k = 0; k < g.K; k += kGemmBlock) {
-    const Terms terms{k, std::min(kGemmBlock, g.K - k)};
-    if (!as_it_is) PackColumns(t, terms, packed_cols);
+void MultiplyTile(const GemmTile& t, float* packed_rows, float* packed_cols) {
+  for (int64_t k = 0; k < t.product->K; k += kGemmBlock) {
+    const Terms terms{k, std::min(kGemmBlock, t.product->K - k)};
+    const Columns columns(t, terms, packed_cols);
     for (int64_t i = 0; i < t.rows; i += kStripRows) {
       const Strip strip(t, terms, i, std::min(kStripRows, t.rows - i), packed_rows);
       for (int64_t j = 0; j < t.cols; j += kVectors * lanes()) {
-        const Panel b = as_it_is ? Panel{g.b + k * g.b_k + t.col + j, g.b_k}
-                                 : Panel{packed_cols + j * terms.count, PanelWidth(PanelCols(t, j))};
-        MultiplyStrip(t, terms, strip, b, j);
+        MultiplyStrip(t, terms, strip, columns.panel(j), j);
       }
     }
   }
+}
+
+void RunTile(const GemmTile& whole, float* packed_rows, float* packed_cols) {
+  const Gemm& g = *whole.product;
+  if (g.packed != nullptr && whole.rows == 1) {
+    ForFormat(g.packed->format, [&]<class T>(T) { StreamRow<T>(whole); });
+  } else {
+    GemmTile rest = whole;
+    const int64_t done = g.packed == nullptr ? MultiplyRow(whole) : 0;
+    rest.col += done;
+    rest.cols -= done;
+    if (rest.cols > 0) MultiplyTile(rest, packed_rows, packed_cols);
+  }
+  if (g.scale != nullptr) ScaleTile(whole);
 }
 
 }  // namespace
@@ -224,12 +271,13 @@ HWY_EXPORT(RunTile);
 
 /// Sets c where the first block of terms does not: to the bias, and to zero where there are no terms at all.
 void prepare(const Gemm& g) {
-  if (g.bias == nullptr && (g.K > 0 || g.accumulate)) return;
+  const float* bias = g.scale == nullptr ? g.bias : nullptr;  // else it comes after the scale
+  if (bias == nullptr && (g.K > 0 || g.accumulate)) return;
   for (int64_t i = 0; i < g.M; ++i) {
     float* c = g.c + i * g.c_row;
     for (int64_t j = 0; j < g.N; ++j) {
       const float before = g.accumulate ? c[j] : 0.0f;
-      c[j] = g.bias != nullptr ? before + g.bias[j] : before;
+      c[j] = bias != nullptr ? before + bias[j] : before;
     }
   }
 }

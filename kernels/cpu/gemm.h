@@ -14,7 +14,7 @@
 
 #include <span>
 
-#include "kernels/base/context.h"
+#include "kernels/packed_weight.h"
 
 namespace natrix::cpu {
 
@@ -30,6 +30,11 @@ struct Gemm {
   int64_t c_row = 0;
   const float* bias = nullptr;  // [N], optional
   bool accumulate = false;      // c += instead of c =
+
+  /// Instead of b: a matrix of a packed stack, transposed. a_k must be 1 and nothing accumulated.
+  const PackedWeight* packed = nullptr;
+  int64_t matrix = 0;
+  const float* scale = nullptr;  // [N], optional: c = scale · (op(a) op(b)) + bias
 };
 
 /// Computes all products, which share no output, on the context's threads together.

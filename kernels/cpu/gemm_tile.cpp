@@ -7,6 +7,7 @@ namespace {
 
 // Whole panels, on every instruction set.
 constexpr int64_t kRowUnit = 24, kColUnit = kMostVectors * kMostLanes;
+constexpr int64_t kPackedColUnit = 192;  // and whole panels of a packed weight
 
 int64_t parts(int64_t extent, int64_t most) {
   return (extent + most - 1) / most;
@@ -49,7 +50,7 @@ std::vector<GemmTile> cut_into_tiles(std::span<const Gemm> products, int threads
   std::vector<GemmTile> tiles;
   for (const Gemm& g : products) {
     const int64_t rows = part_extent(g.M, limits.rows, kRowUnit),
-                  cols = part_extent(g.N, limits.cols, kColUnit);
+                  cols = part_extent(g.N, limits.cols, g.packed == nullptr ? kColUnit : kPackedColUnit);
     for (int64_t row = 0; row < g.M; row += rows) {
       for (int64_t col = 0; col < g.N; col += cols) {
         tiles.push_back({&g, row, std::min(rows, g.M - row), col, std::min(cols, g.N - col)});

@@ -19,7 +19,9 @@ struct GemmTile {
   int64_t row, rows, col, cols;
 
   /// Whether c holds something before terms from k on are added.
-  bool adds(int64_t k) const { return k > 0 || product->accumulate || product->bias != nullptr; }
+  bool adds(int64_t k) const {
+    return k > 0 || product->accumulate || (product->bias != nullptr && product->scale == nullptr);
+  }
 };
 
 std::vector<GemmTile> cut_into_tiles(std::span<const Gemm> products, int threads);
