@@ -119,11 +119,13 @@ class Trainee {
 /// A model that reads and writes.
 class Reader {
  public:
-  Reader(const ModelConfig& config, int64_t prompt, int threads)
+  Reader(const ModelConfig& config, WeightFormat weights, int64_t prompt, int threads)
       : ctx_(Backend::kCpu, threads),
         model_(fresh(config, false)),
         prompt_(tokens({1, prompt}, 1, *config.vocab_size)),
-        writing_(*model_, ctx_, 1, 1) {}
+        writing_(*model_, ctx_, 1, 1) {
+    model_->pack(ctx_, weights);
+  }
 
   void prefill() {
     Session session(*model_, ctx_, 1, prompt_.view().cols());
@@ -180,9 +182,10 @@ void add_training(Suite& suite, const std::string& name, const ExperimentConfig&
              .slow = slow});
 }
 
-std::function<Trial(Context&)> trial_of(const ModelConfig& config, int64_t prompt, void (Reader::*run)()) {
+std::function<Trial(Context&)> trial_of(const ModelConfig& config, WeightFormat weights, int64_t prompt,
+                                        void (Reader::*run)()) {
   return [=](Context& ctx) {
-    const auto r = std::make_shared<Reader>(config, prompt, ctx.threads());
+    const auto r = std::make_shared<Reader>(config, weights, prompt, ctx.threads());
     return Trial{.run = [r, run] { ((*r).*run)(); }, .check = [r] { return r->check(); }};
   };
 }
@@ -195,7 +198,7 @@ void add_prefill(Suite& suite, const std::string& name, const ModelConfig& confi
   suite.add({.family = "prefill",
              .shape = fmt::format("{}  T {}", name, prompt),
              .cost = {.flops = count * work.flops + work.head_flops},
-             .set_up = trial_of(config, prompt, &Reader::prefill),
+             .set_up = trial_of(config, WeightFormat::kF32, prompt, &Reader::prefill),
              .items = count,
              .unit = "token",
              .repetitions = 5,
@@ -203,11 +206,13 @@ void add_prefill(Suite& suite, const std::string& name, const ModelConfig& confi
 }
 
 /// What was read before does not matter.
-void add_decoding(Suite& suite, const std::string& name, const ModelConfig& config, bool slow) {
+void add_decoding(Suite& suite, const std::string& name, const ModelConfig& config, WeightFormat weights,
+                  bool slow) {
+  constexpr const char* kNames[] = {"f32", "bf16", "int8"};
   suite.add({.family = "decode",
-             .shape = fmt::format("{}  T 1", name),
-             .cost = {.reads = 4 * work_of(config).weights},
-             .set_up = trial_of(config, 1, &Reader::decode),
+             .shape = fmt::format("{}  {}", name, kNames[static_cast<int>(weights)]),
+             .cost = {.reads = static_cast<double>(element_bytes(weights)) * work_of(config).weights},
+             .set_up = trial_of(config, weights, 1, &Reader::decode),
              .items = 1,
              .unit = "token",
              .slow = slow});
@@ -261,12 +266,15 @@ int main(int argc, char** argv) {
   add_training(suite, "Mamba-130M", mamba_130m(2048, 512), true);
   add_prefill(suite, "quickstart", small.model, 64, false);
   add_prefill(suite, "quickstart", small.model, 512, true);
-  add_decoding(suite, "quickstart", small.model, false);
+  add_decoding(suite, "quickstart", small.model, natrix::WeightFormat::kF32, false);
   const natrix::ModelConfig mamba = mamba_130m(1, 1).model;
   add_prefill(suite, "Mamba-130M", mamba, 64, false);
   add_prefill(suite, "Mamba-130M", mamba, 512, true);
-  add_decoding(suite, "Mamba-130M", mamba, false);
+  for (const auto weights :
+       {natrix::WeightFormat::kF32, natrix::WeightFormat::kBF16, natrix::WeightFormat::kInt8}) {
+    add_decoding(suite, "Mamba-130M", mamba, weights, false);
+    add_decoding(suite, "Jamba-300M", jamba_300m(), weights, true);
+  }
   add_prefill(suite, "Jamba-300M", jamba_300m(), 512, true);
-  add_decoding(suite, "Jamba-300M", jamba_300m(), true);
   return suite.run(argc, argv);
 }

@@ -1,7 +1,7 @@
 // Products with packed weights, for reading: y = x Wᵀ [+ bias], and the same of a stack of matrices for rows
 // sorted by expert. As matmul and grouped_matmul with transpose_b (kernels/matmul.h), and with their
 // contract: a row of c depends on that row of a alone, to the last bit. In f32 the bits are those of matmul
-// itself.
+// itself; with int8 weights x is rounded first (kernels/packed_weight.h, RoundedActivations).
 #pragma once
 
 #include <span>

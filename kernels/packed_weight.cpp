@@ -9,12 +9,7 @@
 namespace natrix {
 namespace {
 
-constexpr int64_t kLineBytes = 64;
 constexpr float kMostInt8 = 127;
-
-int64_t lanes_of(WeightFormat format) {
-  return kLineBytes / element_bytes(format);
-}
 
 /// Ties to even. What is not a number stays that.
 uint16_t to_bf16(float x) {
@@ -38,25 +33,29 @@ float scale_of(const float* row, int64_t cols) {
   return most / kMostInt8;
 }
 
-/// to[k · lanes] = f(row[k])
-template <class T, class F>
-void spread(const float* row, int64_t cols, T* to, F&& f) {
-  constexpr int64_t kLanes = kLineBytes / static_cast<int64_t>(sizeof(T));
-  for (int64_t k = 0; k < cols; ++k) to[k * kLanes] = f(row[k]);
+/// Where element (n, k) is in a panel of elements of type T.
+template <class T>
+T& element(const PackedWeight& w, int64_t matrix, int64_t n, int64_t k) {
+  constexpr int64_t kTerms = 4 / static_cast<int64_t>(sizeof(T)), kRows = PackedWeight::kPanelRows;
+  return reinterpret_cast<T*>(
+      w.panel(matrix, n / kRows))[(k / kTerms * kRows + n % kRows) * kTerms + k % kTerms];
 }
 
-/// Row n of a matrix into its lane.
+/// W[n, k] = f(row[k])
+template <class T, class F>
+void spread(const float* row, const PackedWeight& to, int64_t matrix, int64_t n, F&& f) {
+  for (int64_t k = 0; k < to.cols; ++k) element<T>(to, matrix, n, k) = f(row[k]);
+}
+
 void pack_row(View weight, const PackedWeight& to, int64_t matrix, int64_t n) {
   const float* row = weight.row<float>(matrix * to.rows + n);
-  const int64_t panel = n / to.lanes(), lane = n % to.lanes();
-  const auto lane_of = [&]<class T>(T) { return const_cast<T*>(to.panel<T>(matrix, panel)) + lane; };
   switch (to.format) {
-    case WeightFormat::kF32: return spread(row, to.cols, lane_of(float{}), [](float w) { return w; });
-    case WeightFormat::kBF16: return spread(row, to.cols, lane_of(uint16_t{}), to_bf16);
+    case WeightFormat::kF32: return spread<float>(row, to, matrix, n, [](float w) { return w; });
+    case WeightFormat::kBF16: return spread<uint16_t>(row, to, matrix, n, to_bf16);
     case WeightFormat::kInt8: break;
   }
   const float scale = to.scale[matrix * to.rows + n] = scale_of(row, to.cols);
-  spread(row, to.cols, lane_of(int8_t{}), [&](float w) {
+  spread<int8_t>(row, to, matrix, n, [&](float w) {
     return static_cast<int8_t>(scale > 0 ? std::lrint(std::clamp(w / scale, -kMostInt8, kMostInt8)) : 0);
   });
 }
@@ -73,17 +72,10 @@ int64_t element_bytes(WeightFormat format) {
 }
 
 int64_t packed_bytes(WeightFormat format, const Shape& shape) {
-  const int64_t n = shape[shape.rank() - 2], k = shape.cols(), lanes = lanes_of(format);
-  const int64_t matrices = shape.rank() == 3 ? shape[0] : 1;
-  return matrices * ((n + lanes - 1) / lanes) * k * kLineBytes;
-}
-
-int64_t PackedWeight::lanes() const {
-  return lanes_of(format);
-}
-
-int64_t PackedWeight::panels() const {
-  return (rows + lanes() - 1) / lanes();
+  const bool stack = shape.rank() == 3;
+  const PackedWeight w{
+      .format = format, .stack = stack ? shape[0] : 1, .rows = shape[stack ? 1 : 0], .cols = shape.cols()};
+  return w.stack * w.panels() * w.panel_bytes();
 }
 
 void pack_weight(Context& ctx, View weight, const PackedWeight& to) {
@@ -93,10 +85,9 @@ void pack_weight(Context& ctx, View weight, const PackedWeight& to) {
   const int64_t panels = to.panels();
   parallel_for(ctx, to.stack * panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t matrix = i / panels, panel = i % panels, first = panel * to.lanes();
-      auto* bytes = static_cast<char*>(to.data) + i * to.cols * kLineBytes;
-      if (first + to.lanes() > to.rows) std::fill_n(bytes, to.cols * kLineBytes, char{0});
-      for (int64_t n = first; n < std::min(first + to.lanes(), to.rows); ++n) {
+      const int64_t matrix = i / panels, panel = i % panels, first = panel * PackedWeight::kPanelRows;
+      std::fill_n(to.panel(matrix, panel), to.panel_bytes(), char{0});
+      for (int64_t n = first; n < std::min(first + PackedWeight::kPanelRows, to.rows); ++n) {
         pack_row(weight, to, matrix, n);
       }
     }
@@ -104,13 +95,26 @@ void pack_weight(Context& ctx, View weight, const PackedWeight& to) {
 }
 
 float unpacked(const PackedWeight& w, int64_t matrix, int64_t n, int64_t k) {
-  const int64_t panel = n / w.lanes(), at = k * w.lanes() + n % w.lanes();
   switch (w.format) {
-    case WeightFormat::kF32: return w.panel<float>(matrix, panel)[at];
-    case WeightFormat::kBF16: return from_bf16(w.panel<uint16_t>(matrix, panel)[at]);
+    case WeightFormat::kF32: return element<float>(w, matrix, n, k);
+    case WeightFormat::kBF16: return from_bf16(element<uint16_t>(w, matrix, n, k));
     case WeightFormat::kInt8: break;
   }
-  return w.scale[matrix * w.rows + n] * static_cast<float>(w.panel<int8_t>(matrix, panel)[at]);
+  return w.scale[matrix * w.rows + n] * static_cast<float>(element<int8_t>(w, matrix, n, k));
+}
+
+float round_activations(std::span<const float> x, int16_t* integers) {
+  // Compared by their bits, magnitudes are in order, and what is not a number is larger than any.
+  uint32_t most_bits = 0;
+  for (const float v : x) most_bits = std::max(most_bits, std::bit_cast<uint32_t>(v) & 0x7fffffffu);
+  const float most = std::bit_cast<float>(most_bits);
+  const float step = most / RoundedActivations::kMost, per_step = RoundedActivations::kMost / most;
+  const bool usable =
+      std::isfinite(per_step) && std::isfinite(step);  // else all zero, too small, or not finite
+  for (size_t k = 0; k < x.size(); ++k) {
+    integers[k] = static_cast<int16_t>(usable ? std::lrint(x[k] * per_step) : 0);
+  }
+  return std::isfinite(step) && !usable ? 0.0f : step;
 }
 
 void unpack_rows(const PackedWeight& weight, View tokens, View y) {

@@ -1,16 +1,22 @@
 // A weight matrix packed for reading, in f32 or fewer bits: what a linear layer multiplies by where nothing
 // is trained.
 //
-// The rows of W [N, K] are cut into panels of as many rows as a cache line has elements: 16 of f32, 32 of
-// bf16, 64 of int8. A panel is K lines; line k holds element k of each of its rows:
+// The rows of W [N, K] are cut into panels of 16. A panel is a run of cache lines; a line has a lane of 32
+// bits for each of the 16 rows, with one term of f32, two of bf16 or four of int8:
 //
-//   line k, lane j of panel p  =  W[p · lanes + j, k]          zero beyond the last row
+//   line l, lane j of panel p  =  W[16 p + j, l t … l t + t − 1]    t terms a lane; zero beyond the last
+//                                                                   row or column
 //
-// So y = x Wᵀ reads a panel front to back and needs no sum across lanes, and GEMM finds its operand packed.
+// So y = x Wᵀ reads panels front to back and needs no sum across lanes, and GEMM finds its operand packed.
 //
-// int8 is symmetric, with a scale a row:  W[n, k] ≈ scale[n] q,  scale[n] = max_k |W[n, k]| / 127,  q the
-// nearest integer: off by at most scale[n] / 2. bf16 is the nearest, ties to even.
+// bf16 is the nearest, ties to even. int8 is symmetric with a scale a row:
+//
+//   W[n, k] ≈ scale[n] q,   scale[n] = max_k |W[n, k]| / 127,   q the nearest integer
+//
+// off by at most scale[n] / 2; and what meets it is rounded too (see RoundedActivations).
 #pragma once
+
+#include <span>
 
 #include "kernels/base/context.h"
 
@@ -18,26 +24,28 @@ namespace natrix {
 
 enum class WeightFormat : uint8_t { kF32, kBF16, kInt8 };
 
-/// Borrowed, like a View. A stack of matrices (experts) has them one after the other.
-struct PackedWeight {
-  WeightFormat format = WeightFormat::kF32;
-  int64_t stack = 1, rows = 0, cols = 0;  // [stack, N, K]
-  void* data = nullptr;                   // [stack, panels, K] lines of 64 bytes, aligned as such
-  float* scale = nullptr;                 // [stack, N]; int8 only
-
-  explicit operator bool() const { return data != nullptr; }
-  int64_t lanes() const;   // rows of a panel
-  int64_t panels() const;  // of one matrix
-  /// Line 0 of a panel of a matrix.
-  template <class T>
-  const T* panel(int64_t matrix, int64_t p) const {
-    return static_cast<const T*>(data) + (matrix * panels() + p) * cols * lanes();
-  }
-};
-
 int64_t element_bytes(WeightFormat format);
 /// Of data, for W of this shape, [N, K] or [G, N, K].
 int64_t packed_bytes(WeightFormat format, const Shape& shape);
+
+/// Borrowed, like a View. A stack of matrices (experts) has them one after the other.
+struct PackedWeight {
+  static constexpr int64_t kPanelRows = 16, kLineBytes = 64;
+
+  WeightFormat format = WeightFormat::kF32;
+  int64_t stack = 1, rows = 0, cols = 0;  // [stack, N, K]
+  void* data = nullptr;                   // [stack, panels, lines] of 64 bytes, aligned as such
+  float* scale = nullptr;                 // [stack, N]; int8 only
+
+  explicit operator bool() const { return data != nullptr; }
+  int64_t terms() const { return 4 / element_bytes(format); }       // of a lane
+  int64_t lines() const { return (cols + terms() - 1) / terms(); }  // of a panel
+  int64_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
+  int64_t panel_bytes() const { return lines() * kLineBytes; }
+  char* panel(int64_t matrix, int64_t p) const {
+    return static_cast<char*>(data) + (matrix * panels() + p) * panel_bytes();
+  }
+};
 
 /// Fills `to`, whose extents are those of weight: f32 [N, K] or [G, N, K]. RunError if int8 cannot hold it,
 /// that is where it is not finite.
@@ -49,5 +57,20 @@ float unpacked(const PackedWeight& weight, int64_t matrix, int64_t n, int64_t k)
 /// y[r] = W[tokens[r]]: what embedding_forward does of a table that is not packed. tokens [R..] i64 in [0,
 /// N), y f32 or f64 [R.., K].
 void unpack_rows(const PackedWeight& weight, View tokens, View y);
+
+/// Activations that meet int8 weights are rounded to twelve bits, 64 terms at a time:
+///
+///   x_k ≈ s i_k,   s = max |x| / 2047 over the block,   i the nearest integer (ties to even)
+///
+/// A sum of 64 products i q is then an integer below 2047 · 127 · 64 < 2^24, exact in int32 and, in any
+/// order, in f32: decoding adds integers and a prefill goes through GEMM, and both give the same bits. The
+/// rounding, some 2^-12 of the largest of 64, is a tenth of what int8 does to the weights.
+struct RoundedActivations {
+  static constexpr int64_t kBlock = 64;
+  static constexpr float kMost = 2047;
+  static int64_t blocks(int64_t K) { return (K + kBlock - 1) / kBlock; }
+};
+/// One block of at most 64: integers, and s. Of values that are not finite, s is not finite either.
+float round_activations(std::span<const float> x, int16_t* integers);
 
 }  // namespace natrix

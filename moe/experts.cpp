@@ -1,5 +1,6 @@
 #include "moe/experts.h"
 
+#include "core/layers/weights.h"
 #include "kernels/matmul.h"
 
 namespace natrix {
@@ -11,6 +12,7 @@ Experts::Experts(const ModelConfig& config, int64_t first, int64_t count, const 
   const auto halves = static_cast<int64_t>(inputs.size());
   in_ = make_param(prefix + "experts.in", {count, halves * f, d}, Init::kUniform, true);
   down_ = make_param(prefix + "experts.down", {count, d, f}, Init::kResidualOut, true);
+  in_.packs = down_.packs = true;
   if (count < config.moe.num_experts) {
     for (Param* p : {&in_, &down_}) {
       p->spread_first = first;
@@ -32,11 +34,10 @@ Experts::Experts(const ModelConfig& config, int64_t first, int64_t count, const 
 
 View Experts::forward(Pass& p, View rows, std::span<const int64_t> offsets, View& hidden) const {
   hidden = p.arena().take(rows.dtype, rows.shape.with_last(in_.shape[1]));
-  grouped_matmul(p.ctx, {.a = rows, .b = in_.value, .c = hidden, .offsets = offsets, .transpose_b = true});
+  multiply_grouped(p.ctx, rows, in_, offsets, hidden);
   View activated = activate(p, activation_, hidden);
   View out = p.arena().like(rows);
-  grouped_matmul(p.ctx,
-                 {.a = activated, .b = down_.value, .c = out, .offsets = offsets, .transpose_b = true});
+  multiply_grouped(p.ctx, activated, down_, offsets, out);
   return out;
 }
 

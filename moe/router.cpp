@@ -21,6 +21,7 @@ MoeRouter::MoeRouter(const ModelConfig& config, int sublayer, const std::string&
       bias_(make_param(prefix + "router.e_score_correction_bias", {config.moe.num_experts}, Init::kZeros,
                        false)) {
   bias_.trainable = false;
+  gate_.weight.packs = false;  // small, and near a tie a bit of it decides which expert is chosen
 }
 
 void MoeRouter::visit(const ParamVisitor& visitor) {

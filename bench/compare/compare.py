@@ -36,12 +36,16 @@ ROWS = [
     {"name": "prefill, Mamba-130M, 512 tokens, f32", "work": "mamba-130m/prefill:512", "peers": ["llama.cpp"],
      "same": True, "natrix": ("bench_model", "prefill/Mamba-130M  T 512"), "unit": "tokens/s", "target": 2},
     {"name": "decode, Mamba-130M, f32", "work": "mamba-130m/decode", "peers": ["llama.cpp"],
-     "natrix": ("bench_model", "decode/Mamba-130M"), "unit": "tokens/s", "target": 1.2},
+     "natrix": ("bench_model", "decode/Mamba-130M  f32"), "unit": "tokens/s", "target": 1.2},
     {"name": "prefill, Jamba-class MoE of 300M, 512 tokens, f32", "work": "jamba-300m/prefill:512",
      "peers": ["llama.cpp"], "same": True, "natrix": ("bench_model", "prefill/Jamba-300M  T 512"), "unit": "tokens/s",
      "target": 2},
     {"name": "decode, Jamba-class MoE of 300M, f32", "work": "jamba-300m/decode", "peers": ["llama.cpp"],
-     "natrix": ("bench_model", "decode/Jamba-300M"), "unit": "tokens/s", "target": 1.2},
+     "natrix": ("bench_model", "decode/Jamba-300M  f32"), "unit": "tokens/s", "target": 1.2},
+    {"name": "decode, Mamba-130M, int8 against q8_0", "work": "mamba-130m/decode", "type": "q8_0", "peers": ["llama.cpp"],
+     "natrix": ("bench_model", "decode/Mamba-130M  int8"), "unit": "tokens/s", "target": 1.2},
+    {"name": "decode, Jamba-class MoE of 300M, int8 against q8_0", "work": "jamba-300m/decode", "type": "q8_0",
+     "peers": ["llama.cpp"], "natrix": ("bench_model", "decode/Jamba-300M  int8"), "unit": "tokens/s", "target": 1.2},
 ]
 
 

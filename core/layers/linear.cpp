@@ -1,5 +1,6 @@
 #include "core/layers/linear.h"
 
+#include "core/layers/weights.h"
 #include "kernels/matmul.h"
 
 namespace natrix {
@@ -12,16 +13,13 @@ Param make_param(std::string name, Shape shape, Init init, bool decays) {
 
 Linear::Linear(const std::string& prefix, int64_t in, int64_t out, bool with_bias, Init init)
     : weight(make_param(prefix + ".weight", {out, in}, init, true)), has_bias_(with_bias) {
+  weight.packs = true;
   if (with_bias) bias = make_param(prefix + ".bias", {out}, Init::kZeros, false);
 }
 
 View Linear::forward(Pass& p, View x, bool add_bias) const {
   View y = p.arena().take(x.dtype, x.shape.with_last(weight.shape[0]));
-  matmul(p.ctx, {.a = x,
-                 .b = weight.value,
-                 .c = y,
-                 .bias = has_bias_ && add_bias ? bias.value : View{},
-                 .transpose_b = true});
+  multiply(p.ctx, x, weight, y, has_bias_ && add_bias ? bias.value : View{});
   return y;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/layers/weights.h"
 #include "kernels/loss.h"
 #include "kernels/matmul.h"
 
@@ -18,7 +19,7 @@ int64_t tile_rows(int64_t vocabulary) {
 
 View LmHead::logits(Context& ctx, View hidden) const {
   View out = ctx.arena().take(hidden.dtype, Shape{hidden.rows(), weight_->shape[0]});
-  matmul(ctx, {.a = hidden, .b = weight_->value, .c = out, .transpose_b = true});
+  multiply(ctx, hidden, *weight_, out);
   return out;
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/layers/linear.h"
 #include "core/layers/param_store.h"
+#include "core/layers/weights.h"
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
 
@@ -15,7 +16,9 @@ Model::Model(ModelConfig config, const Names& names)
           make_param(names.embedding, {config_.vocab_size.value(), config_.d_model}, Init::kNormal, true)),
       final_norm_(make_param(names.final_norm, {config_.d_model}, Init::kOnes, false)),
       head_weight_(make_param(names.head, embedding_.shape, Init::kNormal, true)),
-      head_(std::make_unique<LmHead>(config_.tie_embeddings ? embedding_ : head_weight_)) {}
+      head_(std::make_unique<LmHead>(config_.tie_embeddings ? embedding_ : head_weight_)) {
+  embedding_.packs = head_weight_.packs = true;
+}
 
 Model::~Model() = default;
 
@@ -27,8 +30,12 @@ void Model::allocate(Dtype dtype, bool with_gradients) {
   store_ = std::make_unique<ParamStore>(params(), dtype, with_gradients);
 }
 
+void Model::pack(Context& ctx, WeightFormat format) {
+  store_->pack(ctx, format);
+}
+
 Dtype Model::dtype() const {
-  return embedding_.value.dtype;
+  return final_norm_.value.dtype;
 }
 
 void Model::visit(const ParamVisitor& visitor) {
@@ -59,7 +66,7 @@ void Model::zero_gradients() {
 
 View Model::embed(Pass& p, View tokens) const {
   View x = p.arena().take(dtype(), Shape{p.segment.batch, p.segment.tokens, config_.d_model});
-  embedding_forward(p.ctx, {.tokens = tokens, .weight = embedding_.value, .y = x});
+  look_up(p.ctx, tokens, embedding_, x);
   return x;
 }
 

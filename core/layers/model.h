@@ -29,6 +29,9 @@ class Model {
   void append(const std::string& norm_name, std::unique_ptr<Layer> layer);
   /// Allocates all parameters and their gradients (zero). Call once, after the last append.
   void allocate(Dtype dtype, bool with_gradients);
+  /// For reading only from now on: large weights in a format that is streamed (kernels/packed_weight.h). The
+  /// model is f32 and without gradients; what reads Param::value, as saving does, comes before.
+  void pack(Context& ctx, WeightFormat format);
 
   /// tokens [B, T] i64 → the final norm's output [B, T, D], in the arena. Pushes what backward pops when
   /// pass.keeps().

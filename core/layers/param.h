@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/base/view.h"
+#include "kernels/packed_weight.h"
 
 namespace natrix {
 
@@ -28,11 +28,13 @@ struct Param {
   int64_t fan_in = 1;     // inputs that one output sums over; the last extent unless stated
   bool decays = false;    // weight decay applies
   bool trainable = true;  // false: a buffer such as the selection bias; saved, but not AdamW's
+  bool packs = false;     // only multiplied by or looked up in: may be packed where nothing is trained
   /// Spread over ranks along the leading extent: rows [spread_first, spread_first + shape[0]) of spread_of
   /// are here, as experts are under expert parallelism. 0: all of it is.
   int64_t spread_first = 0, spread_of = 0;
   std::vector<ParamPart> parts;
-  View value, grad;  // set by ParamStore; grad accumulates (+=) over backward calls
+  View value, grad;     // set by ParamStore; grad accumulates (+=) over backward calls
+  PackedWeight packed;  // instead of value once ParamStore::pack() has been called, where `packs`
 };
 
 /// The shape of the whole tensor, wherever its parts are.

@@ -1,31 +1,80 @@
 #include "core/layers/param_store.h"
 
-namespace natrix {
+#include <algorithm>
 
-ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients) {
-  const int64_t line = 64 / size_of(dtype);
+namespace natrix {
+namespace {
+
+constexpr int64_t kLine = 64;  // bytes
+
+/// Adds a tensor to a flat buffer, whole cache lines of it; returns where it starts.
+int64_t append(int64_t& total, int64_t bytes) {
+  const int64_t first = total;
+  if (__builtin_add_overflow(total, (bytes + kLine - 1) / kLine * kLine, &total)) {
+    throw InputError("the model has more parameters than memory can address");
+  }
+  return first;
+}
+
+void* at(const Buffer& flat, int64_t byte) {
+  return static_cast<char*>(flat.view().data) + byte;
+}
+
+/// A weight of its Param's extents, without memory.
+PackedWeight packed_like(const Param& p, WeightFormat format) {
+  const bool stack = p.shape.rank() == 3;
+  return {.format = format,
+          .stack = stack ? p.shape[0] : 1,
+          .rows = p.shape[stack ? 1 : 0],
+          .cols = p.shape.cols()};
+}
+
+}  // namespace
+
+ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients)
+    : params_(params) {
   int64_t total = 0;
   std::vector<int64_t> first;
-  for (const Param* p : params) {
-    first.push_back(total);
-    const int64_t count = checked_bytes(dtype, p->shape) / size_of(dtype);
-    if (__builtin_add_overflow(total, (count + line - 1) / line * line, &total)) {
-      throw InputError("the model has more parameters than memory can address");
-    }
+  for (const Param* p : params) first.push_back(append(total, checked_bytes(dtype, p->shape)));
+  if (!with_gradients) {
+    for (Param* p : params) p->value = values_of_.emplace_back(dtype, p->shape).view();
+    return;
   }
-  values_ = Buffer(dtype, {total});
-  if (with_gradients) gradients_ = Buffer(dtype, {total});
-  const auto at = [&](const Buffer& flat, size_t i) {
-    return View(static_cast<char*>(flat.view().data) + first[i] * size_of(dtype), dtype, params[i]->shape);
-  };
+  values_ = Buffer(dtype, {total / size_of(dtype)});
+  gradients_ = Buffer(dtype, {total / size_of(dtype)});
   for (size_t i = 0; i < params.size(); ++i) {
-    params[i]->value = at(values_, i);
-    if (with_gradients && params[i]->trainable) params[i]->grad = at(gradients_, i);
+    params[i]->value = View(at(values_, first[i]), dtype, params[i]->shape);
+    if (params[i]->trainable) params[i]->grad = View(at(gradients_, first[i]), dtype, params[i]->shape);
   }
 }
 
 void ParamStore::zero_gradients() {
   if (gradients_) fill_zero(gradients_.view());
+}
+
+void ParamStore::pack(Context& ctx, WeightFormat format) {
+  require(!gradients_, "weights that are trained cannot be packed");
+  int64_t bytes = 0, rows = 0;
+  for (const Param* p : params_) {
+    if (!p->packs) continue;
+    append(bytes, packed_bytes(format, p->shape));
+    rows += p->shape.rows();
+  }
+  packed_ = Buffer(Dtype::kU8, {bytes});
+  if (format == WeightFormat::kInt8) scales_ = Buffer(Dtype::kF32, {rows});
+  int64_t byte = 0, row = 0;
+  for (size_t i = 0; i < params_.size(); ++i) {
+    Param& p = *params_[i];
+    if (!p.packs) continue;
+    PackedWeight to = packed_like(p, format);
+    to.data = at(packed_, append(byte, packed_bytes(format, p.shape)));
+    if (scales_) to.scale = scales_.view().as<float>() + row;
+    row += p.shape.rows();
+    pack_weight(ctx, p.value, to);
+    p.packed = to;
+    p.value = {};
+    values_of_[i] = Buffer();
+  }
 }
 
 }  // namespace natrix

@@ -1,5 +1,6 @@
-// ParamStore: one flat buffer for all parameters and one for all gradients, in the order of the stack: what
-// the global norm, AdamW's sharding and gradient buckets read. Tensors start at cache lines.
+// ParamStore: memory of parameters. With gradients, one flat buffer for all parameters and one for all
+// gradients, in the order of the stack: what the global norm, AdamW's sharding and gradient buckets read.
+// Tensors start at cache lines. Without, each has its own, which packing gives back.
 #pragma once
 
 #include <vector>
@@ -13,9 +14,15 @@ class ParamStore {
  public:
   ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients);
   void zero_gradients();
+  /// For reading from now on: packs what packs (Param::packs), one after another, and gives up its f32
+  /// values. The store must have no gradients.
+  void pack(Context& ctx, WeightFormat format);
 
  private:
+  std::vector<Param*> params_;
   Buffer values_, gradients_;
+  std::vector<Buffer> values_of_;  // of each parameter
+  Buffer packed_, scales_;
 };
 
 }  // namespace natrix

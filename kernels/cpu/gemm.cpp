@@ -42,9 +42,16 @@ struct Panel {
   int64_t step;
 };
 
+/// What a row's sums are multiplied by, each row's `apart` after the one before; null, they are not.
+struct RowSteps {
+  const float* data = nullptr;
+  int64_t apart = 0;
+};
+
 /// R rows by W vectors of c (=, or += where `add`) Σ_k a[row][k] b[k][column].
 template <int R, int W>
-HWY_NOINLINE void Multiply(Panel a, Panel b, int64_t K, bool add, float* HWY_RESTRICT c, int64_t c_row) {
+HWY_NOINLINE void Multiply(Panel a, Panel b, int64_t K, RowSteps steps, bool add, float* HWY_RESTRICT c,
+                           int64_t c_row) {
   const Floats d;
   const int64_t n = lanes();
   Vector sum[R][W];
@@ -60,6 +67,12 @@ HWY_NOINLINE void Multiply(Panel a, Panel b, int64_t K, bool add, float* HWY_RES
     for (int r = 0; r < R; ++r) {
       const Vector a_kr = hn::Set(d, a.data[r * a.step + k]);
       for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(a_kr, b_k[v], sum[r][v]);
+    }
+  }
+  if (steps.data != nullptr) {
+    for (int r = 0; r < R; ++r) {
+      const Vector step = hn::Set(d, steps.data[r * steps.apart]);
+      for (int v = 0; v < W; ++v) sum[r][v] = hn::Mul(step, sum[r][v]);
     }
   }
   for (int r = 0; r < R; ++r) {
@@ -78,6 +91,7 @@ int64_t KernelRows(int64_t rows) {
 /// A part of c of at most kRows rows and kVectors vectors.
 struct Block {
   int64_t rows, cols;
+  RowSteps steps;
   bool add;
   float* c;
   int64_t c_row;
@@ -88,10 +102,15 @@ template <int R, int W>
 void MultiplyBlock(Panel a, Panel b, int64_t K, const Block& block) {
   const int64_t width = W * lanes();
   if (block.rows == R && block.cols == width) {
-    return Multiply<R, W>(a, b, K, block.add, block.c, block.c_row);
+    return Multiply<R, W>(a, b, K, block.steps, block.add, block.c, block.c_row);
   }
-  float sums[R * W * kMostLanes];
-  Multiply<R, W>(a, b, K, /*add=*/false, sums, width);
+  float sums[R * W * kMostLanes], steps[R] = {};
+  RowSteps of_rows;
+  if (block.steps.data != nullptr) {
+    of_rows = {steps, 1};
+    for (int64_t r = 0; r < block.rows; ++r) steps[r] = block.steps.data[r * block.steps.apart];
+  }
+  Multiply<R, W>(a, b, K, of_rows, /*add=*/false, sums, width);
   for (int64_t r = 0; r < block.rows; ++r) {
     for (int64_t j = 0; j < block.cols; ++j) {
       float& c = block.c[r * block.c_row + j];
@@ -143,18 +162,16 @@ class Columns {
     const Gemm& g = *tile_.product;
     if (!as_it_lies()) return {room_ + j * terms_.count, PanelWidth(PanelCols(tile_, j))};
     if (g.packed == nullptr) return {g.b + terms_.first * g.b_k + tile_.col + j, g.b_k};
-    return {g.packed->panel<float>(g.matrix, (tile_.col + j) / kPanelCols) + terms_.first * kPanelCols,
-            kPanelCols};
+    const char* panel = g.packed->weight->panel(g.packed->matrix, (tile_.col + j) / kPanelCols);
+    return {reinterpret_cast<const float*>(panel) + terms_.first * kPanelCols, kPanelCols};
   }
 
  private:
-  static constexpr int64_t kPanelCols = 16;  // of a packed weight in f32
-
   bool as_it_lies() const {
     constexpr int64_t kFewRows = 16;  // do not repay packing
     const Gemm& g = *tile_.product;
     if (g.packed != nullptr) {
-      return g.packed->format == WeightFormat::kF32 && kVectors * lanes() == kPanelCols;
+      return g.packed->weight->format == WeightFormat::kF32 && kVectors * lanes() == kPanelCols;
     }
     return g.b_col == 1 && tile_.rows <= kFewRows && tile_.cols % lanes() == 0;
   }
@@ -222,19 +239,30 @@ class Strip {
   Panel as_it_is_, packed_;
 };
 
+RowSteps StepsOf(const Gemm& g, int64_t row, int64_t k) {
+  if (!g.scales()) return {};
+  const int64_t blocks = RoundedActivations::blocks(g.K);
+  return {g.packed->steps + row * blocks + k / RoundedActivations::kBlock, blocks};
+}
+
 void MultiplyStrip(const GemmTile& t, Terms terms, const Strip& strip, Panel b, int64_t j) {
   const Gemm& g = *t.product;
   for (int64_t i = 0; i < strip.rows(); i += kRows) {
-    float* c = g.c + (t.row + strip.first() + i) * g.c_row + t.col + j;
-    MultiplyAny(
-        strip.panel(i), b, terms.count,
-        {std::min<int64_t>(kRows, strip.rows() - i), PanelCols(t, j), t.adds(terms.first), c, g.c_row});
+    const int64_t row = t.row + strip.first() + i;
+    MultiplyAny(strip.panel(i), b, terms.count,
+                {.rows = std::min<int64_t>(kRows, strip.rows() - i),
+                 .cols = PanelCols(t, j),
+                 .steps = StepsOf(g, row, terms.first),
+                 .add = t.adds(terms.first),
+                 .c = g.c + row * g.c_row + t.col + j,
+                 .c_row = g.c_row});
   }
 }
 
 void MultiplyTile(const GemmTile& t, float* packed_rows, float* packed_cols) {
-  for (int64_t k = 0; k < t.product->K; k += kGemmBlock) {
-    const Terms terms{k, std::min(kGemmBlock, t.product->K - k)};
+  const int64_t block = t.product->scales() ? RoundedActivations::kBlock : kGemmBlock;
+  for (int64_t k = 0; k < t.product->K; k += block) {
+    const Terms terms{k, std::min(block, t.product->K - k)};
     const Columns columns(t, terms, packed_cols);
     for (int64_t i = 0; i < t.rows; i += kStripRows) {
       const Strip strip(t, terms, i, std::min(kStripRows, t.rows - i), packed_rows);
@@ -248,7 +276,7 @@ void MultiplyTile(const GemmTile& t, float* packed_rows, float* packed_cols) {
 void RunTile(const GemmTile& whole, float* packed_rows, float* packed_cols) {
   const Gemm& g = *whole.product;
   if (g.packed != nullptr && whole.rows == 1) {
-    ForFormat(g.packed->format, [&]<class T>(T) { StreamRow<T>(whole); });
+    ForFormat(g.packed->weight->format, [&]<class Format>(Format) HWY_ATTR { StreamRow<Format>(whole); });
   } else {
     GemmTile rest = whole;
     const int64_t done = g.packed == nullptr ? MultiplyRow(whole) : 0;
@@ -256,7 +284,7 @@ void RunTile(const GemmTile& whole, float* packed_rows, float* packed_cols) {
     rest.cols -= done;
     if (rest.cols > 0) MultiplyTile(rest, packed_rows, packed_cols);
   }
-  if (g.scale != nullptr) ScaleTile(whole);
+  if (g.scales()) ScaleTile(whole);
 }
 
 }  // namespace
@@ -271,7 +299,7 @@ HWY_EXPORT(RunTile);
 
 /// Sets c where the first block of terms does not: to the bias, and to zero where there are no terms at all.
 void prepare(const Gemm& g) {
-  const float* bias = g.scale == nullptr ? g.bias : nullptr;  // else it comes after the scale
+  const float* bias = g.scales() ? nullptr : g.bias;  // else it comes after the scale
   if (bias == nullptr && (g.K > 0 || g.accumulate)) return;
   for (int64_t i = 0; i < g.M; ++i) {
     float* c = g.c + i * g.c_row;

@@ -18,6 +18,15 @@
 
 namespace natrix::cpu {
 
+/// op(b) as one matrix of a packed stack, transposed (kernels/packed_weight.h). Of int8, op(a) has integers.
+struct PackedOperand {
+  const PackedWeight* weight = nullptr;
+  int64_t matrix = 0;
+  const float* scale = nullptr;       // [N], int8 only, as are the others
+  const float* steps = nullptr;       // [M, blocks of 64 terms]: what an integer of op(a) stands for
+  const int16_t* integers = nullptr;  // op(a) [K], where it is one row; zero up to a multiple of four
+};
+
 /// Element (i, k) of op(a) is at a[i * a_row + k * a_k] and (k, j) of op(b) at b[k * b_k + j * b_col]; of
 /// each pair of steps one is 1. c is row-major.
 struct Gemm {
@@ -31,10 +40,10 @@ struct Gemm {
   const float* bias = nullptr;  // [N], optional
   bool accumulate = false;      // c += instead of c =
 
-  /// Instead of b: a matrix of a packed stack, transposed. a_k must be 1 and nothing accumulated.
-  const PackedWeight* packed = nullptr;
-  int64_t matrix = 0;
-  const float* scale = nullptr;  // [N], optional: c = scale · (op(a) op(b)) + bias
+  const PackedOperand* packed = nullptr;  // instead of b; a_k must be 1, and c is not accumulated
+
+  /// Whether columns are scaled once they are summed, and the bias comes after that.
+  bool scales() const { return packed != nullptr && packed->scale != nullptr; }
 };
 
 /// Computes all products, which share no output, on the context's threads together.

@@ -1,6 +1,6 @@
 // op(b) as a packed weight (kernels/packed_weight.h): one row of a streams its panels; for more rows, panels
-// are unpacked into what GEMM packs other operands into. Both give the same bits: values become f32, and the
-// scale of an int8 column multiplies the finished sum.
+// are unpacked into what GEMM packs other operands into. Both give the same bits: those of f32 and bf16 by
+// adding the same terms in the same order, those of int8 because its sums of 64 terms are exact.
 
 #if defined(NATRIX_KERNELS_CPU_GEMM_PACKED_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_GEMM_PACKED_INL_H_
@@ -10,6 +10,7 @@
 #endif
 
 #include <algorithm>
+#include <cstring>
 #include <hwy/highway.h>
 
 #include "kernels/cpu/gemm_tile.h"
@@ -19,117 +20,253 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// A vector of f32 from elements of a line.
-HWY_INLINE hn::Vec<hn::ScalableTag<float>> LoadWeights(hn::ScalableTag<float> d, const float* p) {
-  return hn::Load(d, p);
-}
-HWY_INLINE hn::Vec<hn::ScalableTag<float>> LoadWeights(hn::ScalableTag<float> d, const uint16_t* bf16) {
-  const hn::RebindToUnsigned<hn::ScalableTag<float>> du;
-  const hn::Rebind<uint16_t, hn::ScalableTag<float>> d16;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, bf16))));
-}
-HWY_INLINE hn::Vec<hn::ScalableTag<float>> LoadWeights(hn::ScalableTag<float> d, const int8_t* q) {
-  const hn::RebindToSigned<hn::ScalableTag<float>> di;
-  const hn::Rebind<int8_t, hn::ScalableTag<float>> d8;
-  return hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, q)));
+using Lanes32 = hn::ScalableTag<int32_t>;
+using Words = hn::Vec<Lanes32>;  // lanes of a packed line
+using Terms32 = hn::Vec<hn::ScalableTag<float>>;
+
+inline constexpr int64_t kPanelCols = PackedWeight::kPanelRows;  // a row of W is a column of op(b)
+inline constexpr int64_t kStreams = 4;  // panels read side by side: memory answers four faster than one
+inline constexpr int64_t kLaneVectors = kPanelCols / static_cast<int64_t>(hn::MaxLanes(Lanes32()));
+
+HWY_INLINE Words LoadLanes(const char* line, int64_t vector) {
+  const Lanes32 d;
+  return hn::Load(d, reinterpret_cast<const int32_t*>(line) + vector * static_cast<int64_t>(hn::Lanes(d)));
 }
 
-/// Calls f with an element of the format's type.
+/// How a format's lanes become f32.
+struct F32Lanes {
+  static constexpr int kTerms = 1;
+  template <int kTerm>
+  static HWY_INLINE Terms32 Term(Words w) {
+    return hn::BitCast(hn::ScalableTag<float>(), w);
+  }
+};
+struct BF16Lanes {
+  static constexpr int kTerms = 2;
+  template <int kTerm>
+  static HWY_INLINE Terms32 Term(Words w) {
+    const auto high = kTerm == 0 ? hn::ShiftLeft<16>(w) : hn::And(w, hn::Set(Lanes32(), ~0xffff));
+    return hn::BitCast(hn::ScalableTag<float>(), high);
+  }
+};
+struct Int8Lanes {
+  static constexpr int kTerms = 4;
+  template <int kTerm>
+  static HWY_INLINE Words Integer(Words w) {
+    return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * kTerm>(w));
+  }
+  template <int kTerm>
+  static HWY_INLINE Terms32 Term(Words w) {
+    return hn::ConvertTo(hn::ScalableTag<float>(), Integer<kTerm>(w));
+  }
+};
+
 template <class F>
 HWY_INLINE void ForFormat(WeightFormat format, F&& f) {
   switch (format) {
-    case WeightFormat::kF32: return f(float{});
-    case WeightFormat::kBF16: return f(uint16_t{});
-    case WeightFormat::kInt8: return f(int8_t{});
+    case WeightFormat::kF32: return f(F32Lanes());
+    case WeightFormat::kBF16: return f(BF16Lanes());
+    case WeightFormat::kInt8: return f(Int8Lanes());
   }
 }
 
-inline constexpr int64_t kStreamCols = 64;  // sums of one row in registers: eight vectors of AVX2
+/// A few panels of a packed weight, and the columns of c that they make.
+struct Streams {
+  const char* first;
+  int64_t apart;  // bytes from one panel to the next
+  float* c;
+  bool add;
 
-/// Σ_k a[k] W[k, column] of the columns of P panels that lie panel_step elements apart, onto c. P panels are
-/// read side by side: memory answers a few streams faster than one.
-template <class T, int P>
-HWY_NOINLINE void StreamPanels(const float* a, const T* panels, int64_t panel_step, int64_t K, bool add,
-                               float* HWY_RESTRICT c) {
-  const hn::ScalableTag<float> d;
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T)), kLanes = hn::MaxLanes(d);
-  constexpr int64_t kVectors = kLine / kLanes;
-  for (int64_t block = 0; block < K; block += kGemmBlock) {
-    const int64_t end = std::min(block + kGemmBlock, K);
-    hn::Vec<hn::ScalableTag<float>> sum[P][kVectors];
+  const char* line(int64_t panel, int64_t l) const {
+    return first + panel * apart + l * PackedWeight::kLineBytes;
+  }
+
+  /// c = or += the sum of a block of terms.
+  void Store(int64_t panel, int64_t vector, bool adds, Terms32 sum) const {
+    const hn::ScalableTag<float> d;
+    float* to = c + panel * kPanelCols + vector * static_cast<int64_t>(hn::Lanes(d));
+    hn::StoreU(adds ? hn::Add(hn::LoadU(d, to), sum) : sum, d, to);
+  }
+};
+
+/// sum += the terms of a line from kTerm on, of which there are `count`.
+template <class Format, int kTerm = 0>
+HWY_INLINE void AddLane(const float* a, int64_t count, Words w, Terms32& sum) {
+  if constexpr (kTerm < Format::kTerms) {
+    if (kTerm >= count) return;
+    const hn::ScalableTag<float> d;
+    sum = hn::MulAdd(hn::Set(d, a[kTerm]), Format::template Term<kTerm>(w), sum);
+    AddLane<Format, kTerm + 1>(a, count, w, sum);
+  }
+}
+
+/// One row of P panels, in f32.
+template <class Format, int P>
+HWY_NOINLINE void StreamFloats(const Gemm& g, int64_t row, const Streams& s) {
+  constexpr int64_t kTerms = Format::kTerms;
+  const float* a = g.a + row * g.a_row;
+  for (int64_t block = 0; block < g.K; block += kGemmBlock) {
+    const int64_t end = std::min(block + kGemmBlock, g.K), whole = end / kTerms * kTerms;
+    Terms32 sum[P][kLaneVectors];
     for (auto& panel : sum) {
-      for (auto& v : panel) v = hn::Zero(d);
+      for (auto& v : panel) v = hn::Zero(hn::ScalableTag<float>());
     }
-    for (int64_t k = block; k < end; ++k) {
-      const auto a_k = hn::Set(d, a[k]);
+    const auto add_line = [&](int64_t k, int64_t count) HWY_ATTR {
       for (int p = 0; p < P; ++p) {
-        const T* line = panels + p * panel_step + k * kLine;
-        for (int64_t v = 0; v < kVectors; ++v) {
-          sum[p][v] = hn::MulAdd(a_k, LoadWeights(d, line + v * kLanes), sum[p][v]);
+        for (int64_t v = 0; v < kLaneVectors; ++v) {
+          AddLane<Format>(a + k, count, LoadLanes(s.line(p, k / kTerms), v), sum[p][v]);
+        }
+      }
+    };
+    for (int64_t k = block; k < whole; k += kTerms) add_line(k, kTerms);
+    if (whole < end) add_line(whole, end - whole);
+    for (int p = 0; p < P; ++p) {
+      for (int64_t v = 0; v < kLaneVectors; ++v) s.Store(p, v, s.add || block > 0, sum[p][v]);
+    }
+  }
+}
+
+/// Four integers of a row, for every lane.
+struct FourIntegers {
+#if HWY_ARCH_X86 && \
+    HWY_TARGET != HWY_SCALAR  // where sixteen bits multiply, and add in pairs, in one operation
+  Words even, odd;            // terms 0 and 2, 1 and 3, in sixteen bits each
+
+  explicit HWY_INLINE FourIntegers(const int16_t* i) {
+    const auto pair = [](int16_t low, int16_t high) {
+      return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint16_t>(high)) << 16 |
+                                  static_cast<uint16_t>(low));
+    };
+    even = hn::Set(Lanes32(), pair(i[0], i[2]));
+    odd = hn::Set(Lanes32(), pair(i[1], i[3]));
+  }
+
+  HWY_INLINE Words AddTo(Words sum, Words w) const {
+    const hn::Repartition<int16_t, Lanes32> d16;
+    const auto bytes = hn::BitCast(d16, w);
+    const auto w_even = hn::ShiftRight<8>(hn::ShiftLeft<8>(bytes)), w_odd = hn::ShiftRight<8>(bytes);
+    Words unused = hn::Zero(Lanes32());
+    sum = hn::ReorderWidenMulAccumulate(Lanes32(), hn::BitCast(d16, even), w_even, sum, unused);
+    return hn::ReorderWidenMulAccumulate(Lanes32(), hn::BitCast(d16, odd), w_odd, sum, unused);
+  }
+#else
+  Words term[4];
+
+  explicit HWY_INLINE FourIntegers(const int16_t* i) {
+    for (int t = 0; t < 4; ++t) term[t] = hn::Set(Lanes32(), i[t]);
+  }
+
+  HWY_INLINE Words AddTo(Words sum, Words w) const {
+    sum = hn::Add(sum, hn::Mul(term[0], Int8Lanes::Integer<0>(w)));
+    sum = hn::Add(sum, hn::Mul(term[1], Int8Lanes::Integer<1>(w)));
+    sum = hn::Add(sum, hn::Mul(term[2], Int8Lanes::Integer<2>(w)));
+    return hn::Add(sum, hn::Mul(term[3], Int8Lanes::Integer<3>(w)));
+  }
+#endif
+};
+
+/// One row of P panels of int8, in integers.
+template <int P>
+HWY_NOINLINE void StreamIntegers(const Gemm& g, const Streams& s) {
+  constexpr int64_t kBlock = RoundedActivations::kBlock;
+  const hn::ScalableTag<float> d;
+  for (int64_t block = 0; block < g.K; block += kBlock) {
+    Words sum[P][kLaneVectors];
+    for (auto& panel : sum) {
+      for (auto& v : panel) v = hn::Zero(Lanes32());
+    }
+    for (int64_t k = block; k < std::min(block + kBlock, g.K); k += 4) {
+      const FourIntegers integers(g.packed->integers + k);
+      for (int p = 0; p < P; ++p) {
+        for (int64_t v = 0; v < kLaneVectors; ++v) {
+          sum[p][v] = integers.AddTo(sum[p][v], LoadLanes(s.line(p, k / 4), v));
         }
       }
     }
+    const auto step = hn::Set(d, g.packed->steps[block / kBlock]);
     for (int p = 0; p < P; ++p) {
-      for (int64_t v = 0; v < kVectors; ++v) {
-        float* to = c + p * kLine + v * kLanes;
-        hn::StoreU(add || block > 0 ? hn::Add(hn::LoadU(d, to), sum[p][v]) : sum[p][v], d, to);
+      for (int64_t v = 0; v < kLaneVectors; ++v) {
+        s.Store(p, v, s.add || block > 0, hn::Mul(step, hn::ConvertTo(d, sum[p][v])));
       }
     }
+  }
+}
+
+template <class Format, int P>
+HWY_INLINE void Stream(const GemmTile& t, const Streams& s) {
+  if constexpr (Format::kTerms == 4) {
+    StreamIntegers<P>(*t.product, s);
+  } else {
+    StreamFloats<Format, P>(*t.product, t.row, s);
   }
 }
 
 /// The columns of a tile of one row.
-template <class T>
+template <class Format>
 void StreamRow(const GemmTile& t) {
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T)), kTogether = kStreamCols / kLine;
+  constexpr int64_t kTogether = kStreams * kPanelCols;
   const Gemm& g = *t.product;
-  const float* a = g.a + t.row * g.a_row;
-  const int64_t panel_step = g.K * kLine;
-  for (int64_t j = 0; j < t.cols; j += kStreamCols) {
-    const T* panels = g.packed->panel<T>(g.matrix, (t.col + j) / kLine);
-    const int64_t cols = std::min(kStreamCols, t.cols - j);
-    float* c = g.c + t.row * g.c_row + t.col + j;
-    if (cols == kStreamCols) {
-      StreamPanels<T, kTogether>(a, panels, panel_step, g.K, t.adds(0), c);
+  const PackedWeight& w = *g.packed->weight;
+  for (int64_t j = 0; j < t.cols; j += kTogether) {
+    const int64_t cols = std::min(kTogether, t.cols - j);
+    Streams s{.first = w.panel(g.packed->matrix, (t.col + j) / kPanelCols),
+              .apart = w.panel_bytes(),
+              .c = g.c + t.row * g.c_row + t.col + j,
+              .add = t.adds(0)};
+    if (cols == kTogether) {
+      Stream<Format, kStreams>(t, s);
       continue;
     }
-    float sums[kStreamCols];  // the last panel may have more lanes than there are columns
+    float sums[kTogether];  // the last panel may have more lanes than there are columns
+    float* c = s.c;
     std::copy_n(c, cols, sums);
-    for (int64_t i = 0; i < cols; i += kLine) {
-      StreamPanels<T, 1>(a, panels + i / kLine * panel_step, panel_step, g.K, t.adds(0), sums + i);
+    for (int64_t i = 0; i < cols; i += kPanelCols) {
+      s.c = sums + i;
+      Stream<Format, 1>(t, s);
+      s.first += s.apart;
     }
     std::copy_n(sums, cols, c);
   }
 }
 
-/// Terms [first, first + count) of columns [col, col + width) of the matrix: out[k * width + j].
+/// out[k · width] = term k of a vector of lanes, for the terms of a line from kTerm on, of which there are
+/// `count`.
+template <class Format, int kTerm = 0>
+HWY_INLINE void UnpackLane(Words w, int64_t count, int64_t width, float* out) {
+  if constexpr (kTerm < Format::kTerms) {
+    if (kTerm >= count) return;
+    hn::StoreU(Format::template Term<kTerm>(w), hn::ScalableTag<float>(), out + kTerm * width);
+    UnpackLane<Format, kTerm + 1>(w, count, width, out);
+  }
+}
+
+/// Terms [first, first + count) of columns [col, col + width) of the matrix: out[k * width + j]. `first` is
+/// where a line begins.
 HWY_INLINE void Unpack(const Gemm& g, int64_t col, int64_t first, int64_t count, int64_t width, float* out) {
-  const hn::ScalableTag<float> d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  ForFormat(g.packed->format, [&]<class T>(T) {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+  const PackedWeight& w = *g.packed->weight;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(Lanes32()));
+  ForFormat(w.format, [&]<class Format>(Format) HWY_ATTR {
+    constexpr int64_t kTerms = Format::kTerms;
     for (int64_t j = 0; j < width; j += lanes) {
-      const T* from = g.packed->panel<T>(g.matrix, (col + j) / kLine) + first * kLine + (col + j) % kLine;
-      for (int64_t k = 0; k < count; ++k) {
-        hn::StoreU(LoadWeights(d, from + k * kLine), d, out + k * width + j);
+      const char* panel = w.panel(g.packed->matrix, (col + j) / kPanelCols);
+      const int64_t vector = (col + j) % kPanelCols / lanes;
+      for (int64_t k = 0; k < count; k += kTerms) {
+        const char* line = panel + (first + k) / kTerms * PackedWeight::kLineBytes;
+        UnpackLane<Format>(LoadLanes(line, vector), std::min(kTerms, count - k), width, out + k * width + j);
       }
     }
   });
 }
 
-/// c = scale · c + bias, where the format has scales.
+/// c = scale · c + bias.
 HWY_INLINE void ScaleTile(const GemmTile& t) {
   const Gemm& g = *t.product;
-  const hn::ScalableTag<float> d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const float* scale = g.packed->scale;
   for (int64_t r = t.row; r < t.row + t.rows; ++r) {
     float* c = g.c + r * g.c_row;
-    int64_t j = t.col;
-    const auto bias = [&](int64_t at) { return g.bias == nullptr ? hn::Zero(d) : hn::LoadU(d, g.bias + at); };
-    for (; j + lanes <= t.col + t.cols; j += lanes) {
-      hn::StoreU(hn::MulAdd(hn::LoadU(d, g.scale + j), hn::LoadU(d, c + j), bias(j)), d, c + j);
+    for (int64_t j = t.col; j < t.col + t.cols; ++j) {
+      c[j] = g.bias == nullptr ? scale[j] * c[j] : scale[j] * c[j] + g.bias[j];
     }
-    for (; j < t.col + t.cols; ++j) c[j] = std::fma(g.scale[j], c[j], g.bias == nullptr ? 0.0f : g.bias[j]);
   }
 }
 

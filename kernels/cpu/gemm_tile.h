@@ -20,7 +20,7 @@ struct GemmTile {
 
   /// Whether c holds something before terms from k on are added.
   bool adds(int64_t k) const {
-    return k > 0 || product->accumulate || (product->bias != nullptr && product->scale == nullptr);
+    return k > 0 || product->accumulate || (product->bias != nullptr && !product->scales());
   }
 };
 

@@ -30,6 +30,35 @@ Dtype CommonFlags::element() const {
                   backend_kind() == Backend::kReference ? " or fp64" : "; fp64 needs --backend reference"));
 }
 
+WeightFormat CommonFlags::weight_format() const {
+  if (weights == "f32" || weights == "fp32") return WeightFormat::kF32;
+  if (weights == "bf16") return WeightFormat::kBF16;
+  if (weights == "int8" || weights == "q8_0") return WeightFormat::kInt8;
+  throw InputError(fmt::format("--weights {}: choose one of f32, bf16, int8", weights));
+}
+
+void add_weights_flag(CLI::App& command, CommonFlags& f) {
+  command
+      .add_option("--weights", f.weights,
+                  "Weights in memory: f32, bf16, or int8 with a scale a row; the fewer bits, the faster a "
+                  "token is decoded. The router, norms and scans stay f32")
+      ->capture_default_str();
+}
+
+void pack_for_reading(Model& model, Context& ctx, const CommonFlags& flags) {
+  const WeightFormat format = flags.weight_format();
+  if (format == WeightFormat::kF32) {
+    if (ctx.backend() == Backend::kCpu) model.pack(ctx, format);
+    return;
+  }
+  if (model.dtype() != Dtype::kF32 || ctx.backend() == Backend::kCuda) {
+    throw InputError(fmt::format("--weights {}: {} reads its weights as they are; leave --weights out",
+                                 flags.weights,
+                                 ctx.backend() == Backend::kCuda ? "backend cuda" : "--dtype fp64"));
+  }
+  model.pack(ctx, format);
+}
+
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description) {
   return app.add_subcommand(name, description);
 }

@@ -21,9 +21,11 @@ struct CommonFlags {
   int threads = 0;  // 0: as many as this process may use
   bool json = false;
   bool quiet = false;
+  std::string weights = "f32";  // only where add_weights_flag was called
 
   Backend backend_kind() const;
   Dtype element() const;  // fp64 runs on the reference backend only
+  WeightFormat weight_format() const;
   Context context() const { return Context(backend_kind(), threads); }
 };
 
@@ -31,6 +33,11 @@ struct CommonFlags {
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description);
 /// --chunk --backend --dtype --threads --json --quiet.
 void add_common_flags(CLI::App& command, CommonFlags& flags);
+/// --weights, of a command that only reads a model.
+void add_weights_flag(CLI::App& command, CommonFlags& flags);
+/// Brings a model that is only read from now on into the format of --weights, and into the layout that this
+/// backend reads fastest. What needs the weights themselves (their hash) comes before.
+void pack_for_reading(Model& model, Context& ctx, const CommonFlags& flags);
 /// The positional MODEL: a HF directory or a run directory.
 void add_model_argument(CLI::App& command, std::string& model);
 

@@ -51,6 +51,7 @@ int evaluate_text(const EvalFlags& flags) {
   Context ctx = flags.common.context();
   const std::string dir = resolve_model_dir(flags.model);
   AssembledModel model = load_model(dir, flags.common.element(), false);
+  pack_for_reading(*model, ctx, flags.common);
   const auto tokenizer = text_tokenizer(flags.tokenizer, dir, *model->config().vocab_size);
   const std::shared_ptr<const Corpus> corpus = open_corpus(flags.data, *tokenizer, "--data");
   const Documents documents = flags.joined ? Documents::kJoined : Documents::kPacked;
@@ -86,6 +87,7 @@ void add_eval(CLI::App& app, Action& chosen) {
   c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given");
   c->add_flag("--joined", f->joined, "Carry states from one document into the next");
   add_common_flags(*c, f->common);
+  add_weights_flag(*c, f->common);
   c->footer("Example: natrix eval runs/quickstart --data held-out.txt --context 4096");
   c->callback([f, &chosen] { chosen = [f] { return evaluate_text(*f); }; });
 }

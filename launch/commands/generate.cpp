@@ -44,7 +44,9 @@ class Generation {
         dir_(resolve_model_dir(flags.model)),
         ctx_(flags.common.context()),
         model_(load_model(dir_, flags.common.element(), false)),
-        hash_(flags.state_in.empty() && flags.state_out.empty() ? "" : hash_weights(model_->params())) {}
+        hash_(flags.state_in.empty() && flags.state_out.empty() ? "" : hash_weights(model_->params())) {
+    pack_for_reading(*model_, ctx_, flags.common);
+  }
 
   int run() { return flags_.tokens.empty() ? text() : tokens(); }
 
@@ -253,6 +255,7 @@ void add_generate(CLI::App& app, Action& chosen) {
   c->add_option("--state-in", f->state_in, "Go on from a saved state");
   c->add_option("--state-out", f->state_out, "Save the state at the end: a file of constant size");
   add_common_flags(*c, f->common);
+  add_weights_flag(*c, f->common);
   c->footer(
       "Examples:\n"
       "  natrix generate runs/quickstart -p \"In the beginning\" -n 200\n"

@@ -27,6 +27,7 @@ View columns_of(Arena& arena, View v, int64_t first, int64_t count) {
 int score(const ScoreFlags& flags) {
   Context ctx = flags.common.context();
   AssembledModel model = load_model(resolve_model_dir(flags.model), flags.common.element(), false);
+  pack_for_reading(*model, ctx, flags.common);
   const int64_t vocabulary = *model->config().vocab_size;
   const Buffer tokens = read_tokens(flags.tokens, vocabulary);
   const Buffer targets = next_token_targets(tokens.view());
@@ -73,6 +74,7 @@ void add_score(CLI::App& app, Action& chosen) {
                 "safetensors file to write: \"logits\" [B, T, V] f32 and \"loss\" [1]")
       ->required();
   add_common_flags(*c, flags->common);
+  add_weights_flag(*c, flags->common);
   c->footer("Example: natrix score runs/quickstart --tokens tokens.safetensors --out scores.safetensors");
   c->callback([flags, &chosen] { chosen = [flags] { return score(*flags); }; });
 }
