@@ -62,15 +62,6 @@ void pack_row(View weight, const PackedWeight& to, int64_t matrix, int64_t n) {
 
 }  // namespace
 
-int64_t element_bytes(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kF32: return 4;
-    case WeightFormat::kBF16: return 2;
-    case WeightFormat::kInt8: return 1;
-  }
-  contract_broken("unknown weight format", std::source_location::current());
-}
-
 int64_t packed_bytes(WeightFormat format, const Shape& shape) {
   const bool stack = shape.rank() == 3;
   const PackedWeight w{

@@ -24,7 +24,9 @@ namespace natrix {
 
 enum class WeightFormat : uint8_t { kF32, kBF16, kInt8 };
 
-int64_t element_bytes(WeightFormat format);
+constexpr int64_t element_bytes(WeightFormat format) {
+  return format == WeightFormat::kF32 ? 4 : format == WeightFormat::kBF16 ? 2 : 1;
+}
 /// Of data, for W of this shape, [N, K] or [G, N, K].
 int64_t packed_bytes(WeightFormat format, const Shape& shape);
 

@@ -7,7 +7,7 @@ namespace {
 
 // Whole panels, on every instruction set.
 constexpr int64_t kRowUnit = 24, kColUnit = kMostVectors * kMostLanes;
-constexpr int64_t kPackedColUnit = 192;  // and whole panels of a packed weight
+constexpr int64_t kPackedColUnit = 64;  // the panels of a packed weight that are streamed side by side
 
 int64_t parts(int64_t extent, int64_t most) {
   return (extent + most - 1) / most;
