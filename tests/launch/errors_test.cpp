@@ -184,6 +184,8 @@ const MalformedInput kUsage[] = {
     {"unknown_backend", {"eval", "@/model", "--data", "@/text.txt", "--backend", "tpu"}, kNothing, {"--backend", "tpu", "cpu"}},
     {"cuda_backend", {"eval", "@/model", "--data", "@/text.txt", "--backend", "cuda"}, kNothing, {"--backend", "cuda", "cpu"}},
     {"fp64_on_the_cpu", {"eval", "@/model", "--data", "@/text.txt", "--dtype", "fp64"}, kNothing, {"--dtype", "fp64", "reference"}},
+    {"unknown_weights", {"generate", "@/model", "-p", "x", "--weights", "q4_0"}, kNothing, {"--weights q4_0", "f32, bf16, int8"}},
+    {"int8_of_doubles", {"eval", "@/model", "--data", "@/text.txt", "--backend", "reference", "--dtype", "fp64", "--weights", "int8"}, kNothing, {"--weights int8", "--dtype fp64"}},
     {"probability_beyond_one", {"generate", "@/model", "-p", "x", "--top-p", "2"}, kNothing, {"--top-p"}},
     {"two_prompts", {"generate", "@/model", "-p", "x", "-f", "@/text.txt"}, kNothing, {"--prompt", "--prompt-file"}},
     {"prompt_file_not_there", {"generate", "@/model", "-f", "@/gone.txt"}, kNothing, {"--prompt-file", "gone.txt"}},
