@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import long_sequences
+
 HERE = Path(__file__).parent
 
 # What natrix runs for a row: program, the case's name as a pattern, and the target as a ratio to the best peer.
@@ -30,7 +32,7 @@ ROWS = [
      "natrix": ("bench_model", "train/Mamba-130M.*T 256  "), "unit": "tokens/s", "target": 5},
     {"name": "training step, Mamba-130M, length 2048", "work": "mamba-130m:2048", "peers": ["hf", "mamba.py"],
      "cannot": {"hf": "a loop over time that keeps every state; one step takes ten minutes"},
-     "natrix": ("bench_model", "train/Mamba-130M.*T 2048  chunk 512"), "unit": "tokens/s", "target": 5},
+     "natrix": ("bench_model", "train/Mamba-130M.*T 2048  chunk 2048"), "unit": "tokens/s", "target": 5},
     {"name": "training step, Jamba-class MoE, length 512, batch 4", "work": "jamba-moe", "peers": ["hf", "mamba.py"],
      "same": True, "natrix": ("bench_model", "train/Jamba-MoE"), "unit": "tokens/s", "target": 5},
     {"name": "prefill, Mamba-130M, 512 tokens, f32", "work": "mamba-130m/prefill:512", "peers": ["llama.cpp"],
@@ -90,12 +92,12 @@ class Peers:
 
 
 def time_natrix(build, row, threads):
-    """(seconds an item, % of the ceiling that binds); where a pattern names several cases they follow one another."""
+    """(seconds an item, % of the ceiling that binds, all ceilings); cases of one pattern follow one another."""
     program, pattern = row["natrix"]
     report = run_json([build / "bench" / program, "--json", "--threads", threads, f"--benchmark_filter={pattern}"])
     rows = report.get("rows") or sys.exit(f"{program} has no case {pattern}")
     seconds = sum(r["seconds_each"] for r in rows)
-    return seconds, sum(r["percent"] * r["seconds_each"] for r in rows) / seconds
+    return seconds, sum(r["percent"] * r["seconds_each"] for r in rows) / seconds, report["ceilings"][0]
 
 
 def figure(seconds_an_item, unit):
@@ -103,7 +105,7 @@ def figure(seconds_an_item, unit):
 
 
 def measure(row, peers, build, rounds, threads):
-    best, errors, percent = {}, dict(row.get("cannot", {})), 0.0
+    best, errors, percent, ceilings = {}, dict(row.get("cannot", {})), 0.0, {}
     for _ in range(rounds):
         for peer in row["peers"]:
             if peer in errors:
@@ -112,13 +114,24 @@ def measure(row, peers, build, rounds, threads):
                 best[peer] = min(best.get(peer, float("inf")), peers.time(peer, row, threads))
             except RuntimeError as e:
                 errors[peer] = str(e)
-        seconds, of_ceiling = time_natrix(build, row, threads)
+        seconds, of_ceiling, now = time_natrix(build, row, threads)
+        ceilings = {k: max(v, ceilings.get(k, 0)) for k, v in now.items()}
         if seconds < best.get("natrix", float("inf")):
             best["natrix"], percent = seconds, of_ceiling
     ratio = min((best[p] for p in row["peers"] if p in best), default=float("nan")) / best["natrix"]
     return {"row": row["name"], "threads": threads, "unit": row["unit"],
             "figures": {who: figure(s, row["unit"]) for who, s in best.items()}, "errors": errors,
-            "percent_of_ceiling": percent, "ratio_to_best_peer": ratio, "target": row["target"]}
+            "percent_of_ceiling": percent, "ratio_to_best_peer": ratio, "target": row["target"],
+            "ceilings": ceilings}
+
+
+def note_scaling(results):
+    """How much faster natrix is with its threads than with one, in the same row."""
+    for result in results:
+        one = next((r for r in results if r["row"] == result["row"] and r["threads"] == 1), None)
+        if one and result["threads"] > 1:
+            rates = [f if result["unit"] != "ns" else 1 / f for f in (result["figures"]["natrix"], one["figures"]["natrix"])]
+            result["times_one_thread"] = rates[0] / rates[1]
 
 
 def line(result):
@@ -126,7 +139,17 @@ def line(result):
         return f"{result['figures'][who]:.3g}" if who in result["figures"] else "–"
     return (f"| {result['row']} | {result['threads']} | {result['unit']} | {cell('torch')} | {cell('hf')} | "
             f"{cell('mamba.py')} | {cell('llama.cpp')} | **{cell('natrix')}** | {result['ratio_to_best_peer']:.1f}× (≥ {result['target']}×) | "
-            f"{result['percent_of_ceiling']:.0f} % |")
+            f"{result['percent_of_ceiling']:.0f} % | "
+            f"{format(result['times_one_thread'], '.2f') + '×' if 'times_one_thread' in result else ''} |")
+
+
+def ceilings_line(results, threads):
+    best = {}
+    for r in results:
+        if r["threads"] == threads:
+            best = {k: max(v, best.get(k, 0)) for k, v in r["ceilings"].items()}
+    return (f"Ceilings of {threads} thread{'s' if threads > 1 else ''}: {best['gflops']:.0f} GFLOP/s f32, "
+            f"{best['gexps']:.2f} Gexp/s, {best['gbytes']:.1f} GB/s copied, {best['gbytes_read']:.1f} GB/s read.")
 
 
 def processor():
@@ -149,28 +172,37 @@ def main():
 
     versions = {p: importlib.metadata.version(p) for p in ("torch", "transformers", "mambapy", "llama_cpp_python")}
     rows = [r for r in ROWS if re.search(options.rows, r["name"])]
+    all_threads = [int(t) for t in options.threads.split(",")]
     peers = Peers(options.models, options.convert)
     for row in rows:
         peers.make(row)
     same = {r["name"]: peers.check_same(r, options.build / "launch" / "natrix") for r in rows if r.get("same")}
-    head = ["| work | threads | unit | torch loop | HF | mamba.py | llama.cpp | natrix | to the best peer | of the ceiling |",
-            "|---|---|---|---|---|---|---|---|---|---|"]
+    head = ["| work | threads | unit | torch loop | HF | mamba.py | llama.cpp | natrix | to the best peer | of the ceiling | to 1 thread |",
+            "|---|---|---|---|---|---|---|---|---|---|---|"]
     print("\n".join(head), flush=True)
     results = []
     for row in rows:
-        for threads in map(int, options.threads.split(",")):
+        for threads in all_threads:
             results.append(measure(row, peers, options.build, options.rounds, threads))
+            note_scaling(results)
             print(line(results[-1]), flush=True)
+    long_rows = []
+    if re.search(options.rows, "long sequences"):
+        long_rows = long_sequences.measure(options.build / "launch" / "natrix", max(all_threads))
+        print("\n".join([*long_sequences.HEAD, *map(long_sequences.line, long_rows)]), flush=True)
 
     options.out.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
     date = datetime.date.today().isoformat()
     (options.out / f"{name}.json").write_text(json.dumps(
-        {"date": date, "processor": processor(), "versions": versions, "same_loss": same, "rows": results}, indent=2))
+        {"date": date, "processor": processor(), "versions": versions, "same": same, "rows": results,
+         "long_sequences": long_rows}, indent=2))
     said = [f"{r['row']}, {r['threads']} threads, {who}: {why}" for r in results for who, why in r["errors"].items()]
     (options.out / f"{name}.md").write_text("\n".join(
         [f"# {processor()}, {date}", "", ", ".join(f"{p} {v}" for p, v in versions.items()) +
-         f"; minimum of {options.rounds} rounds. Made by `bench/compare.sh`.", "", *head, *map(line, results), "", *said]) + "\n")
+         f"; minimum of {options.rounds} rounds. Made by `bench/compare.sh`.", "",
+         *(ceilings_line(results, t) for t in all_threads if results), "", *head, *map(line, results), "",
+         *long_sequences.HEAD, *map(long_sequences.line, long_rows), "", *said]) + "\n")
 
 
 if __name__ == "__main__":

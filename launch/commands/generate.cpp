@@ -59,7 +59,9 @@ class Generation {
     const int64_t batch = prompt.view().rows(), length = prompt.view().cols();
     Session session(*model_, ctx_, batch, flags_.common.chunk);
     open_state(session);
+    const auto begin = std::chrono::steady_clock::now();
     feed(session, prompt.view());
+    note_reading(prompt.view().count(), begin);
     std::vector<Sampler> samplers;
     for (int64_t b = 0; b < batch; ++b) {
       SamplerConfig c = flags_.sampler;
@@ -97,7 +99,9 @@ class Generation {
     Session session(*model_, ctx_, 1, flags_.common.chunk);
     Sampler sampler(flags_.sampler);
     const bool resumed = open_state(session);
+    const auto begin = std::chrono::steady_clock::now();
     const int64_t read = read_prompt(session, sampler, *tokenizer);
+    note_reading(read, begin);
     if (read == 0 && !resumed) {
       if (tokenizer->eod() == kNoEod)
         throw InputError("generate needs a prompt: --prompt, --prompt-file or --state-in");
@@ -188,19 +192,29 @@ class Generation {
     if (!flags_.state_out.empty()) save_session(flags_.state_out, hash_, session);
   }
 
+  void note_reading(int64_t tokens, std::chrono::steady_clock::time_point begin) {
+    read_ = tokens;
+    read_seconds_ = seconds_since(begin);
+  }
+
   void report(const Session& session, int64_t generated, double seconds, nlohmann::ordered_json result) {
-    const double rate = seconds > 0 ? static_cast<double>(generated) / seconds : 0;
+    const auto rate_of = [](int64_t tokens, double s) { return s > 0 ? static_cast<double>(tokens) / s : 0; };
+    const double rate = rate_of(generated, seconds), read_rate = rate_of(read_, read_seconds_);
     if (flags_.common.json) {
       result["generated"] = generated;
       result["position"] = session.position();
       result["tokens_per_second"] = rate;
+      result["read_tokens_per_second"] = read_rate;
       result["peak_memory_bytes"] = peak_resident_bytes();
       if (!flags_.state_in.empty()) result["state_load_seconds"] = resume_seconds_;
       print_json(result);
     } else if (!flags_.common.quiet) {
       fmt::print(
-          stderr, "natrix: {} tokens at {:.1f} tokens/s; {} tokens read; peak memory {:.0f} MiB{}\n",
-          generated, rate, session.position(), static_cast<double>(peak_resident_bytes()) / 1048576,
+          stderr,
+          "natrix: {} tokens read at {:.1f} tokens/s, {} written at {:.1f}; position {}; peak memory {:.0f} "
+          "MiB{}\n",
+          read_, read_rate, generated, rate, session.position(),
+          static_cast<double>(peak_resident_bytes()) / 1048576,
           flags_.state_in.empty() ? "" : fmt::format("; state loaded in {:.1f} ms", resume_seconds_ * 1e3));
     }
   }
@@ -210,7 +224,8 @@ class Generation {
   Context ctx_;
   AssembledModel model_;
   std::string hash_;
-  double resume_seconds_ = 0;
+  double resume_seconds_ = 0, read_seconds_ = 0;
+  int64_t read_ = 0;
 };
 
 void check(const GenerateFlags& f) {
