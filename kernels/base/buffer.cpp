@@ -17,7 +17,7 @@ constexpr size_t kHugePage = size_t{2} << 20;  // of x86-64 and of most others
 /// Large tensors in huge pages: reading weights in order is up to half as fast again, and rows that lie far
 /// apart do not miss the TLB. A kernel that has none to give, or is set to give none, ignores the advice.
 void* allocate_on_host(size_t bytes) {
-  if (bytes < 2 * kHugePage) return std::aligned_alloc(kAlignment, bytes);
+  if (bytes < kHugePage) return std::aligned_alloc(kAlignment, bytes);
   const size_t whole = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   void* p = std::aligned_alloc(kHugePage, whole);
 #ifdef MADV_HUGEPAGE
