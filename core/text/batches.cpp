@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/io/safetensors.h"
+#include "core/io/xxhash64.h"
 #include "core/text/random_order.h"
 #include "kernels/loss.h"
 
@@ -71,6 +72,28 @@ void check_rows(int64_t step, int64_t row_begin, int64_t row_count, int64_t batc
           "rows outside of the batch");
 }
 
+/// read(begin, count, to) gives some of `size` tokens.
+template <class Read>
+std::string hash_samples(int64_t size, Read&& read) {
+  constexpr int64_t kPlaces = 64;
+  Xxhash64 hash;
+  hash.add(&size, sizeof size);
+  std::vector<int64_t> sample(1024);
+  for (int64_t place = 0; place < kPlaces; ++place) {
+    const int64_t begin = size / kPlaces * place;
+    const int64_t count = std::min(static_cast<int64_t>(sample.size()), size - begin);
+    read(begin, count, sample.data());
+    hash.add(sample.data(), count * static_cast<int64_t>(sizeof(int64_t)));
+  }
+  return hash.hex();
+}
+
+std::string hash_samples(const Corpus& corpus) {
+  return hash_samples(corpus.size(), [&](int64_t begin, int64_t count, int64_t* to) {
+    corpus.read(begin, count, to, nullptr);
+  });
+}
+
 class ShuffledWindows final : public BatchSource {
  public:
   ShuffledWindows(std::shared_ptr<const Corpus> corpus, Documents documents, int64_t length,
@@ -102,6 +125,7 @@ class ShuffledWindows final : public BatchSource {
   }
 
   int64_t batches_per_epoch() const override { return (windows_ + batch_size_ - 1) / batch_size_; }
+  std::string identity() const override { return hash_samples(*corpus_); }
 
  private:
   int64_t window_begin(int64_t epoch, int64_t index) const {
@@ -146,6 +170,7 @@ class SequentialStretches final : public BatchSource {
   }
 
   int64_t batches_per_epoch() const override { return windows_; }
+  std::string identity() const override { return hash_samples(*corpus_); }
 
  private:
   std::shared_ptr<const Corpus> corpus_;
@@ -196,6 +221,11 @@ class FixedBatches final : public BatchSource {
   }
 
   int64_t batches_per_epoch() const override { return -1; }
+  std::string identity() const override {
+    return hash_samples(tokens_.count(), [&](int64_t begin, int64_t count, int64_t* to) {
+      std::copy_n(tokens_.as<int64_t>() + begin, count, to);
+    });
+  }
 
  private:
   void check_vocabulary(int64_t steps, int64_t vocab_size) const {

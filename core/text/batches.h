@@ -30,6 +30,9 @@ class BatchSource {
   virtual Batch batch(int64_t step, int64_t row_begin, int64_t row_count) const = 0;
   /// Steps that go through the corpus once, rounded up; −1 where there is no such thing.
   virtual int64_t batches_per_epoch() const = 0;
+  /// Tells these data from others, wherever they lie: a hash of how many tokens there are, and of samples of a
+  /// thousand of them from 64 places.
+  virtual std::string identity() const = 0;
 };
 
 /// order: shuffled. The corpus is cut into windows of T inputs, at another random phase and in another random

@@ -14,6 +14,7 @@
 #include "core/train/memory_plan.h"
 #include "core/train/trainer.h"
 #include "distributed/mpi_communicator.h"
+#include "launch/agreement.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/run_directory.h"
@@ -87,16 +88,6 @@ void describe(const Experiment& e, RunLog& log) {
                        human_bytes(m.activations), human_bytes(m.boundaries)));
 }
 
-/// Ranks that read other files, or have other command lines, would train on nothing that makes sense.
-/// Collective: when it returns, every rank has looked at the run directory as it was.
-void agree(const Experiment& e, RankGroup& group, Context& ctx) {
-  const std::string mine = to_yaml(e.loaded, false);
-  if (group.from_first(ctx, mine) == mine) return;
-  throw InputError(
-      "the configuration of this rank is another than rank 0's; start all ranks with the same files and "
-      "flags");
-}
-
 int train(const TrainFlags& flags, MpiSession& session) {
   const Experiment e =
       resolve_experiment(load_experiment(flags.config, flags.all_overrides()), session.size());
@@ -119,7 +110,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
   RankGroup& group = mesh.group();
   AssembledModel model = e.make_model(mesh.exchange());
   AssembledModel whole = describe_model(e.config.model);
-  agree(e, group, ctx);
+  require_agreement(e, *data, group, ctx);
   const bool first = group.rank() == 0;
   if (first) run.create();
   RunLog log = first ? RunLog(run.path("natrix.log"), flags.quiet) : RunLog();

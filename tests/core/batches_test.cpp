@@ -113,6 +113,26 @@ TEST(ShuffledWindows, DependOnTheSeedAndTheStepAlone) {
   EXPECT_LT(same, 10);
 }
 
+TEST(BatchSource, IsKnownByItsTokens) {
+  std::mt19937 random(5);
+  const ScratchDir scratch;
+  const auto identity = [&](const std::string& name, const std::string& text) {
+    write_file(scratch / name, text);
+    const std::shared_ptr<const Corpus> corpus = open_corpus({scratch / name}, *kBytes);
+    const std::string a = shuffled_windows(corpus, Documents::kPacked, 16, 2, 1)->identity();
+    EXPECT_EQ(sequential_stretches(corpus, Documents::kPacked, 16, 2)->identity(), a);
+    return a;
+  };
+  for (const int64_t bytes : {100, 70000, 300000}) {
+    std::string text = random_bytes(random, bytes);
+    const std::string before = identity("a", text);
+    EXPECT_EQ(identity("b", text), before) << "wherever it lies";
+    EXPECT_NE(identity("a", text + "x"), before);
+    text[0] = static_cast<char>(text[0] + 1);
+    EXPECT_NE(identity("a", text), before);
+  }
+}
+
 TEST(ShuffledWindows, RanksTakeRowsOfTheSameBatch) {
   const Texts texts(21);
   for (const auto& source : {shuffled_windows(texts.corpus, Documents::kPacked, 16, 6, 5),

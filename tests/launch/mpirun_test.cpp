@@ -262,17 +262,51 @@ TEST_F(MpiRun, AKilledRankEndsTheJob) {
   EXPECT_TRUE(ranks_of(tiny_ / "killed").empty());
 }
 
-TEST_F(MpiRun, ARankWithAnotherConfigurationIsRefused) {
-  std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
-  for (const char* lr : {"0.01", "0.02"}) {
-    words.insert(words.end(), {"-n", "1", NATRIX_PROGRAM, "train", tiny_.config(),
-                               "run.dir=" + (tiny_ / "two"), std::string("optimizer.lr=") + lr, ":"});
+/// Two ranks that differ in something.
+struct UnlikeRanks : MpiRun {
+  struct Rank {
+    std::string program = NATRIX_PROGRAM, directory = ".";
+    std::vector<std::string> overrides = {};
+  };
+  /// Expects rank 1 to say what differs, and nothing to be written.
+  void expect_refused(const Rank& first, const Rank& second, const std::string& what) {
+    std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to",
+                                      "none"};
+    for (const Rank& rank : {first, second}) {
+      words.insert(words.end(), {"-n", "1", "-wdir", rank.directory, rank.program, "train", tiny_.config(),
+                                 "run.dir=" + (tiny_ / "two")});
+      words.insert(words.end(), rank.overrides.begin(), rank.overrides.end());
+      words.emplace_back(":");
+    }
+    words.pop_back();
+    const Outcome r = any_program(words);
+    EXPECT_EQ(r.status, 2) << r.err;
+    EXPECT_NE(r.err.find("rank 1: " + what + " of this rank is another than rank 0's"), std::string::npos)
+        << r.err;
+    EXPECT_FALSE(fs::exists(tiny_ / "two"));
   }
-  words.pop_back();
-  const Outcome r = any_program(words);
-  EXPECT_EQ(r.status, 2) << r.err;
-  EXPECT_NE(r.err.find("rank 1: the configuration of this rank is another than rank 0's"), std::string::npos)
-      << r.err;
+};
+
+TEST_F(UnlikeRanks, OtherSettingsAreRefused) {
+  expect_refused({.overrides = {"optimizer.lr=0.01"}}, {.overrides = {"optimizer.lr=0.02"}},
+                 "the configuration");
+}
+
+TEST_F(UnlikeRanks, AnotherProgramIsRefused) {
+  fs::copy_file(NATRIX_PROGRAM, tiny_ / "natrix");
+  std::ofstream(tiny_ / "natrix", std::ios::app) << "\n";
+  expect_refused({}, {.program = tiny_ / "natrix"}, "the program");
+}
+
+// As hosts would have it: one path, and other files behind it.
+TEST_F(UnlikeRanks, OtherDataAreRefused) {
+  for (const char* host : {"a", "b"}) {
+    fs::create_directory(tiny_ / host);
+    write_file(tiny_ / (std::string(host) + "/text"), some_text(4000) + host);
+  }
+  const std::vector<std::string> overrides = {"data.train=[/proc/self/cwd/text]"};
+  expect_refused({.directory = tiny_ / "a", .overrides = overrides},
+                 {.directory = tiny_ / "b", .overrides = overrides}, "what data.train names on the host");
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ class FixedRows final : public BatchSource {
   explicit FixedRows(const SmallBatch& rows) : rows_(rows) {}
   Batch batch(int64_t step, int64_t row_begin, int64_t row_count) const override;
   int64_t batches_per_epoch() const override { return 1; }
+  std::string identity() const override { return {}; }
 
  private:
   const SmallBatch& rows_;

@@ -1,0 +1,15 @@
+// What all ranks of a run must have in common before they begin.
+#pragma once
+
+#include "core/text/batches.h"
+#include "core/train/rank_group.h"
+#include "launch/experiment.h"
+
+namespace natrix {
+
+/// Ranks that run another program, have other settings or read other data would train on nothing that makes
+/// sense. Collective. InputError on a rank that differs from rank 0, saying in what. When it returns, every
+/// rank has opened its files and looked at the run directory as it was.
+void require_agreement(const Experiment& experiment, const BatchSource& data, RankGroup& group, Context& ctx);
+
+}  // namespace natrix
