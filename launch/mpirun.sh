@@ -29,6 +29,8 @@ fi
 natrix=${NATRIX:-$(command -v natrix || echo "$here/build/release/launch/natrix")}
 # Ranks are not bound: each runs its threads on any processor, and has as many threads as its share of them.
 options+=(-n "$ranks" --bind-to none --oversubscribe --mca odls_base_sigkill_timeout "${NATRIX_GRACE:-60}")
+# A host that no longer answers is lost to mpirun after some ten seconds; it would be seven minutes, and more.
+options+=(--mca oob_tcp_keepalive_time 4 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3)
 if [ "$(id -u)" -eq 0 ]; then options+=(--allow-run-as-root); fi
 if [ -n "$threads" ]; then set -- "$@" "device.threads=$threads"; fi
 exec mpirun "${options[@]}" "$natrix" "$@"

@@ -7,7 +7,7 @@ packages=(
   g++ cmake ninja-build pkg-config
   libhwy-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev
   libopenmpi-dev openmpi-bin
-  libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev
+  libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev iproute2
   bible-kjv bible-kjv-text bzip2 xz-utils
 )
 

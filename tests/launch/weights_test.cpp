@@ -10,7 +10,7 @@
 namespace natrix::test {
 namespace {
 
-constexpr int64_t kTokens = 41;
+constexpr int64_t kPrompt = 41;
 
 AssembledModel model_for_reading(const ModelConfig& config) {
   AssembledModel trained = small_model(config, Dtype::kF32),
@@ -21,7 +21,7 @@ AssembledModel model_for_reading(const ModelConfig& config) {
 }
 
 Buffer logits_after(Model& model, Context& ctx, std::initializer_list<int64_t> pieces) {
-  const SmallBatch batch = small_batch(2, kTokens, *model.config().vocab_size);
+  const SmallBatch batch = small_batch(2, kPrompt, *model.config().vocab_size);
   Session session(model, ctx, 2, 16);
   int64_t first = 0;
   for (const int64_t n : pieces) {
@@ -50,7 +50,7 @@ TEST_P(PackedModel, ReadsTheSameInPieces) {
     AssembledModel model = model_for_reading(small_config(pattern));
     Context ctx(Backend::kCpu, 2);
     model->pack(ctx, GetParam());
-    const Buffer want = logits_after(*model, ctx, {kTokens});
+    const Buffer want = logits_after(*model, ctx, {kPrompt});
     EXPECT_EQ(bits(logits_after(*model, ctx, {20, 1, 1, 1, 18})), bits(want)) << pattern;
   }
 }
@@ -61,8 +61,8 @@ TEST_P(PackedModel, IsNearTheModelItself) {
   AssembledModel model = model_for_reading(config), packed = model_for_reading(config);
   Context ctx(Backend::kCpu, 1), reference(Backend::kReference);
   packed->pack(ctx, GetParam());
-  const Buffer want = logits_after(*model, ctx, {kTokens}), got = logits_after(*packed, ctx, {kTokens}),
-               plain = logits_after(*packed, reference, {kTokens});
+  const Buffer want = logits_after(*model, ctx, {kPrompt}), got = logits_after(*packed, ctx, {kPrompt}),
+               plain = logits_after(*packed, reference, {kPrompt});
   if (GetParam() == WeightFormat::kF32) {
     EXPECT_EQ(bits(got), bits(want));
   } else {
