@@ -4,8 +4,8 @@
     compare.py --build BUILD --models DIR --convert SCRIPT [--rounds N] [--rows REGEX] [--threads 1,2] [--out DIR]
 
 Each row is one piece of work. In every round each peer and natrix have a process of their own, one after the other, so
-that what disturbs the machine disturbs them alike; the fastest round counts. Before that the peers of a row show that
-they compute the same loss.
+that what disturbs the machine disturbs them alike; the fastest round counts. What takes a minute or more runs in the first
+round only. Before that the peers of a row show that they compute the same.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import long_sequences
@@ -105,15 +106,18 @@ def figure(seconds_an_item, unit):
 
 
 def measure(row, peers, build, rounds, threads):
-    best, errors, percent, ceilings = {}, dict(row.get("cannot", {})), 0.0, {}
+    best, errors, percent, ceilings, too_slow = {}, dict(row.get("cannot", {})), 0.0, {}, set()
     for _ in range(rounds):
         for peer in row["peers"]:
-            if peer in errors:
+            if peer in errors or peer in too_slow:
                 continue
+            begin = time.monotonic()
             try:
                 best[peer] = min(best.get(peer, float("inf")), peers.time(peer, row, threads))
             except RuntimeError as e:
                 errors[peer] = str(e)
+            if time.monotonic() - begin > 60:
+                too_slow.add(peer)
         seconds, of_ceiling, now = time_natrix(build, row, threads)
         ceilings = {k: max(v, ceilings.get(k, 0)) for k, v in now.items()}
         if seconds < best.get("natrix", float("inf")):
