@@ -27,8 +27,9 @@ class Model {
 
   /// Appends a sublayer; norm_name: its norm's weight.
   void append(const std::string& norm_name, std::unique_ptr<Layer> layer);
-  /// Allocates all parameters and their gradients (zero). Call once, after the last append.
-  void allocate(Dtype dtype, bool with_gradients);
+  /// Allocates all parameters and their gradients (zero) where the context that will run the model computes.
+  /// Call once, after the last append.
+  void allocate(Dtype dtype, bool with_gradients, Memory memory = Memory::kHost);
 
   /// tokens [B, T] i64 → the final norm's output [B, T, D], in the arena. Pushes what backward pops when
   /// pass.keeps().

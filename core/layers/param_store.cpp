@@ -2,7 +2,7 @@
 
 namespace natrix {
 
-ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients) {
+ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients, Memory memory) {
   const int64_t line = 64 / size_of(dtype);
   int64_t total = 0;
   std::vector<int64_t> first;
@@ -13,8 +13,8 @@ ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with
       throw InputError("the model has more parameters than memory can address");
     }
   }
-  values_ = Buffer(dtype, {total});
-  if (with_gradients) gradients_ = Buffer(dtype, {total});
+  values_ = Buffer(dtype, {total}, memory);
+  if (with_gradients) gradients_ = Buffer(dtype, {total}, memory);
   const auto at = [&](const Buffer& flat, size_t i) {
     return View(static_cast<char*>(flat.view().data) + first[i] * size_of(dtype), dtype, params[i]->shape);
   };

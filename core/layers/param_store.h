@@ -11,7 +11,7 @@ namespace natrix {
 
 class ParamStore {
  public:
-  ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients);
+  ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients, Memory memory);
   void zero_gradients();
 
  private:
