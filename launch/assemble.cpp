@@ -47,25 +47,25 @@ AssembledModel describe_model(const ModelConfig& config) {
   return build(config, nullptr);
 }
 
-AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients,
+AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients, Memory memory,
                               std::unique_ptr<RowExchange> exchange) {
   AssembledModel a = build(config, std::move(exchange));
-  a->allocate(dtype, with_gradients);
+  a->allocate(dtype, with_gradients, memory);
   return a;
 }
 
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
-                          std::unique_ptr<RowExchange> exchange) {
+                          Memory memory, std::unique_ptr<RowExchange> exchange) {
   AssembledModel a = build(config, std::move(exchange));
   const AssembledModel whole = describe_model(config);
   check_weights(dir, config, whole->params());  // before memory is taken for what the files may not hold
-  a->allocate(dtype, with_gradients);
+  a->allocate(dtype, with_gradients, memory);
   load_weights(dir, config, a->params(), whole->params());
   return a;
 }
 
-AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients) {
-  return load_model(dir, read_hf_config(dir), dtype, with_gradients);
+AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients, Memory memory) {
+  return load_model(dir, read_hf_config(dir), dtype, with_gradients, memory);
 }
 
 void update_router_biases(Model& model, const StepTally& tally) {

@@ -20,18 +20,20 @@ struct AssembledModel {
 };
 
 /// Layers from config.stack(), named as the HF class that the stack can be saved as. Parameters are
-/// allocated, not set. exchange: between the ranks that hold the experts; null, all of them are here.
+/// allocated in the memory of the context that will run the model, not set. exchange: between the ranks that
+/// hold the experts; null, all of them are here.
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients,
-                              std::unique_ptr<RowExchange> exchange = nullptr);
+                              Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr);
 
 /// The same without memory for its parameters: their names and shapes.
 AssembledModel describe_model(const ModelConfig& config);
 
 /// Reads a checkpoint directory (HF layout): config.json and all weights. With `config`, that of the
 /// directory with settings changed that do not concern the weights.
-AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients);
+AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients,
+                          Memory memory = Memory::kHost);
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
-                          std::unique_ptr<RowExchange> exchange = nullptr);
+                          Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr);
 
 /// After an optimizer step: bias balancing of every MoE layer that uses it.
 void update_router_biases(Model& model, const StepTally& tally);

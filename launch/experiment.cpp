@@ -6,6 +6,7 @@
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_formats.h"
 #include "core/layers/init.h"
+#include "kernels/base/build.h"
 #include "launch/run_mesh.h"
 
 namespace natrix {
@@ -113,7 +114,9 @@ Backend Experiment::backend() const {
     case DeviceBackend::kAuto:
     case DeviceBackend::kCpu: return Backend::kCpu;
     case DeviceBackend::kReference: return Backend::kReference;
-    case DeviceBackend::kCuda: break;
+    case DeviceBackend::kCuda:
+      if constexpr (build::kCuda) return Backend::kCuda;
+      break;
   }
   throw InputError("device.backend: cuda is not in this build of natrix; use cpu");
 }
@@ -123,16 +126,22 @@ Dtype Experiment::dtype() const {
   if (config.device.dtype == DeviceDtype::kFp64 && backend() == Backend::kReference) return Dtype::kF64;
   throw InputError(config.device.dtype == DeviceDtype::kFp64
                        ? "device.dtype: fp64 needs device.backend: reference"
-                       : "device.dtype: bf16 needs a CUDA device; the CPU trains in fp32");
+                       : "device.dtype: bf16 is not there yet; use fp32");
+}
+
+int Experiment::threads() const {
+  return static_cast<int>(config.device.threads.value_or(threads_of_a_rank()));
 }
 
 Context Experiment::context() const {
-  return Context(backend(), static_cast<int>(config.device.threads.value_or(threads_of_a_rank())));
+  return Context(backend(), threads());
 }
 
 AssembledModel Experiment::make_model(std::unique_ptr<RowExchange> exchange) const {
-  if (!init_dir.empty()) return load_model(init_dir, config.model, dtype(), true, std::move(exchange));
-  AssembledModel model = assemble_model(config.model, dtype(), true, std::move(exchange));
+  const Memory memory = memory_of(backend());
+  if (!init_dir.empty())
+    return load_model(init_dir, config.model, dtype(), true, memory, std::move(exchange));
+  AssembledModel model = assemble_model(config.model, dtype(), true, memory, std::move(exchange));
   initialise(model->params(), config.train.seed, static_cast<int64_t>(config.model.stack().size()));
   return model;
 }

@@ -18,6 +18,7 @@ struct Experiment {
 
   Backend backend() const;
   Dtype dtype() const;
+  int threads() const;
   Context context() const;
   /// The model with its first weights: those of init_from, or drawn from train.seed.
   /// exchange: between the ranks that hold the experts; null, all of them are here.

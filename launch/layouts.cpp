@@ -30,12 +30,16 @@ ParallelConfig parse_layout(const std::string& text) {
   return p;
 }
 
+void check_layout(const ExperimentConfig& config, const ParallelConfig& parallel) {
+  check_layout(config, settle_mesh(parallel, static_cast<int>(*parallel.dp * parallel.cp)));
+}
+
 LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig& parallel,
                              const BatchSource& data) {
   ExperimentConfig config = experiment.config;
   config.parallel = parallel;
   const auto ranks = static_cast<int>(*parallel.dp * parallel.cp);
-  check_layout(config, settle_mesh(parallel, ranks));
+  check_layout(config, parallel);
   LayoutStep result;
   run_ranks(ranks, parallel.timeout, [&](Transport& world) {
     Context ctx(experiment.backend(), 1);

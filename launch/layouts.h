@@ -14,6 +14,9 @@ namespace natrix {
 /// ep needs. InputError where the text is no layout.
 ParallelConfig parse_layout(const std::string& text);
 
+/// InputError where the experiment cannot be shared out like that.
+void check_layout(const ExperimentConfig& config, const ParallelConfig& parallel);
+
 struct LayoutStep {
   double loss = 0;
   int64_t bytes_sent = 0;                   // by all ranks together

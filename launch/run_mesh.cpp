@@ -11,6 +11,11 @@ namespace natrix {
 
 void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
   check_share(config, shape.dp, shape.cp);
+  if (config.device.backend == DeviceBackend::kCuda && shape.ranks() > 1) {
+    throw InputError(
+        "device.backend: cuda works in one process only, so far: ranks exchange what lies with the host; use "
+        "cpu");
+  }
   const bool experts = config.model.stack().find('E') != std::string::npos;
   if (experts && shape.ep > config.model.moe.num_experts) {
     throw InputError(

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/base/transfer.h"
 #include "kernels/matmul.h"
 #include "kernels/routing.h"
 
@@ -54,7 +55,8 @@ MoeRouter::Choice MoeRouter::forward(Pass& p, View x) const {
                         .score_sum = t.score_sum.view(),
                         .squared_logsumexp = t.squared_logsumexp.view()});
   }
-  if (p.keeps() || p.visit == Visit::kFirst) p.tally.witness(p.segment.index, sublayer_, c.expert);
+  if (p.keeps() || p.visit == Visit::kFirst)
+    p.tally.witness(p.segment.index, sublayer_, OnHost(c.expert).view());
   return c;
 }
 
@@ -64,12 +66,14 @@ View MoeRouter::balance(Pass& p) const {
   const auto experts = static_cast<double>(config_.num_experts);
   const double* n = p.tally.layer(sublayer_, config_.num_experts).counts.view().as<double>();
   View b = p.arena().take(gate_.weight.value.dtype, {config_.num_experts});
-  for_float(b.dtype, [&](auto zero) {
-    for (int64_t e = 0; e < config_.num_experts; ++e) {
-      const double share = n[e] / (tokens * static_cast<double>(config_.top_k));  // f_e
-      b.as<decltype(zero)>()[e] =
-          static_cast<decltype(zero)>(config_.aux_loss_coef * experts * share / tokens);
-    }
+  write_from_host(b, [&](View host) {
+    for_float(host.dtype, [&](auto zero) {
+      for (int64_t e = 0; e < config_.num_experts; ++e) {
+        const double share = n[e] / (tokens * static_cast<double>(config_.top_k));  // f_e
+        host.as<decltype(zero)>()[e] =
+            static_cast<decltype(zero)>(config_.aux_loss_coef * experts * share / tokens);
+      }
+    });
   });
   return b;
 }
@@ -96,12 +100,15 @@ void MoeRouter::update_bias(const StepTally& tally) {
   const double* n = it->second.counts.view().as<double>();
   double mean = 0;
   for (int64_t e = 0; e < config_.num_experts; ++e) mean += n[e] / static_cast<double>(config_.num_experts);
-  for_float(bias_.value.dtype, [&](auto zero) {
-    auto* b = bias_.value.as<decltype(zero)>();
-    for (int64_t e = 0; e < config_.num_experts; ++e) {
-      const double sign = static_cast<double>(mean > n[e]) - static_cast<double>(mean < n[e]);
-      b[e] += static_cast<decltype(zero)>(config_.bias_update_rate * sign);
-    }
+  const OnHost before(bias_.value);
+  write_from_host(bias_.value, [&](View after) {
+    for_float(after.dtype, [&](auto zero) {
+      for (int64_t e = 0; e < config_.num_experts; ++e) {
+        const double sign = static_cast<double>(mean > n[e]) - static_cast<double>(mean < n[e]);
+        after.as<decltype(zero)>()[e] = before.view().as<decltype(zero)>()[e] +
+                                        static_cast<decltype(zero)>(config_.bias_update_rate * sign);
+      }
+    });
   });
 }
 

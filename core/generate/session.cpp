@@ -34,7 +34,8 @@ View Session::logits() {
 }
 
 void Session::restore(const CarryStates& states, View pending, int64_t position) {
-  route_.resume(&states);
+  const CarryStates there = copy_of(states, ctx_.memory());
+  route_.resume(&there);
   position_ = position;
   pending_ = Buffer();
   if (pending) {

@@ -29,7 +29,7 @@ class Session {
   int64_t position() const { return position_; }
   const CarryStates& states() const { return route_.carried(); }
   View pending() const { return pending_ ? pending_.view() : View{}; }  // [B, 1] i64, or empty
-  /// Goes on from a saved session. pending: [B, 1], or empty.
+  /// Goes on from a saved session, whatever memory its states lie in. pending: [B, 1], or empty.
   void restore(const CarryStates& states, View pending, int64_t position);
 
  private:

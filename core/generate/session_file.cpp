@@ -16,7 +16,7 @@ constexpr int64_t kNothingPending = -1;
 void save_session(const std::string& path, const std::string& model_hash, const Session& session) {
   const ModelConfig& config = session.model().config();
   CarryStates states = zero_states(config, session.batch(), session.model().dtype());
-  for (const auto& [key, buffer] : session.states().entries()) states.put(key, buffer.view());
+  for (const auto& [key, buffer] : session.states().entries()) copy(buffer.view(), states.at(key));
   Buffer pending(Dtype::kI64, {session.batch(), 1});
   std::fill_n(pending.view().as<int64_t>(), session.batch(), kNothingPending);
   if (session.pending()) copy(session.pending(), pending.view());

@@ -10,7 +10,7 @@
 #include "core/io/hf_formats.h"
 #include "core/io/json.h"
 #include "core/io/xxhash64.h"
-#include "kernels/base/buffer.h"
+#include "kernels/base/transfer.h"
 
 namespace natrix {
 namespace {
@@ -250,7 +250,7 @@ std::string hash_weights(const std::vector<Param*>& params) {
   Xxhash64 hash;
   for (const NamedTensor& t : named_parts(params, &Param::value)) {
     hash.add(t.name + "\n" + t.view.to_string() + "\n");
-    hash.add(t.view.data, t.view.bytes());
+    hash.add(OnHost(t.view).view().data, t.view.bytes());
   }
   return hash.hex();
 }

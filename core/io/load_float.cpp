@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/io/safetensors.h"
+#include "kernels/base/transfer.h"
 
 namespace natrix {
 namespace {
@@ -57,7 +58,9 @@ void load_as(View stored, To* to) {
 void load_float(View stored, View to) {
   require(stored.contiguous() && to.contiguous() && stored.count() == to.count(),
           "load_float between unlike views");
-  for_float(to.dtype, [&](auto zero) { load_as(stored, to.as<decltype(zero)>()); });
+  write_from_host(to, [&](View host) {
+    for_float(host.dtype, [&](auto zero) { load_as(stored, host.as<decltype(zero)>()); });
+  });
 }
 
 }  // namespace natrix

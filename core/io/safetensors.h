@@ -41,7 +41,7 @@ class Safetensors {
 
 struct NamedTensor {
   std::string name;
-  View view;  // contiguous or strided rows; written contiguous
+  View view;  // contiguous or strided rows, in any memory; written contiguous
 };
 
 /// Writes aside (path + ".tmp"), fsyncs, renames. RunError on any I/O failure, leaving no partial file under
@@ -70,8 +70,8 @@ class SafetensorsWriter {
   std::unique_ptr<State> state_;
 };
 
-/// Copies a stored tensor (F32, F64, BF16 or F16) into f32 or f64 memory of the same element count. Integers
-/// are refused.
+/// Copies a stored tensor (F32, F64, BF16 or F16) into f32 or f64 memory, of a device or not, of the same
+/// element count. Integers are refused.
 void load_float(View stored, View to);
 
 }  // namespace natrix

@@ -10,7 +10,8 @@
 namespace natrix {
 namespace {
 
-constexpr int64_t kStagingBytes = int64_t{1} << 20;  // strided rows are gathered into writes of this size
+constexpr int64_t kStagingBytes =
+    int64_t{1} << 20;  // strided rows, and those of a device, are gathered into writes of this size
 
 // The stretches of the data that were written, merged; a byte written twice is a caller's error.
 class Coverage {
@@ -51,7 +52,9 @@ struct SafetensorsWriter::State {
   // Bytes `at` onwards of the data.
   void write(int64_t at, View rows) {
     written.add(at, at + rows.bytes());
-    if (rows.contiguous()) return file.write_at(data_start + at, rows.data, rows.bytes());
+    if (rows.contiguous() && memory_of(rows.data) == Memory::kHost) {
+      return file.write_at(data_start + at, rows.data, rows.bytes());
+    }
     const int64_t width = rows.cols() * size_of(rows.dtype);
     const int64_t height = std::max<int64_t>(1, kStagingBytes / std::max<int64_t>(1, width));
     for (int64_t r = 0; r < rows.rows(); r += height) {

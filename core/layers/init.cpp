@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "core/random.h"
+#include "kernels/base/transfer.h"
 
 namespace natrix {
 namespace {
@@ -41,11 +42,13 @@ void initialise(const std::vector<Param*>& params, uint64_t seed, int64_t residu
               "a spread parameter draws once an element");
       g.skip(static_cast<uint64_t>(p->spread_first * (p->shape.count() / p->shape[0])));
     }
-    for_float(p->value.dtype, [&](auto zero) {
-      auto* w = p->value.as<decltype(zero)>();
-      for (int64_t i = 0; i < p->value.count(); ++i) {
-        w[i] = static_cast<decltype(zero)>(value_of(*p, i, g, static_cast<double>(residual_additions)));
-      }
+    write_from_host(p->value, [&](View value) {
+      for_float(value.dtype, [&](auto zero) {
+        auto* w = value.as<decltype(zero)>();
+        for (int64_t i = 0; i < value.count(); ++i) {
+          w[i] = static_cast<decltype(zero)>(value_of(*p, i, g, static_cast<double>(residual_additions)));
+        }
+      });
     });
   }
 }

@@ -1,8 +1,10 @@
 #include "core/layers/lm_head.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/layers/weights.h"
+#include "kernels/base/transfer.h"
 #include "kernels/loss.h"
 #include "kernels/matmul.h"
 
@@ -33,27 +35,28 @@ double LmHead::loss_and_gradient(Context& ctx, View hidden, View targets, double
 
 double LmHead::tiles(Context& ctx, View hidden, View targets, View losses, double scale, View dhidden) const {
   const int64_t rows = hidden.rows(), step = tile_rows(weight_->shape[0]);
-  View flat_targets = targets.reshaped({rows, 1});
-  double sum = 0;
+  Arena::Frame scratch(ctx.arena());
+  View flat_targets = within_reach(ctx, targets.reshaped({rows, 1}));
+  View row_loss = ctx.arena().take(Dtype::kF64, {rows, 1});
   for (int64_t first = 0; first < rows; first += step) {
     Arena::Frame frame(ctx.arena());
     const int64_t n = std::min(step, rows - first);
     View h = hidden.row_range(first, n);
     View l = logits(ctx, h);
-    View row_loss = ctx.arena().take(Dtype::kF64, {n});
     cross_entropy(ctx, {.logits = l,
                         .targets = flat_targets.row_range(first, n).reshaped({n}),
-                        .loss = row_loss,
+                        .loss = row_loss.row_range(first, n).reshaped({n}),
                         .dlogits = dhidden ? l : View{},
                         .scale = scale});
-    for (int64_t r = 0; r < n; ++r) sum += row_loss.as<double>()[r];
-    if (losses) std::copy_n(row_loss.as<double>(), n, losses.as<double>() + first);
     if (dhidden) {
       matmul(ctx, {.a = l, .b = weight_->value, .c = dhidden.row_range(first, n)});
       matmul(ctx, {.a = l, .b = h, .c = weight_->grad, .transpose_a = true, .accumulate = true});
     }
   }
-  return sum;
+  const OnHost on_host(row_loss);  // the one time that it waits for the kernels
+  const double* all = on_host.view().as<double>();
+  if (losses) std::copy_n(all, rows, losses.as<double>());
+  return std::accumulate(all, all + rows, 0.0);
 }
 
 }  // namespace natrix

@@ -14,8 +14,8 @@ class LmHead {
   /// hidden [R.., D] → logits [R, V], in the arena.
   View logits(Context& ctx, View hidden) const;
 
-  /// Σ of the cross-entropies in nats (summed in f64 in the order of the rows). targets [R..] i64.
-  /// losses: optional, [R] f64, each row's.
+  /// Σ of the cross-entropies in nats (summed in f64 in the order of the rows). targets [R..] i64, with the
+  /// host or not. losses: optional, [R] f64 with the host, each row's.
   double loss(Context& ctx, View hidden, View targets, View losses = {}) const;
 
   /// As loss(); also adds scale · ∂/∂weight to its gradient and writes dhidden (=) scale · ∂/∂hidden.

@@ -26,8 +26,8 @@ void Model::append(const std::string& norm_name, std::unique_ptr<Layer> layer) {
   stack_.push_back({make_param(norm_name, {config_.d_model}, Init::kOnes, false), std::move(layer)});
 }
 
-void Model::allocate(Dtype dtype, bool with_gradients) {
-  store_ = std::make_unique<ParamStore>(params(), dtype, with_gradients);
+void Model::allocate(Dtype dtype, bool with_gradients, Memory memory) {
+  store_ = std::make_unique<ParamStore>(params(), dtype, with_gradients, memory);
 }
 
 void Model::pack(Context& ctx, WeightFormat format) {

@@ -27,8 +27,9 @@ class Model {
 
   /// Appends a sublayer; norm_name: its norm's weight.
   void append(const std::string& norm_name, std::unique_ptr<Layer> layer);
-  /// Allocates all parameters and their gradients (zero). Call once, after the last append.
-  void allocate(Dtype dtype, bool with_gradients);
+  /// Allocates all parameters and their gradients (zero) where the context that will run the model computes.
+  /// Call once, after the last append.
+  void allocate(Dtype dtype, bool with_gradients, Memory memory = Memory::kHost);
   /// For reading only from now on: large weights in a format that is streamed (kernels/packed_weight.h). The
   /// model is f32 and without gradients; what reads Param::value, as saving does, comes before.
   void pack(Context& ctx, WeightFormat format);

@@ -1,7 +1,5 @@
 #include "core/layers/param_store.h"
 
-#include <algorithm>
-
 namespace natrix {
 namespace {
 
@@ -31,17 +29,17 @@ PackedWeight packed_like(const Param& p, WeightFormat format) {
 
 }  // namespace
 
-ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients)
+ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients, Memory memory)
     : params_(params) {
   int64_t total = 0;
   std::vector<int64_t> first;
   for (const Param* p : params) first.push_back(append(total, checked_bytes(dtype, p->shape)));
   if (!with_gradients) {
-    for (Param* p : params) p->value = values_of_.emplace_back(dtype, p->shape).view();
+    for (Param* p : params) p->value = values_of_.emplace_back(dtype, p->shape, memory).view();
     return;
   }
-  values_ = Buffer(dtype, {total / size_of(dtype)});
-  gradients_ = Buffer(dtype, {total / size_of(dtype)});
+  values_ = Buffer(dtype, {total / size_of(dtype)}, memory);
+  gradients_ = Buffer(dtype, {total / size_of(dtype)}, memory);
   for (size_t i = 0; i < params.size(); ++i) {
     params[i]->value = View(at(values_, first[i]), dtype, params[i]->shape);
     if (params[i]->trainable) params[i]->grad = View(at(gradients_, first[i]), dtype, params[i]->shape);

@@ -12,7 +12,8 @@ namespace natrix {
 
 class ParamStore {
  public:
-  ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients);
+  ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients,
+             Memory memory = Memory::kHost);
   void zero_gradients();
   /// For reading from now on: packs what packs (Param::packs), one after another, and gives up its f32
   /// values. The store must have no gradients.

@@ -12,13 +12,15 @@ void CarryStates::put(CarryKey key, View state) {
     states_.erase(key);
     return;
   }
-  make(key, state.dtype, state.shape);
+  make(key, state.dtype, state.shape, memory_of(state.data));
   copy(state, states_[key].view());
 }
 
-void CarryStates::make(CarryKey key, Dtype dtype, const Shape& shape) {
+void CarryStates::make(CarryKey key, Dtype dtype, const Shape& shape, Memory memory) {
   Buffer& slot = states_[key];
-  if (!slot || !(slot.view().shape == shape) || slot.view().dtype != dtype) slot = Buffer(dtype, shape);
+  const bool fits =
+      slot && slot.view().shape == shape && slot.view().dtype == dtype && slot.memory() == memory;
+  if (!fits) slot = Buffer(dtype, shape, memory);
 }
 
 int64_t CarryStates::bytes() const {
@@ -30,6 +32,15 @@ int64_t CarryStates::bytes() const {
 CarryStates copy_of(const CarryStates& states) {
   CarryStates result;
   for (const auto& [key, buffer] : states.entries()) result.put(key, buffer.view());
+  return result;
+}
+
+CarryStates copy_of(const CarryStates& states, Memory memory) {
+  CarryStates result;
+  for (const auto& [key, buffer] : states.entries()) {
+    result.make(key, buffer.view().dtype, buffer.view().shape, memory);
+    copy(buffer.view(), result.at(key));
+  }
   return result;
 }
 

@@ -1,6 +1,6 @@
 // CarryStates: all carried states at one boundary of the sequence. Its size does not depend on the sequence's
 // length. In memory it is what chunked training keeps per boundary; in a file it is a prefix
-// (core/io/state_file.h).
+// (core/io/state_file.h). A state lies where the one that was put lay: what a layer leaves, with the layer.
 #pragma once
 
 #include <map>
@@ -18,7 +18,7 @@ class CarryStates {
   /// entry.
   void put(CarryKey key, View state);
   /// Memory for a state that somebody else writes; what was there may be gone.
-  void make(CarryKey key, Dtype dtype, const Shape& shape);
+  void make(CarryKey key, Dtype dtype, const Shape& shape, Memory memory = Memory::kHost);
   void clear() { states_.clear(); }
   bool empty() const { return states_.empty(); }
   int64_t bytes() const;
@@ -31,5 +31,6 @@ class CarryStates {
 
 /// A deep copy.
 CarryStates copy_of(const CarryStates& states);
+CarryStates copy_of(const CarryStates& states, Memory memory);
 
 }  // namespace natrix

@@ -45,6 +45,19 @@ SegmentSchedule::SegmentSchedule(Model& model, Context& ctx, CarryRoute& states,
   require(options_.chunk > 0, "a chunk has at least one token");
 }
 
+namespace {
+
+/// Whether any element of a matrix of u8 is set.
+bool any_set(View v) {
+  for (int64_t r = 0; r < v.rows(); ++r) {
+    const uint8_t* row = v.row<uint8_t>(r);
+    if (std::any_of(row, row + v.cols(), [](uint8_t x) { return x != 0; })) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 Sequences SegmentSchedule::slice(const Sequences& rows, int64_t segment) {
   const int64_t first = segment * options_.chunk, count = std::min(options_.chunk, rows.length() - first);
   const auto columns = [&](View v) {
@@ -53,12 +66,11 @@ Sequences SegmentSchedule::slice(const Sequences& rows, int64_t segment) {
     copy(v.columns(first, count), part);
     return part;
   };
-  View starts = columns(rows.doc_start);
-  if (starts && std::none_of(starts.as<uint8_t>(), starts.as<uint8_t>() + starts.count(),
-                             [](uint8_t s) { return s; })) {
-    starts = {};  // kernels have a shorter path without document starts
-  }
-  return {.tokens = columns(rows.tokens), .targets = columns(rows.targets), .doc_start = starts};
+  // Kernels have a shorter path without document starts.
+  const bool starts = rows.doc_start && any_set(rows.doc_start.columns(first, count));
+  return {.tokens = columns(rows.tokens),
+          .targets = columns(rows.targets),
+          .doc_start = starts ? columns(rows.doc_start) : View{}};
 }
 
 Segment SegmentSchedule::describe(const Sequences& part, int64_t index) const {

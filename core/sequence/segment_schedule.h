@@ -23,7 +23,8 @@
 
 namespace natrix {
 
-/// Rows of equal length: some of an optimizer step's sequences, or a text to read.
+/// Rows of equal length: some of an optimizer step's sequences, or a text to read. In the host's memory; the
+/// schedule takes each segment's share to where the kernels are.
 struct Sequences {
   View tokens;                         // [B, T] i64
   View targets;                        // [B, T] i64, kIgnoreTarget where there is none; needed for gradients

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <optional>
 
+#include "kernels/base/transfer.h"
+
 namespace natrix {
 namespace {
 
@@ -45,7 +47,9 @@ std::optional<std::string> forward_culprit(Model& model, Context& ctx, const Seq
 
 }  // namespace
 
-bool all_finite(View v) {
+bool all_finite(View anywhere) {
+  const OnHost host(anywhere);
+  const View v = host.view();
   bool finite = true;
   for_float(v.dtype, [&](auto zero) {
     for (int64_t r = 0; r < v.rows() && finite; ++r) {

@@ -76,11 +76,12 @@ EvalFigures evaluate_windows(Model& model, Context& ctx, const EvalWindows& wind
                          .doc_start = batch.doc_start ? batch.doc_start.view() : View{}};
     schedule.read(text, [&](int64_t first, View hidden) {
       const int64_t b = hidden.extent(0), t = hidden.extent(1);
-      View part = ctx.arena().take(Dtype::kI64, {b, t}), losses = ctx.arena().take(Dtype::kF64, {b * t});
-      copy(targets.columns(first, t), part);
-      model.head().loss(ctx, hidden, part, losses);
+      const Buffer part(Dtype::kI64, {b, t}), losses(Dtype::kF64, {b * t});
+      copy(targets.columns(first, t), part.view());
+      model.head().loss(ctx, hidden, part.view(), losses.view());
       for (int64_t i = 0; i < b * t; ++i) {
-        if (part.as<int64_t>()[i] != kIgnoreTarget) add(figures, first + i % t, losses.as<double>()[i]);
+        if (part.view().as<int64_t>()[i] != kIgnoreTarget)
+          add(figures, first + i % t, losses.view().as<double>()[i]);
       }
       progress(b * t);
     });
@@ -124,22 +125,22 @@ EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Do
   const bool packed = documents == Documents::kPacked;
   int64_t position = -1;
   for (int64_t first = 0; first + 1 < corpus.size(); first += chunk) {
-    Arena::Frame frame(ctx.arena());
     const int64_t n = std::min(chunk, corpus.size() - 1 - first);
-    View read = ctx.arena().take(Dtype::kI64, {n + 1}), starts = ctx.arena().take(Dtype::kU8, {n + 1});
-    View targets = ctx.arena().take(Dtype::kI64, {1, n});
-    corpus.read(first, n + 1, read.as<int64_t>(), starts.as<uint8_t>());
-    const View tokens(read.data, Dtype::kI64, {1, n}), doc_start(starts.data, Dtype::kU8, {1, n});
-    std::copy_n(read.as<int64_t>() + 1, n, targets.as<int64_t>());
-    if (packed && corpus.eod() == kNoEod) {
-      figures.bytes -= ignore_first_bytes(targets, starts.as<uint8_t>() + 1);
-    }
+    const Buffer read(Dtype::kI64, {n + 1}), start_of_document(Dtype::kU8, {n + 1}),
+        next(Dtype::kI64, {1, n});
+    const uint8_t* starts = start_of_document.view().as<uint8_t>();
+    const View targets = next.view();
+    corpus.read(first, n + 1, read.view().as<int64_t>(), start_of_document.view().as<uint8_t>());
+    const View tokens(read.view().data, Dtype::kI64, {1, n});
+    const View doc_start(start_of_document.view().data, Dtype::kU8, {1, n});
+    std::copy_n(read.view().as<int64_t>() + 1, n, targets.as<int64_t>());
+    if (packed && corpus.eod() == kNoEod) figures.bytes -= ignore_first_bytes(targets, starts + 1);
     schedule.read({.tokens = tokens, .doc_start = packed ? doc_start : View{}}, [&](int64_t, View hidden) {
-      View losses = ctx.arena().take(Dtype::kF64, {n});
-      model.head().loss(ctx, hidden, targets, losses);
+      const Buffer losses(Dtype::kF64, {n});
+      model.head().loss(ctx, hidden, targets, losses.view());
       for (int64_t t = 0; t < n; ++t) {
-        position = packed && starts.as<uint8_t>()[t] ? 0 : position + 1;
-        if (targets.as<int64_t>()[t] != kIgnoreTarget) add(figures, position, losses.as<double>()[t]);
+        position = packed && starts[t] ? 0 : position + 1;
+        if (targets.as<int64_t>()[t] != kIgnoreTarget) add(figures, position, losses.view().as<double>()[t]);
       }
     });
     progress(n);

@@ -25,7 +25,8 @@ void load_moment(const Safetensors& file, const std::string& name, const Param& 
 Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Param*> params) : config_(config) {
   for (Param* p : params) {
     if (!p->trainable) continue;
-    slots_.push_back({p, Buffer(p->value.dtype, p->shape), Buffer(p->value.dtype, p->shape)});
+    const auto moment = [p] { return Buffer(p->value.dtype, p->shape, memory_of(p->value.data)); };
+    slots_.push_back({p, moment(), moment()});
   }
 }
 

@@ -81,7 +81,7 @@ std::optional<RunPosition> RunCheckpoint::resume(Context& ctx,
   optimizer_.load_state(Safetensors(dir + kOptimizer));
   const nlohmann::json json = read_json_file(dir + kState);
   const JsonObject state(json, dir + kState);
-  load_carried(dir + kCarried, state.integer("carried_micro_batches", 0, kMost));
+  load_carried(dir + kCarried, state.integer("carried_micro_batches", 0, kMost), ctx.memory());
   return RunPosition{.step = state.integer("step", 0, kMost), .tokens = state.integer("tokens", 0, kMost)};
 }
 
@@ -93,7 +93,7 @@ void RunCheckpoint::save_carried(const std::string& path) const {
   if (!tensors.empty()) write_safetensors(path, tensors);
 }
 
-void RunCheckpoint::load_carried(const std::string& path, int64_t micro_batches) {
+void RunCheckpoint::load_carried(const std::string& path, int64_t micro_batches, Memory memory) {
   step_.carried().clear();
   if (micro_batches == 0) return;
   const Safetensors file(path);
@@ -110,7 +110,7 @@ void RunCheckpoint::load_carried(const std::string& path, int64_t micro_batches)
       }
       states.put(key, stored);
     }
-    step_.carried().push_back(std::move(states));
+    step_.carried().push_back(copy_of(states, memory));
   }
 }
 

@@ -44,7 +44,7 @@ class RunCheckpoint {
  private:
   std::string choose(const std::function<void(const std::string&)>& warn) const;  // a directory, or ""
   void save_carried(const std::string& path) const;
-  void load_carried(const std::string& path, int64_t micro_batches);
+  void load_carried(const std::string& path, int64_t micro_batches, Memory memory);
 
   std::string root_;
   ModelTexts texts_;

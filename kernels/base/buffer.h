@@ -28,6 +28,7 @@ class Buffer {
 
   View view() const { return view_; }
   int64_t bytes() const { return view_.bytes(); }
+  Memory memory() const { return memory_.get_deleter().memory; }
   explicit operator bool() const { return static_cast<bool>(view_); }
 
  private:

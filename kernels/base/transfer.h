@@ -21,4 +21,14 @@ class OnHost {
 /// What kernels of `ctx` can read of a view: the view itself, or a copy in the arena. Empty views stay empty.
 View within_reach(Context& ctx, View v);
 
+/// f(host view) writes every element of v: it is given v itself, or memory of the host that is then copied
+/// there.
+template <class F>
+void write_from_host(View v, F&& f) {
+  if (memory_of(v.data) == Memory::kHost) return f(v);
+  const Buffer staged(v.dtype, v.shape);
+  f(staged.view());
+  copy(staged.view(), v);
+}
+
 }  // namespace natrix

@@ -62,9 +62,9 @@ std::shared_ptr<Device> open_device() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
-    throw InputError(std::string("--backend cuda: no usable GPU on this machine (") +
+    throw InputError(std::string("--backend cuda: no device answers on this machine (") +
                      (error != cudaSuccess ? cudaGetErrorString(error) : "none found") +
-                     "); use --backend cpu");
+                     "); use --backend cpu (or device.backend: cpu)");
   }
   return std::make_shared<Device>();
 }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/io/safetensors.h"
+#include "kernels/base/build.h"
 #include "kernels/loss.h"
 
 namespace natrix {
@@ -13,9 +14,10 @@ Backend parse_backend(const std::string& name) {
   if (name == "auto" || name == "cpu") return Backend::kCpu;
   if (name == "reference") return Backend::kReference;
   if (name == "cuda") {
+    if constexpr (build::kCuda) return Backend::kCuda;
     throw InputError("--backend cuda: this build of natrix has no CUDA backend; use --backend cpu");
   }
-  throw InputError(fmt::format("--backend {}: choose one of auto, cpu, reference", name));
+  throw InputError(fmt::format("--backend {}: choose one of auto, cpu, cuda, reference", name));
 }
 
 Backend CommonFlags::backend_kind() const {
@@ -69,7 +71,7 @@ void add_common_flags(CLI::App& command, CommonFlags& f) {
                   "Tokens that are in memory at once; results do not depend on it")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->capture_default_str();
-  command.add_option("--backend,--device", f.backend, "auto, cpu or reference (plain loops in double)")
+  command.add_option("--backend,--device", f.backend, "auto, cpu, cuda or reference (plain loops in double)")
       ->capture_default_str();
   command.add_option("--dtype", f.dtype, "fp32; fp64 with --backend reference")->capture_default_str();
   command.add_option("-t,--threads", f.threads, "Threads; 0: as many as this process may use")

@@ -50,7 +50,7 @@ void print_figures(const EvalFigures& f, int64_t context) {
 int evaluate_text(const EvalFlags& flags) {
   Context ctx = flags.common.context();
   const std::string dir = resolve_model_dir(flags.model);
-  AssembledModel model = load_model(dir, flags.common.element(), false);
+  AssembledModel model = load_model(dir, flags.common.element(), false, ctx.memory());
   pack_for_reading(*model, ctx, flags.common);
   const auto tokenizer = text_tokenizer(flags.tokenizer, dir, *model->config().vocab_size);
   const std::shared_ptr<const Corpus> corpus = open_corpus(flags.data, *tokenizer, "--data");

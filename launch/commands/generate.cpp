@@ -43,7 +43,7 @@ class Generation {
       : flags_(flags),
         dir_(resolve_model_dir(flags.model)),
         ctx_(flags.common.context()),
-        model_(load_model(dir_, flags.common.element(), false)),
+        model_(load_model(dir_, flags.common.element(), false, ctx_.memory())),
         hash_(flags.state_in.empty() && flags.state_out.empty() ? "" : hash_weights(model_->params())) {
     pack_for_reading(*model_, ctx_, flags.common);
   }

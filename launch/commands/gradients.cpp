@@ -26,7 +26,7 @@ int gradients(const GradientsFlags& flags) {
   ModelConfig config = read_hf_config(dir);
   config.moe.aux_loss_coef = 0;  // the gradient of the cross-entropy alone
   config.moe.z_loss_coef = 0;
-  AssembledModel model = load_model(dir, config, flags.common.element(), true);
+  AssembledModel model = load_model(dir, config, flags.common.element(), true, ctx.memory());
   const Buffer tokens = read_tokens(flags.tokens, *config.vocab_size);
   const Buffer targets = next_token_targets(tokens.view());
   const int64_t batch = tokens.view().rows(), length = tokens.view().cols();

@@ -17,16 +17,17 @@ struct ScoreFlags {
   std::string model, tokens, out;
 };
 
-/// Rows [B, t] of a [B, T] tensor of targets, contiguous.
-View columns_of(Arena& arena, View v, int64_t first, int64_t count) {
-  View part = arena.take(v.dtype, {v.rows(), count});
-  copy(v.columns(first, count), part);
+/// Columns [first, first + count) of a [B, T] tensor of targets, contiguous.
+Buffer columns_of(View v, int64_t first, int64_t count) {
+  Buffer part(v.dtype, {v.rows(), count});
+  copy(v.columns(first, count), part.view());
   return part;
 }
 
 int score(const ScoreFlags& flags) {
   Context ctx = flags.common.context();
-  AssembledModel model = load_model(resolve_model_dir(flags.model), flags.common.element(), false);
+  AssembledModel model =
+      load_model(resolve_model_dir(flags.model), flags.common.element(), false, ctx.memory());
   pack_for_reading(*model, ctx, flags.common);
   const int64_t vocabulary = *model->config().vocab_size;
   const Buffer tokens = read_tokens(flags.tokens, vocabulary);
@@ -40,14 +41,14 @@ int score(const ScoreFlags& flags) {
   SegmentSchedule schedule(*model, ctx, states, none, {.chunk = std::min(flags.common.chunk, length)});
   double sum = 0;
   schedule.read({.tokens = tokens.view()}, [&](int64_t first, View hidden) {
-    View part = columns_of(ctx.arena(), targets.view(), first, hidden.extent(1));
-    sum += model->head().loss(ctx, hidden, part);
+    const Buffer part = columns_of(targets.view(), first, hidden.extent(1));
+    sum += model->head().loss(ctx, hidden, part.view());
     for (int64_t b = 0; b < batch; ++b) {
       Arena::Frame frame(ctx.arena());
       View logits = model->head().logits(ctx, hidden.row_range(b * hidden.extent(1), hidden.extent(1)));
-      View f32 = ctx.arena().take(Dtype::kF32, logits.shape);
-      convert(logits, f32);
-      out.write_at("logits", (b * length + first) * vocabulary, f32);
+      const Buffer f32(Dtype::kF32, logits.shape);
+      convert(logits, f32.view());
+      out.write_at("logits", (b * length + first) * vocabulary, f32.view());
     }
   });
   const int64_t predictions = batch * (length - 1);

@@ -82,7 +82,7 @@ void describe(const Experiment& e, RunLog& log) {
                        e.config.model.d_model, *e.config.model.vocab_size));
   log.info(fmt::format("{} steps of {} x {} tokens, in chunks of {}; {} backend, {} threads",
                        e.config.train.steps, e.config.train.batch_size, s.length, s.chunk,
-                       name_of(e.backend()), e.context().threads()));
+                       name_of(e.backend()), e.threads()));
   log.info(fmt::format("memory: {} weights, {} gradients, {} optimizer, {} activations, {} boundary states",
                        human_bytes(m.parameters), human_bytes(m.gradients), human_bytes(m.optimizer),
                        human_bytes(m.activations), human_bytes(m.boundaries)));

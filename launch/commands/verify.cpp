@@ -155,10 +155,11 @@ int verify(const VerifyFlags& given) {
   if (flags.chunks.empty()) flags.chunks = {"whole"};
   if (given.chunks.empty() && flags.layouts.empty()) flags.chunks = {"whole", "4096", "1024", "100"};
   check_chunks(flags);
-  for (const std::string& layout : flags.layouts) parse_layout(layout);
+  for (const std::string& layout : flags.layouts) parse_layout(layout);  // before files are read
   std::vector<std::string> overrides = flags.all_overrides();
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
   Experiment e = resolve_experiment(load_experiment(flags.config, overrides));
+  for (const std::string& layout : flags.layouts) check_layout(e.config, parse_layout(layout));
   const int64_t chunk = e.config.sequence.chunk;
   e.config.sequence.gradient = GradientMode::kExact;
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");

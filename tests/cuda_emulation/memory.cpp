@@ -1,6 +1,9 @@
 // Device memory: pages of its own that only kernels and copies can touch. Each allocation ends at a page that
 // nothing can touch; what lies between its last byte and that page is checked after every kernel. Freed
 // memory stays untouchable for good.
+//
+// Memory is opened and closed twice a kernel. Where the processor has protection keys that is a register of
+// the thread; else a system call an allocation, and most of the time of a small model.
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -29,10 +32,12 @@ struct Allocation {
 
 struct Device {
   std::mutex mutex;
-  std::map<char*, Allocation> live;            // by the pointer that the caller has
-  char *lowest = nullptr, *highest = nullptr;  // of all that was ever allocated
-  int access = 0;
+  std::map<char*, Allocation> live;                    // by the pointer that the caller has
+  char *lowest = nullptr, *highest = nullptr;          // of all that was ever allocated
+  const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);  // −1: without keys
+  int access = 0;                                      // without keys: of all threads
 };
+thread_local int access_of_thread = 0;
 
 Device& device() {
   static Device d;
@@ -49,9 +54,9 @@ void explain(int signal, siginfo_t* info, void* machine) {
     char text[256];
     const int n = snprintf(
         text, sizeof text,
-        d.access > 0 ? "cuda emulation: block %u of a kernel reached out of bounds of device memory, "
-                       "or into freed memory, at %p (seed %llu)\n"
-                     : "cuda emulation: host code touched device memory (block %u, %p, seed %llu)\n",
+        access_of_thread > 0 ? "cuda emulation: block %u of a kernel reached out of bounds of device memory, "
+                               "or into freed memory, at %p (seed %llu)\n"
+                             : "cuda emulation: host code touched device memory (block %u, %p, seed %llu)\n",
         blockIdx.x, info->si_addr, static_cast<unsigned long long>(seed()));
     if (write(STDERR_FILENO, text, static_cast<size_t>(n)) < 0) _exit(3);
   }
@@ -67,6 +72,11 @@ void protect(const Allocation& a, int protection) {
 
 DeviceAccess::DeviceAccess() {
   Device& d = device();
+  if (++access_of_thread > 1) return;
+  if (d.key >= 0) {
+    pkey_set(d.key, 0);
+    return;
+  }
   const std::lock_guard lock(d.mutex);
   if (d.access++ > 0) return;
   for (const auto& [p, a] : d.live) protect(a, PROT_READ | PROT_WRITE);
@@ -74,6 +84,11 @@ DeviceAccess::DeviceAccess() {
 
 DeviceAccess::~DeviceAccess() {
   Device& d = device();
+  if (--access_of_thread > 0) return;
+  if (d.key >= 0) {
+    pkey_set(d.key, PKEY_DISABLE_ACCESS);
+    return;
+  }
   const std::lock_guard lock(d.mutex);
   if (--d.access > 0) return;
   for (const auto& [p, a] : d.live) protect(a, PROT_NONE);
@@ -125,7 +140,11 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
   d.highest = std::max(d.highest, begin + mapped + kPage);
   mprotect(begin + mapped, kPage, PROT_NONE);
   const Allocation a{begin, mapped, bytes};
-  if (d.access == 0) protect(a, PROT_NONE);
+  if (d.key >= 0) {
+    pkey_mprotect(a.pages, a.mapped, PROT_READ | PROT_WRITE, d.key);
+  } else if (d.access == 0) {
+    protect(a, PROT_NONE);
+  }
   char* user = begin + (mapped - padded);
   d.live[user] = a;
   *p = user;

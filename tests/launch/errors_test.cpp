@@ -8,6 +8,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "tests/kernels/cases.h"
 #include "tests/launch/spoil.h"
 #include "tests/launch/tiny_run.h"
 
@@ -89,7 +90,6 @@ const MalformedInput kExperiments[] = {
     {"more_chosen_than_experts", train({"model.moe.top_k=5"}), kNothing, {"model.moe.top_k", "5 of 4 experts"}},
     {"chunk_longer_than_the_sequence", train({"sequence.chunk=33"}), kNothing, {"sequence.chunk", "33", "sequence.length 32"}},
     {"several_ranks", train({"parallel.dp=2"}), kNothing, {"parallel", "dp 2", "1 was started", "mpirun -n 2"}},
-    {"cuda", train({"device.backend=cuda"}), kNothing, {"device.backend", "cuda", "use cpu"}},
     {"bf16", train({"device.dtype=bf16"}), kNothing, {"device.dtype", "bf16", "fp32"}},
     {"fp64_on_the_cpu_backend", train({"device.dtype=fp64"}), kNothing, {"device.dtype", "fp64", "reference"}},
     {"no_data", train(), yaml("data: {train: [text.txt]}\n", ""), {"data.train", "missing"}},
@@ -182,7 +182,6 @@ const MalformedInput kUsage[] = {
     {"chunk_of_nothing", {"score", "@/model", "--tokens", "x", "--out", "y", "--chunk", "0"}, kNothing, {"--chunk", "0"}},
     {"text_for_a_flag_of_numbers", {"eval", "@/model", "--data", "x", "--chunk", "many"}, kNothing, {"--chunk", "many"}},
     {"unknown_backend", {"eval", "@/model", "--data", "@/text.txt", "--backend", "tpu"}, kNothing, {"--backend", "tpu", "cpu"}},
-    {"cuda_backend", {"eval", "@/model", "--data", "@/text.txt", "--backend", "cuda"}, kNothing, {"--backend", "cuda", "cpu"}},
     {"fp64_on_the_cpu", {"eval", "@/model", "--data", "@/text.txt", "--dtype", "fp64"}, kNothing, {"--dtype", "fp64", "reference"}},
     {"unknown_weights", {"generate", "@/model", "-p", "x", "--weights", "q4_0"}, kNothing, {"--weights q4_0", "f32, bf16, int8"}},
     {"int8_of_doubles", {"eval", "@/model", "--data", "@/text.txt", "--backend", "reference", "--dtype", "fp64", "--weights", "int8"}, kNothing, {"--weights int8", "--dtype fp64"}},
@@ -211,6 +210,17 @@ const MalformedInput kDisks[] = {
     {"run_below_a_file", train({"run.dir=@/text.txt/run"}), kNothing, {"run.dir", "text.txt/run"}, kFailed},
     {"run_where_nobody_may_write", train({"run.dir=" + kReadOnly}), kNothing, {"run.dir", kReadOnly, "choose"}, kFailed},
     {"shards_where_nobody_may_write", {"data", "@/text.txt", "--out", kReadOnly}, kNothing, {kReadOnly}, kFailed},
+};
+
+// A build without CUDA, or a machine where no device answers; and what a device cannot do yet.
+const std::vector<MalformedInput> kWithoutDevice = {
+    {"cuda_in_a_run", train({"device.backend=cuda"}), kNothing, {"device.backend", "cuda", "cpu"}},
+    {"cuda_in_a_command", {"eval", "@/model", "--data", "@/text.txt", "--backend", "cuda"}, kNothing, {"--backend cuda", "use --backend cpu"}},
+};
+const std::vector<MalformedInput> kWithDevice = {
+    {"cuda_over_ranks", {"verify", "@/train.yaml", "--layouts", "dp2", "--backend", "cuda"}, kNothing, {"device.backend: cuda", "one process"}},
+    {"fp64_on_cuda", {"eval", "@/model", "--data", "@/text.txt", "--backend", "cuda", "--dtype", "fp64"}, kNothing, {"--dtype", "fp64", "cuda", "reference"}},
+    {"bf16_on_cuda", train({"device.backend=cuda", "device.dtype=bf16"}), kNothing, {"device.dtype", "bf16", "fp32"}},
 };
 
 // clang-format on
@@ -244,6 +254,7 @@ INSTANTIATE_TEST_SUITE_P(Experiment, Malformed, ::testing::ValuesIn(kExperiments
 INSTANTIATE_TEST_SUITE_P(Model, Malformed, ::testing::ValuesIn(kModels), kName);
 INSTANTIATE_TEST_SUITE_P(TokensAndState, Malformed, ::testing::ValuesIn(kTokensAndStates), kName);
 INSTANTIATE_TEST_SUITE_P(Usage, Malformed, ::testing::ValuesIn(kUsage), kName);
+INSTANTIATE_TEST_SUITE_P(Device, Malformed, ::testing::ValuesIn(has_cuda() ? kWithDevice : kWithoutDevice), kName);
 INSTANTIATE_TEST_SUITE_P(Disk, Malformed, ::testing::ValuesIn(kDisks), kName);
 
 }  // namespace

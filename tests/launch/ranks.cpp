@@ -54,7 +54,7 @@ WholeStep one_step(const ExperimentConfig& config, Model& whole, const SmallBatc
   Context ctx(backend, 1);
   RunMesh mesh(config, ctx, whole.dtype(), world);
   RankGroup& group = mesh.group();
-  AssembledModel model = assemble_model(config.model, whole.dtype(), true, mesh.exchange());
+  AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
   copy_weights(whole, *model);
   TrainStep step(*model, ctx, config, needs_tally(config.model), group);
   const FixedRows source(rows);

@@ -13,8 +13,10 @@ namespace {
 constexpr int64_t kSequences = 2, kTokens = 37;
 
 struct Fixture {
-  AssembledModel model = small_model(small_config(), Dtype::kF32);
-  Context ctx{Backend::kReference};
+  explicit Fixture(Backend backend = Backend::kReference) : ctx(backend) {}
+
+  Context ctx;
+  AssembledModel model = small_model(small_config(), Dtype::kF32, ctx.memory());
   SmallBatch batch = small_batch(kSequences, kTokens, 17);
   View tokens(int64_t first, int64_t count) const { return batch.tokens.view().columns(first, count); }
 };
@@ -30,8 +32,10 @@ Buffer logits_after(Fixture& f, int64_t chunk, const std::vector<int64_t>& piece
   return as(Dtype::kF32, session.logits());
 }
 
-TEST(Session, PiecesAndChunksDoNotMatter) {
-  Fixture f;
+class SessionOn : public ::testing::TestWithParam<Backend> {};
+
+TEST_P(SessionOn, PiecesAndChunksDoNotMatter) {
+  Fixture f(GetParam());
   const Buffer want = logits_after(f, kTokens, {kTokens});
   for (int64_t chunk : {16, 5, 1}) {
     EXPECT_LT(relative_difference(logits_after(f, chunk, {kTokens}).view(), want.view()), 1e-6);
@@ -39,8 +43,8 @@ TEST(Session, PiecesAndChunksDoNotMatter) {
   }
 }
 
-TEST(Session, AFileGoesOnWhereItStopped) {
-  Fixture f;
+TEST_P(SessionOn, AFileGoesOnWhereItStopped) {
+  Fixture f(GetParam());
   const ScratchDir scratch;
   const std::string hash = hash_weights(f.model->params());
   const Buffer want = logits_after(f, 8, {20, 17});
@@ -57,6 +61,31 @@ TEST(Session, AFileGoesOnWhereItStopped) {
   }
   EXPECT_EQ(sizes[0], sizes[2]);
 }
+
+INSTANTIATE_TEST_SUITE_P(Backends, SessionOn, ::testing::ValuesIn(backends()), backend_name);
+
+class SessionFrom : public ::testing::TestWithParam<std::tuple<Backend, Backend>> {};
+
+TEST_P(SessionFrom, AFileGoesOnOnAnotherBackend) {
+  Fixture reader(std::get<0>(GetParam())), writer(std::get<1>(GetParam()));
+  const ScratchDir scratch;
+  const std::string hash = hash_weights(reader.model->params());
+  EXPECT_EQ(hash_weights(writer.model->params()), hash) << "the same weights, whatever memory they lie in";
+  const Buffer want = logits_after(reader, 8, {kTokens});
+  Session first(*reader.model, reader.ctx, kSequences, 8), second(*writer.model, writer.ctx, kSequences, 8);
+  first.feed(reader.tokens(0, 20));
+  save_session(scratch / "state", hash, first);
+  load_session(scratch / "state", hash, second);
+  second.feed(writer.tokens(20, kTokens - 20));
+  EXPECT_LT(relative_difference(second.logits(), want.view()), 2e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, SessionFrom,
+                         ::testing::Combine(::testing::ValuesIn(backends()), ::testing::ValuesIn(backends())),
+                         [](const auto& info) {
+                           return std::string(name_of(std::get<0>(info.param))) + "_to_" +
+                                  name_of(std::get<1>(info.param));
+                         });
 
 TEST(Session, AFileOfAnotherModelOrBatchIsRefused) {
   Fixture f;

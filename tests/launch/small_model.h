@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstring>
+#include <gtest/gtest.h>
 
 #include "core/layers/init.h"
 #include "core/random.h"
 #include "core/sequence/segment_schedule.h"
+#include "kernels/base/transfer.h"
 #include "kernels/loss.h"
 #include "launch/assemble.h"
 #include "tests/kernels/cases.h"
@@ -31,16 +33,21 @@ inline ModelConfig small_config(const std::string& pattern = "ME", int64_t repea
 }
 
 /// Weights larger than at the start of training, so that every path of the gradient matters.
-inline AssembledModel small_model(const ModelConfig& config, Dtype dtype, uint64_t seed = 7) {
-  AssembledModel m = assemble_model(config, dtype, true);
-  initialise(m->params(), seed, 1);
-  SplitMix64 random(seed);
+inline AssembledModel small_model(const ModelConfig& config, Dtype dtype, Memory memory = Memory::kHost) {
+  constexpr uint64_t kSeed = 7;
+  AssembledModel m = assemble_model(config, dtype, true, memory);
+  initialise(m->params(), kSeed, 1);
+  SplitMix64 random(kSeed);
   m->visit([&](Param& p) {
     if (!p.trainable) return;
-    for_float(dtype, [&](auto zero) {
-      auto* w = p.value.as<decltype(zero)>();
-      for (int64_t i = 0; i < p.value.count(); ++i)
-        w[i] += static_cast<decltype(zero)>(0.2 * random.normal());
+    const OnHost before(p.value);
+    write_from_host(p.value, [&](View after) {
+      for_float(dtype, [&](auto zero) {
+        const auto* from = before.view().as<decltype(zero)>();
+        auto* to = after.as<decltype(zero)>();
+        for (int64_t i = 0; i < p.value.count(); ++i)
+          to[i] = from[i] + static_cast<decltype(zero)>(0.2 * random.normal());
+      });
     });
   });
   return m;
@@ -95,6 +102,17 @@ inline Gradients gradients_of(Model& model, Context& ctx, std::span<const Sequen
     g.names.push_back(p.name);
   });
   return g;
+}
+
+/// What computes in fp32: the CPU, and a device where there is one.
+inline std::vector<Backend> f32_backends() {
+  std::vector<Backend> all = {Backend::kCpu};
+  if (has_cuda()) all.push_back(Backend::kCuda);
+  return all;
+}
+
+inline std::string backend_name(const ::testing::TestParamInfo<Backend>& backend) {
+  return name_of(backend.param);
 }
 
 /// The largest relative difference of any tensor.

@@ -11,7 +11,9 @@
 #include "core/train/lr_schedule.h"
 #include "core/train/optimizer.h"
 #include "core/train/train_step.h"
+#include "kernels/base/transfer.h"
 #include "launch/experiment.h"
+#include "tests/kernels/cases.h"
 #include "tests/launch/program.h"
 
 namespace natrix::test {
@@ -41,7 +43,7 @@ double error_of_the_way(Model& model) {
   const Safetensors first(kFolder + "model/model.safetensors"), last(kFolder + "final.safetensors");
   double error = 0, way = 0;
   for (const NamedTensor& t : named_parts(model.params(), &Param::value)) {
-    error += square_norm_of_difference(t.view, last.at(t.name));
+    error += square_norm_of_difference(OnHost(t.view).view(), last.at(t.name));
     way += square_norm_of_difference(first.at(t.name), last.at(t.name));
   }
   return std::sqrt(error / way);
@@ -80,12 +82,19 @@ TEST_P(Trajectory, FollowsTheRunMadeWithoutNatrix) {
   EXPECT_LT(error, 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Chunks, Trajectory,
-                         ::testing::Combine(::testing::Values("reference", "cpu"),
-                                            ::testing::Values(64, 16, 7)),
-                         [](const auto& info) {
-                           return std::get<0>(info.param) + "_" + std::to_string(std::get<1>(info.param));
-                         });
+/// Emulated, a run takes ten seconds: cuda gets one chunk.
+std::vector<std::tuple<std::string, int64_t>> ways() {
+  std::vector<std::tuple<std::string, int64_t>> all;
+  for (const char* backend : {"reference", "cpu"}) {
+    for (const int64_t chunk : {64, 16, 7}) all.emplace_back(backend, chunk);
+  }
+  if (has_cuda()) all.emplace_back("cuda", 16);
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Chunks, Trajectory, ::testing::ValuesIn(ways()), [](const auto& info) {
+  return std::get<0>(info.param) + "_" + std::to_string(std::get<1>(info.param));
+});
 
 // The same through the program, from another directory, with the file as it stands.
 TEST(TrajectoryProgram, LogsTheFiguresAndKeepsTheWeights) {
