@@ -138,10 +138,11 @@ class Reader {
 
   /// What is wrong with the logits, or nothing.
   std::string check() {
-    const int64_t length = prompt_.view().cols();
+    const int64_t length = std::min<int64_t>(prompt_.view().cols(), 64);
+    const View prompt = prompt_.view().columns(0, length);
     Session together(*model_, ctx_, 1, length), singly(*model_, ctx_, 1, 1);
-    together.feed(prompt_.view());
-    singly.feed(prompt_.view());
+    together.feed(prompt);
+    singly.feed(prompt);
     const float *a = together.logits().as<float>(), *b = singly.logits().as<float>();
     double difference = 0, scale = 0;
     for (int64_t i = 0; i < *model_->config().vocab_size; ++i) {
@@ -179,32 +180,37 @@ void add_training(Suite& suite, const std::string& name, const ExperimentConfig&
              .slow = slow});
 }
 
-/// prompt: tokens that are read together, and that the check reads singly too.
-void add_reading(Suite& suite, const std::string& name, const ModelConfig& config, int64_t prompt,
+std::function<Trial(Context&)> trial_of(const ModelConfig& config, int64_t prompt, void (Reader::*run)()) {
+  return [=](Context& ctx) {
+    const auto r = std::make_shared<Reader>(config, prompt, ctx.threads());
+    return Trial{.run = [r, run] { ((*r).*run)(); }, .check = [r] { return r->check(); }};
+  };
+}
+
+/// prompt: tokens that are read together.
+void add_prefill(Suite& suite, const std::string& name, const ModelConfig& config, int64_t prompt,
                  bool slow) {
   const Work work = work_of(config);
-  const auto trial_of = [=](void (Reader::*run)()) {
-    return [=](Context& ctx) {
-      const auto r = std::make_shared<Reader>(config, prompt, ctx.threads());
-      return Trial{.run = [r, run] { ((*r).*run)(); }, .check = [r] { return r->check(); }};
-    };
-  };
   const auto count = static_cast<double>(prompt);
   suite.add({.family = "prefill",
              .shape = fmt::format("{}  T {}", name, prompt),
              .cost = {.flops = count * work.flops + work.head_flops},
-             .set_up = trial_of(&Reader::prefill),
+             .set_up = trial_of(config, prompt, &Reader::prefill),
              .items = count,
              .unit = "token",
              .repetitions = 5,
              .slow = slow});
-  if (slow) return;  // decoding does not depend on what was read before: once is enough
+}
+
+/// What was read before does not matter.
+void add_decoding(Suite& suite, const std::string& name, const ModelConfig& config, bool slow) {
   suite.add({.family = "decode",
              .shape = fmt::format("{}  T 1", name),
-             .cost = {.reads = 4 * work.weights},
-             .set_up = trial_of(&Reader::decode),
+             .cost = {.reads = 4 * work_of(config).weights},
+             .set_up = trial_of(config, 1, &Reader::decode),
              .items = 1,
-             .unit = "token"});
+             .unit = "token",
+             .slow = slow});
 }
 
 ExperimentConfig mamba_130m(int64_t length, int64_t chunk) {
@@ -227,6 +233,13 @@ ExperimentConfig jamba_moe() {
   return c;
 }
 
+/// Eight Mamba layers, each followed by eight experts of which a token meets two.
+ModelConfig jamba_300m() {
+  ModelConfig m{.pattern = "ME", .repeat = 8, .d_model = 768, .vocab_size = 32000, .tie_embeddings = false};
+  m.moe.d_ff = 1536;
+  return m;
+}
+
 ExperimentConfig quickstart() {
   ExperimentConfig c = load_experiment(NATRIX_SOURCE_DIR "/configs/quickstart.yaml").config;
   c.model.vocab_size = make_tokenizer("bytes")->vocab_size();
@@ -241,14 +254,19 @@ int main(int argc, char** argv) {
   Suite suite("model");
   const natrix::ExperimentConfig small = quickstart();
   add_training(suite, "quickstart", small, false);
-  add_reading(suite, "quickstart", small.model, 64, false);
-  add_reading(suite, "quickstart", small.model, 512, true);
   add_training(suite, "Jamba-MoE", jamba_moe(), true);
   add_training(suite, "Mamba-130M", mamba_130m(64, 64), false);
   add_training(suite, "Mamba-130M", mamba_130m(256, 256), true);
   add_training(suite, "Mamba-130M", mamba_130m(2048, 2048), true);
   add_training(suite, "Mamba-130M", mamba_130m(2048, 512), true);
-  add_reading(suite, "Mamba-130M", mamba_130m(1, 1).model, 64, false);
-  add_reading(suite, "Mamba-130M", mamba_130m(1, 1).model, 512, true);
+  add_prefill(suite, "quickstart", small.model, 64, false);
+  add_prefill(suite, "quickstart", small.model, 512, true);
+  add_decoding(suite, "quickstart", small.model, false);
+  const natrix::ModelConfig mamba = mamba_130m(1, 1).model;
+  add_prefill(suite, "Mamba-130M", mamba, 64, false);
+  add_prefill(suite, "Mamba-130M", mamba, 512, true);
+  add_decoding(suite, "Mamba-130M", mamba, false);
+  add_prefill(suite, "Jamba-300M", jamba_300m(), 512, true);
+  add_decoding(suite, "Jamba-300M", jamba_300m(), true);
   return suite.run(argc, argv);
 }

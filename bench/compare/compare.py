@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Natrix beside its peers, interleaved, minimum of several rounds; writes a table and its figures as JSON.
 
-    compare.py --build BUILD [--rounds N] [--rows REGEX] [--threads 1,2] [--out DIR]
+    compare.py --build BUILD --models DIR --convert SCRIPT [--rounds N] [--rows REGEX] [--threads 1,2] [--out DIR]
 
 Each row is one piece of work. In every round each peer and natrix have a process of their own, one after the other, so
 that what disturbs the machine disturbs them alike; the fastest round counts. Before that the peers of a row show that
@@ -29,9 +29,19 @@ ROWS = [
     {"name": "training step, Mamba-130M, length 256", "work": "mamba-130m:256", "peers": ["hf", "mamba.py"], "same": True,
      "natrix": ("bench_model", "train/Mamba-130M.*T 256  "), "unit": "tokens/s", "target": 5},
     {"name": "training step, Mamba-130M, length 2048", "work": "mamba-130m:2048", "peers": ["hf", "mamba.py"],
+     "cannot": {"hf": "a loop over time that keeps every state; one step takes ten minutes"},
      "natrix": ("bench_model", "train/Mamba-130M.*T 2048  chunk 512"), "unit": "tokens/s", "target": 5},
     {"name": "training step, Jamba-class MoE, length 512, batch 4", "work": "jamba-moe", "peers": ["hf", "mamba.py"],
      "same": True, "natrix": ("bench_model", "train/Jamba-MoE"), "unit": "tokens/s", "target": 5},
+    {"name": "prefill, Mamba-130M, 512 tokens, f32", "work": "mamba-130m/prefill:512", "peers": ["llama.cpp"],
+     "same": True, "natrix": ("bench_model", "prefill/Mamba-130M  T 512"), "unit": "tokens/s", "target": 2},
+    {"name": "decode, Mamba-130M, f32", "work": "mamba-130m/decode", "peers": ["llama.cpp"],
+     "natrix": ("bench_model", "decode/Mamba-130M"), "unit": "tokens/s", "target": 1.2},
+    {"name": "prefill, Jamba-class MoE of 300M, 512 tokens, f32", "work": "jamba-300m/prefill:512",
+     "peers": ["llama.cpp"], "same": True, "natrix": ("bench_model", "prefill/Jamba-300M  T 512"), "unit": "tokens/s",
+     "target": 2},
+    {"name": "decode, Jamba-class MoE of 300M, f32", "work": "jamba-300m/decode", "peers": ["llama.cpp"],
+     "natrix": ("bench_model", "decode/Jamba-300M"), "unit": "tokens/s", "target": 1.2},
 ]
 
 
@@ -42,16 +52,44 @@ def run_json(command):
     return json.loads(done.stdout)
 
 
-def time_peer(peer, row, threads):
-    got = run_json([sys.executable, HERE / "torch_peers.py", "time", peer, row["work"], "--threads", threads])
-    return got["seconds"] / got["items"]
+class Peers:
+    """What runs beside natrix: PyTorch's by torch_peers.py, llama.cpp by llama_peer.py."""
+
+    def __init__(self, models, convert):
+        self.models, self.convert = models, convert
+
+    def make(self, row):
+        if "llama.cpp" in row["peers"]:
+            run_json([sys.executable, HERE / "llama_peer.py", "make", row["work"].split("/")[0], self.models, self.convert])
+
+    def time(self, peer, row, threads):
+        """Seconds an item."""
+        if peer == "llama.cpp":
+            model, work = row["work"].split("/")
+            command = ["llama_peer.py", "time", model, self.models, work, "--type", row.get("type", "f32")]
+        else:
+            command = ["torch_peers.py", "time", peer, row["work"]]
+        got = run_json([sys.executable, HERE / command[0], *command[1:], "--threads", threads])
+        return got["seconds"] / got["items"]
+
+    def check_same(self, row, natrix):
+        """What was compared, or the end: a loss of each, or how far logits are apart."""
+        if "llama.cpp" in row["peers"]:
+            got = run_json([sys.executable, HERE / "llama_peer.py", "same", row["work"].split("/")[0], self.models, natrix])
+            spread, most = got["difference"], 1e-4
+        else:
+            got = run_json([sys.executable, HERE / "torch_peers.py", "same", natrix, row["work"]])
+            spread, most = (max(got.values()) - min(got.values())) / got["hf"], 1e-5
+        if not spread <= most:
+            sys.exit(f"{row['name']}: not the same result, {got}")
+        return got
 
 
 def time_natrix(build, row, threads):
     """(seconds an item, % of the ceiling that binds); where a pattern names several cases they follow one another."""
     program, pattern = row["natrix"]
     report = run_json([build / "bench" / program, "--json", "--threads", threads, f"--benchmark_filter={pattern}"])
-    rows = report["rows"]
+    rows = report.get("rows") or sys.exit(f"{program} has no case {pattern}")
     seconds = sum(r["seconds_each"] for r in rows)
     return seconds, sum(r["percent"] * r["seconds_each"] for r in rows) / seconds
 
@@ -60,14 +98,14 @@ def figure(seconds_an_item, unit):
     return seconds_an_item * 1e9 if unit == "ns" else 1 / seconds_an_item
 
 
-def measure(row, build, rounds, threads):
-    best, errors, percent = {}, {}, 0.0
+def measure(row, peers, build, rounds, threads):
+    best, errors, percent = {}, dict(row.get("cannot", {})), 0.0
     for _ in range(rounds):
         for peer in row["peers"]:
             if peer in errors:
                 continue
             try:
-                best[peer] = min(best.get(peer, float("inf")), time_peer(peer, row, threads))
+                best[peer] = min(best.get(peer, float("inf")), peers.time(peer, row, threads))
             except RuntimeError as e:
                 errors[peer] = str(e)
         seconds, of_ceiling = time_natrix(build, row, threads)
@@ -79,19 +117,11 @@ def measure(row, build, rounds, threads):
             "percent_of_ceiling": percent, "ratio_to_best_peer": ratio, "target": row["target"]}
 
 
-def check_same(row, build):
-    losses = run_json([sys.executable, HERE / "torch_peers.py", "same", build / "launch" / "natrix", row["work"]])
-    spread = (max(losses.values()) - min(losses.values())) / losses["hf"]
-    if spread > 1e-5:
-        sys.exit(f"{row['name']}: losses differ, {losses}")
-    return losses
-
-
 def line(result):
     def cell(who):
         return f"{result['figures'][who]:.3g}" if who in result["figures"] else "–"
     return (f"| {result['row']} | {result['threads']} | {result['unit']} | {cell('torch')} | {cell('hf')} | "
-            f"{cell('mamba.py')} | **{cell('natrix')}** | {result['ratio_to_best_peer']:.1f}× (≥ {result['target']}×) | "
+            f"{cell('mamba.py')} | {cell('llama.cpp')} | **{cell('natrix')}** | {result['ratio_to_best_peer']:.1f}× (≥ {result['target']}×) | "
             f"{result['percent_of_ceiling']:.0f} % |")
 
 
@@ -109,18 +139,23 @@ def main():
     arguments.add_argument("--rows", default="", help="regular expression over names of rows")
     arguments.add_argument("--threads", default="1,2")
     arguments.add_argument("--out", type=Path, default=HERE.parent / "results")
+    arguments.add_argument("--models", type=Path, required=True, help="where models for llama.cpp are made, and kept")
+    arguments.add_argument("--convert", type=Path, required=True, help="llama.cpp's convert_hf_to_gguf.py")
     options = arguments.parse_args()
 
-    versions = {p: importlib.metadata.version(p) for p in ("torch", "transformers", "mambapy")}
+    versions = {p: importlib.metadata.version(p) for p in ("torch", "transformers", "mambapy", "llama_cpp_python")}
     rows = [r for r in ROWS if re.search(options.rows, r["name"])]
-    same = {r["name"]: check_same(r, options.build) for r in rows if r.get("same")}
-    head = ["| work | threads | unit | torch loop | HF | mamba.py | natrix | to the best peer | of the ceiling |",
-            "|---|---|---|---|---|---|---|---|---|"]
+    peers = Peers(options.models, options.convert)
+    for row in rows:
+        peers.make(row)
+    same = {r["name"]: peers.check_same(r, options.build / "launch" / "natrix") for r in rows if r.get("same")}
+    head = ["| work | threads | unit | torch loop | HF | mamba.py | llama.cpp | natrix | to the best peer | of the ceiling |",
+            "|---|---|---|---|---|---|---|---|---|---|"]
     print("\n".join(head), flush=True)
     results = []
     for row in rows:
         for threads in map(int, options.threads.split(",")):
-            results.append(measure(row, options.build, options.rounds, threads))
+            results.append(measure(row, peers, options.build, options.rounds, threads))
             print(line(results[-1]), flush=True)
 
     options.out.mkdir(parents=True, exist_ok=True)

@@ -29,11 +29,15 @@ CHANNELS, STATES, TOKENS = 1536, 16, 512  # of the scan
 SECONDS, LEAST = 4.0, 2  # spent on a measurement, and repetitions
 
 
-def best(run):
-    """Seconds of the fastest repetition, after one that does not count."""
+def best(run, seconds=SECONDS):
+    """Seconds of the fastest repetition, after one that does not count unless it took so long that it may."""
+    start = time.perf_counter()
     run()
+    first = time.perf_counter() - start
+    if first > 10 * seconds:
+        return first
     fastest, begin, repetitions = float("inf"), time.perf_counter(), 0
-    while repetitions < LEAST or time.perf_counter() - begin < SECONDS:
+    while repetitions < LEAST or time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         run()
         fastest = min(fastest, time.perf_counter() - start)
@@ -72,7 +76,9 @@ def scan(peer, backward):
 
 
 def hf_mamba():
-    return MambaForCausalLM(MambaConfig(vocab_size=50280, hidden_size=768, num_hidden_layers=24, state_size=16))
+    # Of the default initializer_range, 0.1, nothing that is computed twice comes out alike to more than three digits.
+    return MambaForCausalLM(MambaConfig(vocab_size=50280, hidden_size=768, num_hidden_layers=24, state_size=16,
+                                        initializer_range=0.02))
 
 
 class MambaPyLM(torch.nn.Module):
@@ -100,6 +106,14 @@ def hf_jamba():
         vocab_size=257, hidden_size=256, num_hidden_layers=4, intermediate_size=512, num_attention_heads=8,
         num_key_value_heads=8, attn_layer_period=5, attn_layer_offset=4, expert_layer_period=1, expert_layer_offset=0,
         num_experts=8, num_experts_per_tok=2, tie_word_embeddings=True, pad_token_id=None))
+
+
+def hf_jamba_300m(layers=8):
+    """Eight Mamba layers with experts; a ninth would be attention with experts."""
+    return JambaForCausalLM(JambaConfig(
+        vocab_size=32000, hidden_size=768, num_hidden_layers=layers, intermediate_size=1536, num_attention_heads=12,
+        num_key_value_heads=12, attn_layer_period=9, attn_layer_offset=8, expert_layer_period=1, expert_layer_offset=0,
+        num_experts=8, num_experts_per_tok=2, mamba_dt_rank=48, tie_word_embeddings=False, pad_token_id=None))
 
 
 def mambapy_jamba():

@@ -3,14 +3,30 @@
 #include <cstdlib>
 #include <cstring>
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include "kernels/base/build.h"
 #include "kernels/cuda/device.h"
 
 namespace natrix {
 namespace {
-constexpr size_t kAlignment = 64;  // one cache line, one AVX-512 vector
+
+constexpr size_t kAlignment = 64;              // one cache line, one AVX-512 vector
+constexpr size_t kHugePage = size_t{2} << 20;  // of x86-64 and of most others
+
+/// Large tensors in huge pages: reading weights in order is up to half as fast again, and rows that lie far
+/// apart do not miss the TLB. A kernel that has none to give, or is set to give none, ignores the advice.
+void* allocate_on_host(size_t bytes) {
+  if (bytes < 2 * kHugePage) return std::aligned_alloc(kAlignment, bytes);
+  const size_t whole = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  void* p = std::aligned_alloc(kHugePage, whole);
+#ifdef MADV_HUGEPAGE
+  if (p != nullptr) madvise(p, whole, MADV_HUGEPAGE);
+#endif
+  return p;
 }
+
+}  // namespace
 
 int64_t checked_bytes(Dtype dtype, const Shape& shape) {
   int64_t bytes = size_of(dtype);
@@ -34,7 +50,7 @@ void* allocate(Memory memory, int64_t bytes) {
     if (memory == Memory::kDevice) return cuda::allocate(bytes);
   }
   require(memory == Memory::kHost, "device memory in a build without devices");
-  return std::aligned_alloc(kAlignment, static_cast<size_t>(bytes));
+  return allocate_on_host(static_cast<size_t>(bytes));
 }
 
 void release(Memory memory, void* p) noexcept {

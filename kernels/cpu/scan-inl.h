@@ -7,6 +7,9 @@
 // The start of a document is an infinitely long step: `step` is FLT_MAX there, so the decay is exactly zero
 // and so is all that would flow through it, forwards and backwards, without a branch. (scan_rates.cpp keeps
 // A2 so far from zero that FLT_MAX · A2 underflows, and so near that no finite dt feels it.)
+//
+// Where no decay of a tile underflows, and no document starts in it, its strips are `mild`: their
+// exponentials go without the clamp, with the same bits.
 
 #if defined(NATRIX_KERNELS_CPU_SCAN_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_SCAN_INL_H_
@@ -18,6 +21,7 @@
 #include <algorithm>
 #include <cfloat>
 #include <hwy/highway.h>
+#include <type_traits>
 
 #include "kernels/cpu/scan_plan.h"
 #include "kernels/cpu/vector_math-inl.h"
@@ -39,6 +43,7 @@ struct TokenRows {
 
 struct Strip {
   int64_t tokens;
+  bool mild;
   const float* step;   // [t]: dt, or FLT_MAX where a document starts
   const float* input;  // [t]: dt x
   const float* A2;     // [n]
@@ -63,9 +68,21 @@ struct Group {
   }
 };
 
-/// h ← exp(dt A) h + dt x B over the tile. With kOutput, y[t] += Σ_n h C.
-template <bool kOutput>
-HWY_INLINE void Advance(const Strip& s, float* HWY_RESTRICT h_in_out, float* HWY_RESTRICT y) {
+template <bool kMild>
+HWY_INLINE Vector Decay(Vector step, Vector A2) {
+  const auto x = hn::Mul(step, A2);
+  if constexpr (kMild) return Exp2Normal(Floats(), x);
+  return Exp2NonPositive(Floats(), x);
+}
+
+/// walk(std::bool_constant<kMild>) for the strip as it is.
+template <class Walk>
+HWY_INLINE auto AsMildAs(const Strip& s, const Walk& walk) {
+  return s.mild ? walk(std::true_type()) : walk(std::false_type());
+}
+
+template <bool kOutput, bool kMild>
+HWY_INLINE void AdvanceAs(const Strip& s, float* HWY_RESTRICT h_in_out, float* HWY_RESTRICT y) {
   const Floats d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   Group h, A2;
@@ -77,13 +94,19 @@ HWY_INLINE void Advance(const Strip& s, float* HWY_RESTRICT h_in_out, float* HWY
     auto out = kOutput ? hn::Load(d, y + t * lanes) : hn::Zero(d);
     HWY_UNROLL(4)
     for (int64_t n = 0; n < kScanGroup; ++n) {
-      const auto decay = Exp2NonPositive(d, hn::Mul(step, A2.state[n]));
+      const auto decay = Decay<kMild>(step, A2.state[n]);
       h.state[n] = hn::MulAdd(decay, h.state[n], hn::Mul(input, s.B.at(t, n)));
       if (kOutput) out = hn::MulAdd(h.state[n], s.C.at(t, n), out);
     }
     if (kOutput) hn::Store(out, d, y + t * lanes);
   }
   h.store(h_in_out);
+}
+
+/// h ← exp(dt A) h + dt x B over the tile. With kOutput, y[t] += Σ_n h C.
+template <bool kOutput>
+HWY_INLINE void Advance(const Strip& s, float* h_in_out, float* y) {
+  AsMildAs(s, [&](auto mild) HWY_ATTR { AdvanceAs<kOutput, mild>(s, h_in_out, y); });
 }
 
 /// Floats that follow each array of a power of two on the stack: five cache lines. Without them the same
@@ -101,8 +124,8 @@ struct SavedStrip {
   GroupOfTokens decay;     // exp(dt_t A)
 };
 
-/// Advance again, from the state before the tile, and save what Retreat needs. Returns the state after it.
-HWY_INLINE Group Remember(const Strip& s, const float* h_before_tile, SavedStrip& saved) {
+template <bool kMild>
+HWY_INLINE Group RememberAs(const Strip& s, const float* h_before_tile, SavedStrip& saved) {
   const Floats d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   Group h, A2;
@@ -114,13 +137,18 @@ HWY_INLINE Group Remember(const Strip& s, const float* h_before_tile, SavedStrip
     HWY_UNROLL(4)
     for (int64_t n = 0; n < kScanGroup; ++n) {
       const int64_t at = (t * kScanGroup + n) * lanes;
-      const auto decay = Exp2NonPositive(d, hn::Mul(step, A2.state[n]));
+      const auto decay = Decay<kMild>(step, A2.state[n]);
       hn::Store(decay, d, saved.decay.values + at);
       hn::Store(h.state[n], d, saved.h_before.values + at);
       h.state[n] = hn::MulAdd(decay, h.state[n], hn::Mul(input, s.B.at(t, n)));
     }
   }
   return h;
+}
+
+/// Advance again, from the state before the tile, and save what Retreat needs. Returns the state after it.
+HWY_INLINE Group Remember(const Strip& s, const float* h_before_tile, SavedStrip& saved) {
+  return AsMildAs(s, [&](auto mild) HWY_ATTR { return RememberAs<mild>(s, h_before_tile, saved); });
 }
 
 /// Where the walk backwards adds what it finds. Over time one vector a token; sums over channels keep their
@@ -171,9 +199,8 @@ HWY_INLINE void Retreat(const Strip& s, const SavedStrip& saved, Group h, const 
   dA.add_to(sums.dA);
 }
 
-/// The state's gradient alone, for the summary: carried ← exp(dt A) (carried + dy C), from the last token to
-/// the first.
-HWY_INLINE void RetreatState(const Strip& s, const float* dy, float* carried_in_out) {
+template <bool kMild>
+HWY_INLINE void RetreatStateAs(const Strip& s, const float* dy, float* carried_in_out) {
   const Floats d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   Group carried, A2;
@@ -184,11 +211,17 @@ HWY_INLINE void RetreatState(const Strip& s, const float* dy, float* carried_in_
     const auto out = hn::Load(d, dy + t * lanes);
     HWY_UNROLL(4)
     for (int64_t n = 0; n < kScanGroup; ++n) {
-      const auto decay = Exp2NonPositive(d, hn::Mul(step, A2.state[n]));
+      const auto decay = Decay<kMild>(step, A2.state[n]);
       carried.state[n] = hn::Mul(decay, hn::MulAdd(out, s.C.at(t, n), carried.state[n]));
     }
   }
   carried.store(carried_in_out);
+}
+
+/// The state's gradient alone, for the summary: carried ← exp(dt A) (carried + dy C), from the last token to
+/// the first.
+HWY_INLINE void RetreatState(const Strip& s, const float* dy, float* carried_in_out) {
+  AsMildAs(s, [&](auto mild) HWY_ATTR { RetreatStateAs<mild>(s, dy, carried_in_out); });
 }
 
 #if HWY_TARGET != HWY_SCALAR

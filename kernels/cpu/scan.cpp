@@ -32,17 +32,24 @@ void ForwardBlock(const ScanForward& a, const ScanPlan& plan, const ScanTask& ta
                   float* h) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
   PackedTile step, input, y;
+  const float fastest = FastestRate(A2, plan);
   LoadState(a.state_in, plan, task, h);
   for (int64_t t = 0; t < plan.tokens; t += kScanTile) {
     const int64_t tokens = std::min(kScanTile, plan.tokens - t);
     const BlockRows x = RowsOf(a.x, plan, task, t), dt = RowsOf(a.dt, plan, task, t);
-    PackStepsAndInputs(dt, x, document_starts(a.doc_start, task, t), tokens, step, input);
+    const float largest =
+        PackStepsAndInputs(dt, x, document_starts(a.doc_start, task, t), tokens, step, input);
+    const bool mild = IsMild(largest, fastest);
     PackSkip(x, a.D ? a.D.as<float>() + task.first : nullptr, tokens, y);
     const TokenRows B = StatesOf(a.B, plan, task, t), C = StatesOf(a.C, plan, task, t);
-    for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
+    const int64_t next = std::min(kScanTile, plan.tokens - t - tokens), vectors = VectorsOf(task.count);
+    for (int64_t v = 0; v < vectors; ++v) {
+      const int64_t begin = kScanTile + next * v / vectors, end = kScanTile + next * (v + 1) / vectors;
+      PrefetchRows(x, begin, end);
+      PrefetchRows(dt, begin, end);
       for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
         const int64_t at = n * kScanBlock + v * lanes;
-        const Strip strip{tokens, step.strip(v), input.strip(v), A2 + at, B.from(n), C.from(n)};
+        const Strip strip{tokens, mild, step.strip(v), input.strip(v), A2 + at, B.from(n), C.from(n)};
         Advance<true>(strip, h + at, y.strip(v));
       }
     }

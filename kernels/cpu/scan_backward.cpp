@@ -6,7 +6,7 @@
 //     retreat   each tile, the last one first: forwards again from its state, keeping h and exp(dt A) in L1,
 //               then back
 //
-// So a token costs two exponentials a state (three beyond 2048 tokens), and T/2048 + 32 states are kept.
+// So a token costs two exponentials a state (three beyond 2048 tokens), and T/2048 + 64 states are kept.
 // Sums over channels are partial per block and added in order of the blocks; sums over tokens run in order of
 // time, sums over sequences in order of the batch: the number of threads changes nothing.
 #include "kernels/base/parallel.h"
@@ -29,13 +29,14 @@ HWY_INLINE void AdvanceTile(const ScanBackward& a, const ScanPlan& plan, const S
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
   PackedTile step, input;
   const BlockRows dt = RowsOf(a.dt, plan, task, t);
-  PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t), document_starts(a.doc_start, task, t), tokens, step,
-                     input);
+  const float largest = PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t),
+                                           document_starts(a.doc_start, task, t), tokens, step, input);
+  const bool mild = IsMild(largest, FastestRate(A2, plan));
   const TokenRows B = StatesOf(a.B, plan, task, t);
   for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
     for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
       const int64_t at = n * kScanBlock + v * lanes;
-      Advance<false>({tokens, step.strip(v), input.strip(v), A2 + at, B.from(n), {}}, h + at, nullptr);
+      Advance<false>({tokens, mild, step.strip(v), input.strip(v), A2 + at, B.from(n), {}}, h + at, nullptr);
     }
   }
 }
@@ -70,8 +71,9 @@ HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const S
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   PackedTile step, input, dy, gB, pA2;
   const BlockRows dt = RowsOf(a.dt, plan, task, t);
-  PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t), document_starts(a.doc_start, task, t), tokens, step,
-                     input);
+  const float largest = PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t),
+                                           document_starts(a.doc_start, task, t), tokens, step, input);
+  const bool mild = IsMild(largest, FastestRate(own.A2, plan));
   Pack(RowsOf(a.dy, plan, task, t), tokens, dy);
   std::fill_n(gB.values, kScanTile * kScanBlock, 0.0f);
   std::fill_n(pA2.values, kScanTile * kScanBlock, 0.0f);
@@ -84,7 +86,7 @@ HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const S
     std::fill_n(sum_C.values, tokens * kScanGroup * lanes, 0.0f);
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
       const int64_t at = n * kScanBlock + v * lanes;
-      const Strip strip{tokens, step.strip(v), input.strip(v), own.A2 + at, B.from(n), C.from(n)};
+      const Strip strip{tokens, mild, step.strip(v), input.strip(v), own.A2 + at, B.from(n), C.from(n)};
       const Group h = Remember(strip, h_before + at, saved);
       Retreat(strip, saved, h, dy.strip(v), own.carried + at,
               {gB.strip(v), pA2.strip(v), sum_B.values, sum_C.values, own.dA + at});

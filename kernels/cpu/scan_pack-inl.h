@@ -57,6 +57,16 @@ struct BlockRows {
   }
 };
 
+/// Asks the L2 cache for rows begin … end − 1. A block's rows lie d_inner floats apart, each in a page of its
+/// own, and no hardware prefetcher follows from page to page.
+HWY_INLINE void PrefetchRows(const BlockRows& rows, int64_t begin, int64_t end) {
+  constexpr int64_t kLine = 16, kIntoL2 = 2;  // floats; of __builtin_prefetch
+  for (int64_t t = begin; t < end; ++t) {
+    for (int64_t c = 0; c < rows.count; c += kLine)
+      __builtin_prefetch(rows.first + t * rows.stride + c, 0, kIntoL2);
+  }
+}
+
 /// Vectors that hold `count` channels.
 HWY_INLINE int64_t VectorsOf(int64_t count) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
@@ -83,27 +93,50 @@ HWY_INLINE void Unpack(const PackedTile& tile, int64_t tokens, const BlockRows& 
   }
 }
 
-/// step = dt, or FLT_MAX where a document starts (scan-inl.h says why).
-HWY_INLINE void PackSteps(const BlockRows& dt, const uint8_t* doc_start, int64_t tokens, PackedTile& step) {
+/// step = dt, or FLT_MAX where a document starts (scan-inl.h says why). Returns the largest step.
+HWY_INLINE float PackSteps(const BlockRows& dt, const uint8_t* doc_start, int64_t tokens, PackedTile& step) {
+  auto largest = hn::Zero(Floats());
   for (int64_t t = 0; t < tokens; ++t) {
     const bool starts = doc_start != nullptr && doc_start[t] != 0;
     for (int64_t v = 0; v < VectorsOf(dt.count); ++v) {
-      hn::Store(starts ? hn::Set(Floats(), FLT_MAX) : dt.load(t, v), Floats(), step.at(v, t));
+      const auto of_token = starts ? hn::Set(Floats(), FLT_MAX) : dt.load(t, v);
+      largest = hn::Max(of_token, largest);
+      hn::Store(of_token, Floats(), step.at(v, t));
     }
   }
+  return hn::GetLane(hn::MaxOfLanes(Floats(), largest));
 }
 
 /// The same, and input = dt x.
-HWY_INLINE void PackStepsAndInputs(const BlockRows& dt, const BlockRows& x, const uint8_t* doc_start,
-                                   int64_t tokens, PackedTile& step, PackedTile& input) {
+HWY_INLINE float PackStepsAndInputs(const BlockRows& dt, const BlockRows& x, const uint8_t* doc_start,
+                                    int64_t tokens, PackedTile& step, PackedTile& input) {
+  auto largest = hn::Zero(Floats());
   for (int64_t t = 0; t < tokens; ++t) {
     const bool starts = doc_start != nullptr && doc_start[t] != 0;
     for (int64_t v = 0; v < VectorsOf(dt.count); ++v) {
       const auto of_token = dt.load(t, v);
-      hn::Store(starts ? hn::Set(Floats(), FLT_MAX) : of_token, Floats(), step.at(v, t));
+      const auto step_of_token = starts ? hn::Set(Floats(), FLT_MAX) : of_token;
+      largest = hn::Max(step_of_token, largest);
+      hn::Store(step_of_token, Floats(), step.at(v, t));
       hn::Store(hn::Mul(of_token, x.load(t, v)), Floats(), input.at(v, t));
     }
   }
+  return hn::GetLane(hn::MaxOfLanes(Floats(), largest));
+}
+
+/// What decides whether a block's tiles are mild: its fastest rate, −min A2.
+HWY_INLINE float FastestRate(const float* A2, const ScanPlan& plan) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
+  auto lowest = hn::Zero(Floats());
+  for (int64_t i = 0; i < plan.state_floats(); i += lanes)
+    lowest = hn::Min(hn::Load(Floats(), A2 + i), lowest);
+  return -hn::GetLane(hn::MinOfLanes(Floats(), lowest));
+}
+
+/// False too if the rate is infinite or the product is no number. A step that is no number may stay unseen:
+/// Exp2Normal hands it through.
+HWY_INLINE bool IsMild(float largest_step, float fastest_rate) {
+  return largest_step * fastest_rate <= 126.0f;
 }
 
 /// A task's part of a state [B, I, N] into the task's layout [n][channel], zero-padded; an empty state is

@@ -2,7 +2,8 @@
 //
 //   block    64 channels of one sequence: one task of parallel_for. Sums over channels (dB, dC) are kept
 //            per block and added in order of the blocks.
-//   tile     64 tokens: what a task packs, vector after vector, before it walks the recurrence from L1.
+//   tile     32 tokens: what a task packs, vector after vector, before it walks the recurrence from L1, which
+//            has to hold all that a group of it is walked with, backwards too.
 //   group    4 states: what the innermost loop carries in registers (AVX2 has 16).
 //   stretch  2048 tokens: backward keeps a state per tile within one stretch, one per stretch beyond.
 //
@@ -15,7 +16,7 @@
 namespace natrix::cpu {
 
 inline constexpr int64_t kScanBlock = 64;
-inline constexpr int64_t kScanTile = 64;
+inline constexpr int64_t kScanTile = 32;
 inline constexpr int64_t kScanGroup = 4;
 inline constexpr int64_t kScanStretch = 2048;
 

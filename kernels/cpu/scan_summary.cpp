@@ -46,18 +46,20 @@ void SummaryBlock(const ScanSummary& a, const ScanPlan& plan, const ScanTask& ta
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
   PackedTile step, input;
   TotalStep sum;
+  const float fastest = FastestRate(A2, plan);
   LoadState({}, plan, task, h);
   for (int64_t t = 0; t < plan.tokens; t += kScanTile) {
     const int64_t tokens = std::min(kScanTile, plan.tokens - t);
     const BlockRows dt = RowsOf(a.dt, plan, task, t);
-    PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t), document_starts(a.doc_start, task, t), tokens, step,
-                       input);
+    const float largest = PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t),
+                                             document_starts(a.doc_start, task, t), tokens, step, input);
+    const bool mild = IsMild(largest, fastest);
     sum.add(step, tokens, task.count);
     const TokenRows B = StatesOf(a.B, plan, task, t);
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
       for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
         const int64_t at = n * kScanBlock + v * lanes;
-        const Strip strip{tokens, step.strip(v), input.strip(v), A2 + at, B.from(n), {}};
+        const Strip strip{tokens, mild, step.strip(v), input.strip(v), A2 + at, B.from(n), {}};
         Advance<false>(strip, h + at, nullptr);
       }
     }
@@ -72,18 +74,21 @@ void SummaryBackwardBlock(const ScanSummaryBackward& a, const ScanPlan& plan, co
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
   PackedTile step, dy;
   TotalStep sum;
+  const float fastest = FastestRate(A2, plan);
   LoadState({}, plan, task, carried);
   const int64_t tiles = (plan.tokens + kScanTile - 1) / kScanTile;
   for (int64_t t = (tiles - 1) * kScanTile; t >= 0; t -= kScanTile) {
     const int64_t tokens = std::min(kScanTile, plan.tokens - t);
-    PackSteps(RowsOf(a.dt, plan, task, t), document_starts(a.doc_start, task, t), tokens, step);
+    const float largest =
+        PackSteps(RowsOf(a.dt, plan, task, t), document_starts(a.doc_start, task, t), tokens, step);
+    const bool mild = IsMild(largest, fastest);
     Pack(RowsOf(a.dy, plan, task, t), tokens, dy);
     sum.add(step, tokens, task.count);
     const TokenRows C = StatesOf(a.C, plan, task, t);
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
       for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
         const int64_t at = n * kScanBlock + v * lanes;
-        const Strip strip{tokens, step.strip(v), nullptr, A2 + at, {}, C.from(n)};
+        const Strip strip{tokens, mild, step.strip(v), nullptr, A2 + at, {}, C.from(n)};
         RetreatState(strip, dy.strip(v), carried + at);
       }
     }

@@ -28,6 +28,9 @@ HWY_INLINE void transform(const float* x, float* y, int64_t count, F f) {
 void exp2_non_positive(const float* x, float* y, int64_t count) {
   transform(x, y, count, [](auto d, auto v) HWY_ATTR { return Exp2NonPositive(d, v); });
 }
+void exp2_normal(const float* x, float* y, int64_t count) {
+  transform(x, y, count, [](auto d, auto v) HWY_ATTR { return Exp2Normal(d, v); });
+}
 void exp(const float* x, float* y, int64_t count) {
   transform(x, y, count, [](auto d, auto v) HWY_ATTR { return Exp(d, v); });
 }
@@ -68,6 +71,7 @@ HWY_AFTER_NAMESPACE();
 namespace natrix::cpu {
 
 HWY_EXPORT(exp2_non_positive);
+HWY_EXPORT(exp2_normal);
 HWY_EXPORT(exp);
 HWY_EXPORT(log1p_unit);
 HWY_EXPORT(softplus);
@@ -95,7 +99,7 @@ Floats grid(double low, double high) {
   return x;
 }
 
-Floats apply(Apply f, const Floats& x) {
+Floats evaluate(Apply f, const Floats& x) {
   Floats y(x.size());
   f(x.data(), y.data(), static_cast<int64_t>(x.size()));
   return y;
@@ -110,7 +114,7 @@ double ulp(double exact) {
 /// The worst error over a grid, each divided by scale(x, exact value).
 template <class Exact, class Scale>
 double worst(Apply f, Exact exact, double low, double high, Scale scale) {
-  const Floats x = grid(low, high), y = apply(f, x);
+  const Floats x = grid(low, high), y = evaluate(f, x);
   double error = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     const auto at = static_cast<double>(x[i]);
@@ -171,36 +175,44 @@ TEST_P(VectorMath, Exp2NonPositive) {
   EXPECT_LE(worst_ulp(f, exact_exp2, -1, 0), 2.5);
   EXPECT_LE(worst_ulp(f, exact_exp2, -1e-5, 0), 1);
   EXPECT_LE(worst_absolute(f, exact_exp2, -200, -126), std::exp2(-126));
-  EXPECT_EQ(apply(f, {0.0f, -0.0f, -1.0f, -126.0f, -127.0f, -1e30f, -kInfinity}),
+  EXPECT_EQ(evaluate(f, {0.0f, -0.0f, -1.0f, -126.0f, -127.0f, -1e30f, -kInfinity}),
             (Floats{1.0f, 1.0f, 0.5f, std::exp2(-126.0f), 0.0f, 0.0f, 0.0f}));
   if (GetParam() != HWY_SCALAR && GetParam() != HWY_EMU128) {
-    EXPECT_TRUE(std::isnan(apply(f, {kNan})[0]));
+    EXPECT_TRUE(std::isnan(evaluate(f, {kNan})[0]));
   }
+}
+
+TEST_P(VectorMath, Exp2NormalIsExp2NonPositiveWhereNothingUnderflows) {
+  const Apply normal = HWY_DYNAMIC_DISPATCH(exp2_normal), clamped = HWY_DYNAMIC_DISPATCH(exp2_non_positive);
+  Floats x;
+  for (float v = -126; v <= 0; v += 0.0173f) x.push_back(v);
+  x.insert(x.end(), {-126.0f, -125.5f, -0.5f, -1e-30f, 0.0f});
+  EXPECT_EQ(evaluate(normal, x), evaluate(clamped, x));
 }
 
 TEST_P(VectorMath, Exp) {
   const Apply f = HWY_DYNAMIC_DISPATCH(exp);
   EXPECT_LE(worst_ulp(f, exact_exp, -87.33, 88.72), 2);
   EXPECT_LE(worst_ulp(f, exact_exp, -1, 1), 2);
-  EXPECT_EQ(apply(f, {0.0f, -87.34f, -1e30f, -kInfinity, 88.7229f, 1e30f, kInfinity}),
+  EXPECT_EQ(evaluate(f, {0.0f, -87.34f, -1e30f, -kInfinity, 88.7229f, 1e30f, kInfinity}),
             (Floats{1.0f, 0.0f, 0.0f, 0.0f, kInfinity, kInfinity, kInfinity}));
-  EXPECT_TRUE(std::isnan(apply(f, {kNan})[0]));
+  EXPECT_TRUE(std::isnan(evaluate(f, {kNan})[0]));
 }
 
 TEST_P(VectorMath, Log1pUnit) {
   const Apply f = HWY_DYNAMIC_DISPATCH(log1p_unit);
   EXPECT_LE(worst_ulp(f, exact_log1p, 0, 1), 4);
   EXPECT_LE(worst_ulp(f, exact_log1p, 0, 1e-6), 4);
-  EXPECT_EQ(apply(f, {0.0f})[0], 0.0f);
-  EXPECT_TRUE(std::isnan(apply(f, {kNan})[0]));
+  EXPECT_EQ(evaluate(f, {0.0f})[0], 0.0f);
+  EXPECT_TRUE(std::isnan(evaluate(f, {kNan})[0]));
 }
 
 TEST_P(VectorMath, Softplus) {
   const Apply f = HWY_DYNAMIC_DISPATCH(softplus);
   EXPECT_LE(worst_ulp(f, exact_softplus, -87, 40), 5);
   EXPECT_LE(worst_ulp(f, exact_softplus, -12, 3), 5);
-  EXPECT_EQ(apply(f, {20.5f, 1e30f, -1e30f, kInfinity}), (Floats{20.5f, 1e30f, 0.0f, kInfinity}));
-  EXPECT_TRUE(std::isnan(apply(f, {kNan})[0]));
+  EXPECT_EQ(evaluate(f, {20.5f, 1e30f, -1e30f, kInfinity}), (Floats{20.5f, 1e30f, 0.0f, kInfinity}));
+  EXPECT_TRUE(std::isnan(evaluate(f, {kNan})[0]));
 }
 
 TEST_P(VectorMath, SigmoidAndSilu) {
@@ -208,10 +220,10 @@ TEST_P(VectorMath, SigmoidAndSilu) {
   EXPECT_LE(worst_ulp(sigmoid, exact_sigmoid, -87, 100), 4);
   EXPECT_LE(worst_ulp(silu, exact_silu, -80, 100), 5);
   EXPECT_LE(worst_ulp(silu, exact_silu, -4, 4), 5);
-  EXPECT_EQ(apply(sigmoid, {0.0f, -1e30f, 1e30f}), (Floats{0.5f, 0.0f, 1.0f}));
-  EXPECT_EQ(apply(silu, {0.0f, -1e30f, 1e30f}), (Floats{0.0f, 0.0f, 1e30f}));
-  EXPECT_TRUE(std::isnan(apply(sigmoid, {kNan})[0]));
-  EXPECT_TRUE(std::isnan(apply(silu, {kNan})[0]));
+  EXPECT_EQ(evaluate(sigmoid, {0.0f, -1e30f, 1e30f}), (Floats{0.5f, 0.0f, 1.0f}));
+  EXPECT_EQ(evaluate(silu, {0.0f, -1e30f, 1e30f}), (Floats{0.0f, 0.0f, 1e30f}));
+  EXPECT_TRUE(std::isnan(evaluate(sigmoid, {kNan})[0]));
+  EXPECT_TRUE(std::isnan(evaluate(silu, {kNan})[0]));
 }
 
 TEST_P(VectorMath, SiluDerivative) {
@@ -225,8 +237,8 @@ TEST_P(VectorMath, Gelu) {
   const auto scale = [](double x, double) { return std::max(1.0, std::fabs(x)); };
   EXPECT_LE(worst(f, exact_gelu, -50, 50, scale), 2e-7);
   EXPECT_LE(worst(f, exact_gelu, -4, 4, scale), 2e-7);
-  EXPECT_EQ(apply(f, {0.0f, -1e3f, 1e3f}), (Floats{0.0f, 0.0f, 1e3f}));
-  EXPECT_TRUE(std::isnan(apply(f, {kNan})[0]));
+  EXPECT_EQ(evaluate(f, {0.0f, -1e3f, 1e3f}), (Floats{0.0f, 0.0f, 1e3f}));
+  EXPECT_TRUE(std::isnan(evaluate(f, {kNan})[0]));
 }
 
 TEST_P(VectorMath, GeluDerivative) {
