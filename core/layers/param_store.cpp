@@ -2,17 +2,23 @@
 
 namespace natrix {
 
-ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients) {
+std::vector<int64_t> param_offsets(const std::vector<Param*>& params, Dtype dtype) {
   const int64_t line = 64 / size_of(dtype);
-  int64_t total = 0;
-  std::vector<int64_t> first;
+  std::vector<int64_t> first = {0};
   for (const Param* p : params) {
-    first.push_back(total);
     const int64_t count = checked_bytes(dtype, p->shape) / size_of(dtype);
-    if (__builtin_add_overflow(total, (count + line - 1) / line * line, &total)) {
+    int64_t next = 0;
+    if (__builtin_add_overflow(first.back(), (count + line - 1) / line * line, &next)) {
       throw InputError("the model has more parameters than memory can address");
     }
+    first.push_back(next);
   }
+  return first;
+}
+
+ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients) {
+  const std::vector<int64_t> first = param_offsets(params, dtype);
+  const int64_t total = first.back();
   values_ = Buffer(dtype, {total});
   if (with_gradients) gradients_ = Buffer(dtype, {total});
   const auto at = [&](const Buffer& flat, size_t i) {
