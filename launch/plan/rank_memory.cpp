@@ -24,14 +24,20 @@ Views mamba_views(const Workload& w) {
   Views v;
   v.saved = t * (2 * I + 4 * I + D + selection) + w.tail_bytes + w.state_bytes;
   if (m.mamba.inner_norms) v.saved += t * (selection + 3);
-  const int64_t before_scan = t * 5 * I;
-  v.backward = before_scan + t * (2 * I + 2 * N + R + selection + D) + w.tail_bytes + w.state_bytes;
+  const int64_t before_scan = t * 5 * I,
+                before_conv = before_scan + w.state_bytes + t * (2 * I + 2 * N + R + selection);
+  // The gradient of the tail, masked where documents start.
+  const int64_t last = t * D + w.tail_bytes * (w.segments * w.mesh.shape.cp > 1 ? 2 : 1);
+  v.backward = before_conv + last;
   if (w.mesh.shape.cp > 1 && w.mesh.cp_link == CarryLinkKind::kScan) {
-    const int64_t map = 2 * w.state_bytes, gathered = 3 * w.state_bytes * (1 + w.mesh.shape.cp);
+    const int64_t map = 2 * w.state_bytes,
+                  ranks = w.mesh.shape.cp;  // a segment as a map, and those of all ranks
+    const int64_t states = (1 + ranks) * 3 * w.state_bytes, tails = (1 + ranks) * 2 * w.tail_bytes;
+    const int64_t filter = I * (m.mamba.d_conv + (m.mamba.conv_bias ? 1 : 0)) * kFloat;
     v.saved += w.tail_bytes + map;
-    v.scratch = gathered;
-    v.backward += map + w.tail_bytes + I * (m.mamba.d_conv + (m.mamba.conv_bias ? 1 : 0)) * kFloat;
-    v.backward = std::max(v.backward, before_scan + map + gathered);
+    v.scratch = states;
+    v.backward =
+        map + std::max(before_scan + states, before_conv + w.tail_bytes + filter + std::max(last, tails));
   }
   return v;
 }

@@ -220,7 +220,7 @@ INSTANTIATE_TEST_SUITE_P(
                  .chunk = 30,
                  .micro = 4,
                  .pattern = "M",
-                 .d_model = 96},
+                 .d_model = 64},
         PlanCase{.name = "scan_of_experts",
                  .cp = 2,
                  .ep = 2,
