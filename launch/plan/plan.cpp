@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "launch/plan/rank_memory.h"
+#include "launch/plan/step_time.h"
 #include "launch/plan/traffic.h"
 #include "launch/plan/workload.h"
 
@@ -24,6 +25,7 @@ StepPlan StepPlanner::plan(const PlannedMesh& mesh) {
                 .forward_runs = w.forward_runs()};
   plan.communication = count_traffic(w, shares(mesh.shape.ep));
   plan.memory = count_memory(w, shares(mesh.shape.ep), plan.communication);
+  plan.time = estimate_time(w, shares(mesh.shape.ep), machine_, plan.communication);
   return plan;
 }
 

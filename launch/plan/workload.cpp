@@ -35,6 +35,11 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   w.mamba_layers = std::count(stack.begin(), stack.end(), 'M');
   w.moe_layers = std::count(stack.begin(), stack.end(), 'E');
   w.mlp_layers = std::count(stack.begin(), stack.end(), '-');
+  bool scanned = false;
+  for (char letter : stack) {
+    if (letter == 'E' && scanned) ++w.meetings;
+    scanned = letter == 'M' || (scanned && letter != 'E');
+  }
   const MambaConfig& mamba = config.model.mamba;
   w.tail_bytes = mesh.micro_batch * (mamba.d_conv - 1) * config.model.d_inner() * kFloat;
   w.state_bytes = mesh.micro_batch * config.model.d_inner() * mamba.d_state * kFloat;

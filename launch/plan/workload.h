@@ -24,6 +24,7 @@ struct Workload {
   int64_t forward_tokens = 0;  // run forward there, those that are run again counted again
 
   int64_t mamba_layers = 0, moe_layers = 0, mlp_layers = 0;
+  int64_t meetings = 0;  // MoE layers that a Mamba layer has come before since the last one
   int64_t tail_bytes = 0, state_bytes = 0;  // of one Mamba layer, for the rows of a micro-batch
 
   int64_t ranks() const { return mesh.shape.ranks(); }
