@@ -1,5 +1,6 @@
 // natrix plan: memory, communication and time of a step on so many ranks of a machine, before it is paid for.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -34,13 +35,19 @@ ExperimentConfig read_config(const PlanFlags& flags) {
   return resolve_experiment(load_experiment(flags.config, overrides)).config;
 }
 
-/// A number of ranks that can hold what `ranks` cannot: doubled until it fits, or 0.
+/// The least number of ranks that can hold what `ranks` cannot, among its doubles and the powers of two; or
+/// 0.
 int64_t first_that_fits(const ExperimentConfig& config, const MachineConfig& machine, int64_t ranks) {
-  for (int64_t n = 2 * ranks; n <= std::min(kMostRanks, 1024 * ranks); n *= 2) {
+  std::vector<int64_t> numbers;
+  for (int64_t n = 2 * ranks; n <= kMostRanks; n *= 2) numbers.push_back(n);
+  for (int64_t n = 1; n <= kMostRanks; n *= 2) {
+    if (n > ranks) numbers.push_back(n);
+  }
+  std::sort(numbers.begin(), numbers.end());
+  for (int64_t n : numbers) {
     try {
       if (search_plans(config, machine, n).fitting > 0) return n;
-    } catch (const InputError&) {  // so many do not divide it, or nothing joins them
-      return 0;
+    } catch (const InputError&) {  // so many do not divide the step, or nothing joins them
     }
   }
   return 0;

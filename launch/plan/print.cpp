@@ -30,8 +30,8 @@ std::string duration(double seconds) {
   return seconds < 36000 ? fmt::format("{:.0f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);
 }
 
-std::string sent(int64_t bytes) {
-  return human_bytes(bytes);
+bool fits(const PlanReport& r, const StepPlan& p) {
+  return p.memory.total() <= r.machine.usable_bytes();
 }
 
 void print_head(const PlanReport& r) {
@@ -45,14 +45,19 @@ void print_head(const PlanReport& r) {
 
 void print_table(const PlanReport& r, int64_t top) {
   fmt::print("{:>5} {:>6} {:>5}  {:<5} {:>5} {:>7}  {:>10}  {:>8}  {:>8}  {}\n", "dp", "cp", "ep", "link",
-             "rows", "chunk", "memory", "a step", "tokens/s", "most of it");
+             "micro", "chunk", "memory", "a step", "tokens/s", "most of it");
   for (const StepPlan& p : r.search.plans) {
     if (top-- == 0) break;
     const MeshShape& s = p.mesh.shape;
+    fmt::print("{:>5} {:>6} {:>5}  {:<5} {:>5} {:>7}  {:>10}", s.dp, s.cp, s.ep,
+               s.cp > 1 ? name_of(p.mesh.cp_link) : "", p.mesh.micro_batch, p.mesh.chunk,
+               human_bytes(p.memory.total()));
+    if (!fits(r, p)) {
+      fmt::print("  does not fit\n");
+      continue;
+    }
     const TimeTerm& most = p.time.front();
-    fmt::print("{:>5} {:>6} {:>5}  {:<5} {:>5} {:>7}  {:>10}  {:>8}  {:>8}  {} {:.0f} % ({})\n", s.dp, s.cp,
-               s.ep, s.cp > 1 ? name_of(p.mesh.cp_link) : "", p.mesh.micro_batch, p.mesh.chunk,
-               human_bytes(p.memory.total()), duration(p.seconds()),
+    fmt::print("  {:>8}  {:>8}  {} {:.0f} % ({})\n", duration(p.seconds()),
                human_count(tokens_of(r.config) / p.seconds()), most.name, 100 * most.seconds / p.seconds(),
                most.bound);
   }
@@ -65,8 +70,9 @@ void print_verdict(const PlanReport& r) {
   if (r.search.fitting == 0) {
     fmt::print("\ndoes not fit: {} needs {} of {} a rank, the least of {} meshes; {}\n", name_of(best.mesh),
                human_bytes(best.memory.total()), human_bytes(usable), r.search.plans.size(),
-               r.fits_from > 0 ? fmt::format("{} ranks can hold it", r.fits_from)
-                               : "more ranks do not help: what every rank holds is too much");
+               r.fits_from > 0
+                   ? fmt::format("{} ranks can hold it", r.fits_from)
+                   : "neither can its doubles or any power of two: what every rank holds is too much");
     return;
   }
   fmt::print("\n{} of {} meshes fit; {} is the fastest", r.search.fitting, r.search.plans.size(),
@@ -113,15 +119,16 @@ void print_time(const StepPlan& p) {
     fmt::print("  {:<22} {:>12} {:>6.1f}  {}\n", t.name, duration(t.seconds), 100 * t.seconds / p.seconds(),
                t.bound);
   }
-  fmt::print("  {} segments a row, {} micro-batches; {} forward and {} backward runs of a segment a rank\n",
-             p.segments, p.micro_batches, p.forward_runs, p.segments * p.micro_batches);
+  fmt::print(
+      "  of a rank: micro-batches {}, segments of each {}; runs of a segment: forward {}, backward {}\n",
+      p.micro_batches, p.segments, p.forward_runs, p.segments * p.micro_batches);
 }
 
 void print_communication(const StepPlan& p) {
   if (p.communication.empty()) return;
   fmt::print("\n{:<24} {:>12} {:>10} {:>12}  (all ranks)\n", "communication", "bytes", "messages", "time");
   for (const CommunicationTerm& t : p.communication) {
-    fmt::print("  {:<22} {:>12} {:>10} {:>12}\n", t.name, sent(t.bytes),
+    fmt::print("  {:<22} {:>12} {:>10} {:>12}\n", t.name, human_bytes(t.bytes),
                human_count(static_cast<double>(t.messages)), duration(t.seconds));
   }
 }
@@ -137,7 +144,7 @@ nlohmann::ordered_json plan_json(const PlanReport& r, const StepPlan& p) {
                               {"segments", p.segments},
                               {"micro_batches", p.micro_batches},
                               {"forward_runs", p.forward_runs},
-                              {"fits", p.memory.total() <= r.machine.usable_bytes()},
+                              {"fits", fits(r, p)},
                               {"memory",
                                {{"weights", p.memory.weights},
                                 {"gradients", p.memory.gradients},
@@ -167,8 +174,10 @@ void print_plans(const PlanReport& r, int64_t top) {
   print_verdict(r);
   const StepPlan& first = r.search.plans.front();
   print_memory(r, first);
-  print_time(first);
-  print_communication(first);
+  if (fits(r, first)) {
+    print_time(first);
+    print_communication(first);
+  }
   fmt::print(
       "\nCounted as the program works today: fp32, optimizer state on every rank, sums between all ranks "
       "directly, no communication behind compute{}. docs/planning.md says how.\n",
