@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "distributed/grad_sync.h"
+#include "distributed/rank_communicator.h"
+
 namespace natrix {
 namespace {
 
 constexpr int64_t kDouble = 8;
-// Of distributed/rank_communicator.cpp, grad_sync.cpp and send_states.cpp.
-constexpr int64_t kSmallReduction = int64_t{16} << 10;
-constexpr int64_t kBucket = int64_t{8} << 20;
+// Of distributed/send_states.cpp.
 constexpr int64_t kStatesHeader = 8, kStateHeader = 8 * (4 + Shape::kMaxRank);
 
 class Counter {
@@ -24,7 +25,7 @@ class Counter {
   void all_reduce(CommunicationTerm& t, int64_t bytes, int64_t groups, int64_t times = 1) const {
     const int64_t p = axis_size(w_.mesh.shape, t.axis);
     if (p == 1 || bytes == 0) return;
-    const bool small = bytes <= kSmallReduction;
+    const bool small = bytes <= RankCommunicator::kSmall;
     t.bytes += times * groups * (small ? p * (p - 1) : 2 * (p - 1)) * bytes;
     t.messages += times * groups * (small ? 1 : 2) * p * (p - 1);
     t.calls += times * (small ? 1 : 2);
@@ -63,10 +64,11 @@ void count_gradients(std::vector<CommunicationTerm>& terms, const Workload& w,
     const int64_t calls = experts.calls;
     experts.calls = 0;
     for (const GradientStretch& stretch : share.gradients) {
-      for (int64_t at = 0; at < stretch.bytes; at += kBucket) {
-        const int64_t bytes = std::min(kBucket, stretch.bytes - at);
-        if (stretch.spread) count.all_reduce(experts, bytes, alike);
-        if (!stretch.spread && first) count.all_reduce(all, bytes, 1);  // all ranks hold the same
+      if (!stretch.spread && !first) continue;  // all ranks hold the same
+      CommunicationTerm& term = stretch.spread ? experts : all;
+      const int64_t bucket = gradient_bucket(static_cast<int>(axis_size(w.mesh.shape, term.axis)));
+      for (int64_t at = 0; at < stretch.bytes; at += bucket) {
+        count.all_reduce(term, std::min(bucket, stretch.bytes - at), stretch.spread ? alike : 1);
       }
     }
     experts.calls = std::max(experts.calls, calls);

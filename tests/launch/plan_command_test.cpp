@@ -1,4 +1,5 @@
 // natrix plan as a user or a script runs it.
+#include <algorithm>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -31,13 +32,12 @@ int64_t bytes_of(const json& plan) {
 TEST(Plan, SendsTheBytesThatVerifyMeasures) {
   const TinyRun tiny;
   for (const char* layout : {"dp2", "cp2", "cp2scan"}) {
-    json planned;
-    for (const json& p :
-         natrix_json({"plan", tiny.config(), "--layout", layout, "--device", "h100"})["plans"]) {
-      if (p["micro_batches"] == 1) planned = p;  // as verify has it
-    }
+    const json report = natrix_json({"plan", tiny.config(), "--layout", layout, "--device", "h100"});
+    const auto as_verify_has_it = std::find_if(report["plans"].begin(), report["plans"].end(),
+                                               [](const json& p) { return p["micro_batches"] == 1; });
+    ASSERT_NE(as_verify_has_it, report["plans"].end());
     const json verified = natrix_json({"verify", tiny.config(), "--chunks", "8", "--layouts", layout});
-    EXPECT_EQ(bytes_of(planned) - 2 * 8, verified["layouts"][0]["bytes_per_step"]) << layout;
+    EXPECT_EQ(bytes_of(*as_verify_has_it) - 2 * 8, verified["layouts"][0]["bytes_per_step"]) << layout;
   }
 }
 

@@ -11,6 +11,7 @@
 #include "distributed/all_to_all_exchange.h"
 #include "distributed/mesh_group.h"
 #include "distributed/thread_communicator.h"
+#include "launch/plan/segment_runs.h"
 #include "tests/launch/ranks.h"
 
 namespace natrix::test {
@@ -46,6 +47,7 @@ ExperimentConfig experiment(const PlanCase& c) {
   e.model.moe.num_experts = c.experts;
   e.model.moe.top_k = c.top_k;
   e.model.moe.aux_loss_coef = c.aux;
+  e.model.moe.bias_update_rate = c.aux > 0 ? 0.01 : 0;  // a buffer that is not trained
   e.sequence.length = c.length;
   e.sequence.chunk = c.chunk;
   e.sequence.gradient = c.gradient;
@@ -143,6 +145,33 @@ TEST_P(PlannedStep, HoldsWhatARankHolds) {
       needs_tally(config.model) && (plan.micro_batches > 1 || GetParam().gradient != GradientMode::kExact);
   EXPECT_EQ(plan.memory.boundaries, measured.boundaries * (together ? plan.micro_batches : 1));
   EXPECT_GE(measured.arena, plan.memory.activations);
+}
+
+// Every number of segments, thinned to any number of boundaries, together and one micro-batch after the
+// other.
+TEST(SegmentRuns, AreThoseOfTheSchedule) {
+  const ModelConfig config = small_config("ME", 1);
+  AssembledModel model = small_model(config, Dtype::kF32);
+  Context ctx(Backend::kReference, 1);
+  for (const bool together : {false, true}) {
+    for (int64_t segments = 1; segments <= 18; ++segments) {
+      const SmallBatch batch = small_batch(1, segments, *config.vocab_size);
+      const std::vector<Sequences> rows(2, batch.rows());
+      for (int64_t slots : {0, 1, 2, 3, 5, 100}) {
+        const int64_t boundary = boundary_bytes_per_row(config);
+        const StepResult step = gradients_of(*model, ctx, rows,
+                                             {.chunk = 1,
+                                              .boundary_memory = slots * boundary * (together ? 2 : 1),
+                                              .needs_tally = together})
+                                    .result;
+        const SegmentRuns runs = count_segment_runs(segments, slots, GradientMode::kExact, together);
+        EXPECT_EQ(2 * (runs.forward_total() - segments), step.segments_recomputed)
+            << segments << " segments, " << slots << " slots";
+        EXPECT_EQ(runs.most_boundaries * boundary, step.boundary_bytes)
+            << segments << " segments, " << slots << " slots";
+      }
+    }
+  }
 }
 
 // The arena rounds every view up to 256 bytes, which wide models do not notice.
