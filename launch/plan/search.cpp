@@ -10,7 +10,7 @@
 namespace natrix {
 namespace {
 
-constexpr int64_t kShortestChunk = 16;
+constexpr int64_t kStep = 16;  // between chunks: tokens
 
 std::vector<int64_t> divisors_of(int64_t n) {
   std::vector<int64_t> all;
@@ -53,19 +53,16 @@ class Search {
 
   void one(const MeshShape& shape, CarryLinkKind link) {
     for (int64_t micro : micro_batches(config_.train.batch_size / shape.dp)) {
-      if (auto plan = longest_chunk({.shape = shape, .cp_link = link, .micro_batch = micro}))
+      if (auto plan = best_chunk({.shape = shape, .cp_link = link, .micro_batch = micro}))
         found_.push_back(std::move(*plan));
     }
   }
 
   PlanSearch take() {
-    const auto fit = [&](const StepPlan& p) { return fits(p); };
-    const auto middle = std::stable_partition(found_.begin(), found_.end(), fit);
-    std::stable_sort(found_.begin(), middle,
-                     [](const StepPlan& a, const StepPlan& b) { return a.seconds() < b.seconds(); });
-    std::stable_sort(middle, found_.end(), [](const StepPlan& a, const StepPlan& b) {
-      return a.memory.total() < b.memory.total();
-    });
+    std::stable_sort(found_.begin(), found_.end(),
+                     [&](const StepPlan& a, const StepPlan& b) { return better(a, b); });
+    const auto middle =
+        std::find_if(found_.begin(), found_.end(), [&](const StepPlan& p) { return !fits(p); });
     const auto fitting = static_cast<int64_t>(middle - found_.begin());
     return {.plans = std::move(found_), .fitting = fitting};
   }
@@ -79,17 +76,34 @@ class Search {
     return divisors_of(rows);
   }
 
-  /// Shorter chunks read the weights more often: none is tried without need. Nothing where none divides.
-  std::optional<StepPlan> longest_chunk(PlannedMesh mesh) {
-    std::optional<StepPlan> plan;
-    for (int64_t chunk = config_.sequence.chunk; chunk >= 1; chunk /= 2) {
-      mesh.chunk = chunk;
-      if (plan && chunk < kShortestChunk) break;
-      if (!divides(config_, mesh)) continue;
-      plan = planner_.plan(mesh);
-      if (fits(*plan)) break;
+  /// sequence.chunk where it fits; else, halving in on the longest multiple of 16 that does, the fastest on
+  /// the way: a shorter chunk reads the weights more often, but leaves its boundaries more room. Where none
+  /// fits, that which needs least; nothing where none divides.
+  std::optional<StepPlan> best_chunk(const PlannedMesh& mesh) {
+    std::optional<StepPlan> best = plan_near(mesh, config_.sequence.chunk);
+    if (best && fits(*best)) return best;
+    int64_t shortest = 1, longest = config_.sequence.chunk / kStep;
+    while (shortest <= longest) {
+      const int64_t middle = (shortest + longest) / 2;
+      std::optional<StepPlan> plan = plan_near(mesh, middle * kStep);
+      const bool fit = plan && fits(*plan);
+      if (plan && (!best || better(*plan, *best))) best = std::move(plan);
+      (fit ? shortest : longest) = fit ? middle + 1 : middle - 1;
     }
-    return plan;
+    return best;
+  }
+
+  /// With this chunk, or with one a little shorter if that leaves a rest which cannot be shared out.
+  std::optional<StepPlan> plan_near(PlannedMesh mesh, int64_t chunk) {
+    for (mesh.chunk = chunk; mesh.chunk > std::max<int64_t>(0, chunk - 4 * kStep); mesh.chunk -= kStep) {
+      if (divides(config_, mesh)) return planner_.plan(mesh);
+    }
+    return std::nullopt;
+  }
+
+  bool better(const StepPlan& a, const StepPlan& b) const {
+    if (fits(a) != fits(b)) return fits(a);
+    return fits(a) ? a.seconds() < b.seconds() : a.memory.total() < b.memory.total();
   }
 
   const ExperimentConfig& config_;

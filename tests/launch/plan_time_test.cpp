@@ -171,8 +171,9 @@ TEST(PlanSearch, ShortensChunksToFit) {
   EXPECT_EQ(best().mesh.chunk, 4096);
   const int64_t whole = StepPlanner(c, machine).plan({.micro_batch = 1, .chunk = 4096}).memory.total();
   machine.memory.size = whole - 1;
-  EXPECT_EQ(best().mesh.chunk, 2048);
-  EXPECT_LE(best().memory.total(), machine.memory.size);
+  EXPECT_EQ(best().mesh.chunk, 4080);
+  machine.memory.size = StepPlanner(c, machine).plan({.micro_batch = 1, .chunk = 624}).memory.total();
+  EXPECT_EQ(best().mesh.chunk, 624);
   machine.memory.size = 1;
   EXPECT_EQ(search_plans(c, machine, alone, CarryLinkKind::kRelay).fitting, 0);
 }
