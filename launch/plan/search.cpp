@@ -10,7 +10,8 @@
 namespace natrix {
 namespace {
 
-constexpr int64_t kStep = 16;  // between chunks: tokens
+constexpr int64_t kStep = 16;                        // between chunks: tokens
+constexpr int64_t kMostSegments = int64_t{1} << 20;  // of a row: counting more takes too long
 
 std::vector<int64_t> divisors_of(int64_t n) {
   std::vector<int64_t> all;
@@ -82,7 +83,8 @@ class Search {
   std::optional<StepPlan> best_chunk(const PlannedMesh& mesh) {
     std::optional<StepPlan> best = plan_near(mesh, config_.sequence.chunk);
     if (best && fits(*best)) return best;
-    int64_t shortest = 1, longest = config_.sequence.chunk / kStep;
+    const int64_t tokens = config_.sequence.length / mesh.shape.cp;
+    int64_t shortest = tokens / kMostSegments / kStep + 1, longest = config_.sequence.chunk / kStep;
     while (shortest <= longest) {
       const int64_t middle = (shortest + longest) / 2;
       std::optional<StepPlan> plan = plan_near(mesh, middle * kStep);

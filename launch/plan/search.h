@@ -11,8 +11,8 @@ struct PlanSearch {
   int64_t fitting = 0;  // of them
 };
 
-/// Every dp × cp, ep, link and micro-batch that divides, with sequence.chunk, or with a shorter chunk where that
-/// does not fit. InputError where no mesh divides, with numbers of ranks that do.
+/// Every dp × cp, ep, link and micro-batch that divides, with sequence.chunk, or with a shorter chunk where
+/// that does not fit. InputError where no mesh divides, with numbers of ranks that do.
 PlanSearch search_plans(const ExperimentConfig& config, const MachineConfig& machine, int64_t ranks);
 
 /// The same, of one shape of the mesh and one link.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "distributed/grad_sync.h"
 #include "distributed/rank_communicator.h"
@@ -12,6 +13,19 @@ namespace {
 constexpr int64_t kDouble = 8;
 // Of distributed/send_states.cpp.
 constexpr int64_t kStatesHeader = 8, kStateHeader = 8 * (4 + Shape::kMaxRank);
+
+// Where counts stop: nobody pays for exabytes a step, and nothing may overflow.
+constexpr int64_t kMost = int64_t{1} << 61;
+
+/// to += the product, up to kMost.
+void add(int64_t& to, std::initializer_list<int64_t> factors) {
+  int64_t product = 1;
+  for (int64_t f : factors) {
+    if (__builtin_mul_overflow(product, f, &product)) product = kMost;
+    product = std::min(product, kMost);
+  }
+  to = std::min(to + product, kMost);
+}
 
 class Counter {
  public:
@@ -24,18 +38,18 @@ class Counter {
   /// everything, a larger one two of pieces: each rank sums one piece, and hands it to all.
   void all_reduce(CommunicationTerm& t, int64_t bytes, int64_t groups, int64_t times = 1) const {
     const int64_t p = axis_size(w_.mesh.shape, t.axis);
-    if (p == 1 || bytes == 0) return;
+    if (p == 1 || bytes == 0 || times == 0) return;
     const bool small = bytes <= RankCommunicator::kSmall;
-    t.bytes += times * groups * (small ? p * (p - 1) : 2 * (p - 1)) * bytes;
-    t.messages += times * groups * (small ? 1 : 2) * p * (p - 1);
+    add(t.bytes, {times, groups, small ? p : 2, p - 1, bytes});
+    add(t.messages, {times, groups, small ? 1 : 2, p, p - 1});
     t.calls += times * (small ? 1 : 2);
     t.scratch = std::max(t.scratch, p * (small ? bytes : (bytes + p - 1) / p));
   }
 
   /// `times` over, every rank sends something to each other of its group; `bytes` in all, over all ranks.
   void exchange(CommunicationTerm& t, int64_t bytes, int64_t times) const {
-    t.bytes += bytes;
-    t.messages += times * w_.ranks() * (axis_size(w_.mesh.shape, t.axis) - 1);
+    add(t.bytes, {bytes});
+    add(t.messages, {times, w_.ranks(), axis_size(w_.mesh.shape, t.axis) - 1});
     t.calls += times;
   }
 
@@ -67,9 +81,9 @@ void count_gradients(std::vector<CommunicationTerm>& terms, const Workload& w,
       if (!stretch.spread && !first) continue;  // all ranks hold the same
       CommunicationTerm& term = stretch.spread ? experts : all;
       const int64_t bucket = gradient_bucket(static_cast<int>(axis_size(w.mesh.shape, term.axis)));
-      for (int64_t at = 0; at < stretch.bytes; at += bucket) {
-        count.all_reduce(term, std::min(bucket, stretch.bytes - at), stretch.spread ? alike : 1);
-      }
+      const int64_t groups = stretch.spread ? alike : 1;
+      count.all_reduce(term, bucket, groups, stretch.bytes / bucket);
+      count.all_reduce(term, stretch.bytes % bucket, groups);
     }
     experts.calls = std::max(experts.calls, calls);
   }
@@ -88,9 +102,11 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
   // Experts chosen evenly take ep − 1 of ep rows to another rank, there and back.
   const double kept = std::min(1.0, moe.capacity_factor.value_or(1.0));
   const auto bytes_of = [&](int64_t tokens) {
-    const auto rows = static_cast<double>(w.moe_layers * tokens * moe.top_k) * kept;
-    return std::llround(2 * rows * static_cast<double>(ep - 1) / static_cast<double>(ep)) * w.model.d_model *
-           kFloat;
+    const auto rows = static_cast<double>(w.moe_layers * moe.top_k) * static_cast<double>(tokens) * kept;
+    int64_t bytes = 0;
+    add(bytes, {std::llround(2 * rows * static_cast<double>(ep - 1) / static_cast<double>(ep)),
+                w.model.d_model, kFloat});
+    return bytes;
   };
   CommunicationTerm rows{.name = "tokens to experts", .axis = MeshAxis::kEp};
   count.exchange(rows, bytes_of(w.forward_tokens), 2 * forward);
@@ -100,8 +116,8 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
 
 /// What sets of states, sent along the ring one after another, cost.
 void relay(CommunicationTerm& t, const Workload& w, int64_t sets) {
-  t.bytes += sets * w.carried_bytes();
-  t.messages += sets * 2 * w.mamba_layers;
+  add(t.bytes, {sets, w.carried_bytes()});
+  add(t.messages, {sets, 2, w.mamba_layers});
 }
 
 /// In `segments` every rank's map of each state is gathered; with the state at the start in `fresh` of them.
@@ -109,8 +125,9 @@ void scan(CommunicationTerm& t, const Workload& w, const Counter& count, int64_t
   const int64_t p = w.mesh.shape.cp;
   const int64_t of_a_rank =
       segments * (w.tail_bytes + 2 * w.state_bytes) + fresh * (w.tail_bytes + w.state_bytes);
-  const int64_t bytes = w.mesh.shape.dp * p * (p - 1) * w.mamba_layers * of_a_rank;
-  count.exchange(t, w.micro_batches * bytes, w.micro_batches * 2 * w.mamba_layers * segments);
+  int64_t bytes = 0;
+  add(bytes, {w.micro_batches, w.mesh.shape.dp, p, p - 1, w.mamba_layers, of_a_rank});
+  count.exchange(t, bytes, w.micro_batches * 2 * w.mamba_layers * segments);
 }
 
 void count_carries(std::vector<CommunicationTerm>& terms, const Workload& w, const Counter& count) {
