@@ -19,18 +19,21 @@ constexpr size_t kDeepest = 16;
 /// Turns the parser's events into leaves.
 class LeafReader final : public YAML::EventHandler {
  public:
-  static constexpr std::string_view kNoKeys =
-      "there are no keys; an experiment needs at least model.pattern, model.d_model and data.train";
+  LeafReader(std::string_view text, const std::string& origin, std::string_view needs,
+             std::vector<Leaf>& leaves)
+      : text_(text),
+        origin_(origin),
+        no_keys_(fmt::format("there are no keys; {}", needs)),
+        leaves_(leaves) {}
 
-  LeafReader(std::string_view text, const std::string& origin, std::vector<Leaf>& leaves)
-      : text_(text), origin_(origin), leaves_(leaves) {}
+  const std::string& no_keys() const { return no_keys_; }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (++documents_ > 1) fail(mark, "a second document begins; an experiment is one document");
+    if (++documents_ > 1) fail(mark, "a second document begins; a configuration is one document");
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
-    if (levels_.empty()) fail(mark, kNoKeys);
+    if (levels_.empty()) fail(mark, no_keys_);
     if (in_list_) fail(mark, "an item of the list is empty");
     if (!levels_.back().has_key) fail(mark, "a key is empty");
     fail_at(levels_.back().line, path() + ": has no value; leave the key out for its default");
@@ -69,7 +72,7 @@ class LeafReader final : public YAML::EventHandler {
     const bool empty = levels_.back().seen.empty();
     const int line = levels_.back().line;
     levels_.pop_back();
-    if (empty) fail_at(line, levels_.empty() ? std::string(kNoKeys) : path() + ": has no keys; leave it out");
+    if (empty) fail_at(line, levels_.empty() ? no_keys_ : path() + ": has no keys; leave it out");
     if (!levels_.empty()) levels_.back().has_key = false;
   }
 
@@ -167,6 +170,7 @@ class LeafReader final : public YAML::EventHandler {
 
   std::string_view text_;
   const std::string& origin_;
+  const std::string no_keys_;
   std::vector<Leaf>& leaves_;
   std::vector<Level> levels_;
   bool in_list_ = false;
@@ -199,14 +203,14 @@ std::string quotes_hint(std::string_view text, const YAML::Mark& mark) {
 
 }  // namespace
 
-std::vector<Leaf> read_yaml_leaves(std::string_view text, const std::string& origin) {
+std::vector<Leaf> read_yaml_leaves(std::string_view text, const std::string& origin, std::string_view needs) {
   if (text.size() > kMostSourceBytes)
     throw ConfigError(origin +
                       ": is larger than 1 MiB; a configuration is a few kilobytes. Is this the right file?");
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // what some editors put first
   check_characters(text, origin);
   std::vector<Leaf> leaves;
-  LeafReader reader(text, origin, leaves);
+  LeafReader reader(text, origin, needs, leaves);
   std::istringstream in{std::string(text)};
   try {
     YAML::Parser parser(in);
@@ -215,12 +219,12 @@ std::vector<Leaf> read_yaml_leaves(std::string_view text, const std::string& ori
   } catch (const YAML::Exception& e) {
     reader.fail(e.mark, fmt::format("not valid YAML: {}{}", e.msg, quotes_hint(text, e.mark)));
   }
-  if (leaves.empty()) throw ConfigError(fmt::format("{}:1: {}", origin, LeafReader::kNoKeys));
+  if (leaves.empty()) throw ConfigError(fmt::format("{}:1: {}", origin, reader.no_keys()));
   return leaves;
 }
 
 Value read_yaml_value(std::string_view text, const std::string& origin) {
-  const std::vector<Leaf> leaves = read_yaml_leaves("value: " + std::string(text), origin);
+  const std::vector<Leaf> leaves = read_yaml_leaves("value: " + std::string(text), origin, "");
   if (leaves.size() != 1 || leaves[0].key != "value")
     throw ConfigError(fmt::format("{}: {} is not a value", origin, text));
   return leaves[0].value;

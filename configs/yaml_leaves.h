@@ -21,8 +21,8 @@ struct Leaf {
   int line = 0;  // from 1
 };
 
-/// ConfigError "origin:line: …". Keys are unique.
-std::vector<Leaf> read_yaml_leaves(std::string_view text, const std::string& origin);
+/// ConfigError "origin:line: …". Keys are unique. `needs`: said of a text without any.
+std::vector<Leaf> read_yaml_leaves(std::string_view text, const std::string& origin, std::string_view needs);
 
 /// One value as the command line gives it: "3", "[a, b]", "\"quoted\"".
 Value read_yaml_value(std::string_view text, const std::string& origin);

@@ -5,7 +5,7 @@
 namespace natrix {
 namespace {
 
-constexpr int64_t kBucketBytes = int64_t{8} << 20;  // keeps the scratch of a reduction small
+constexpr int64_t kBucket = int64_t{8} << 20, kPiece = int64_t{64} << 10;
 
 struct Run {  // of gradients that lie side by side and are summed over the same ranks
   bool spread;
@@ -32,11 +32,16 @@ std::vector<Run> runs_of(const std::vector<Param*>& params) {
 
 }  // namespace
 
+int64_t gradient_bucket(int ranks) {
+  return std::max(kBucket, ranks * kPiece);
+}
+
 void GradSync::run(Context& ctx, const std::vector<Param*>& params) {
   for (const Run& run : runs_of(params)) {
     Communicator& axis = run.spread ? expert_data_ : world_;
-    for (char* at = run.begin; at < run.end; at += kBucketBytes) {
-      const int64_t bytes = std::min<int64_t>(kBucketBytes, run.end - at);
+    const int64_t bucket = gradient_bucket(axis.size());
+    for (char* at = run.begin; at < run.end; at += bucket) {
+      const int64_t bytes = std::min<int64_t>(bucket, run.end - at);
       axis.all_reduce(ctx, View(at, run.dtype, {bytes / size_of(run.dtype)}), Reduce::kSum);
     }
   }

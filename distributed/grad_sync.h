@@ -10,6 +10,10 @@
 
 namespace natrix {
 
+/// Bytes of gradients that so many ranks sum at once. Each sums a piece, in messages to and from all others:
+/// a piece is to outweigh what its messages cost, and the scratch of a reduction, a bucket, to stay small.
+int64_t gradient_bucket(int ranks);
+
 class GradSync {
  public:
   /// Both borrowed.

@@ -11,9 +11,6 @@
 namespace natrix {
 namespace {
 
-/// Below this an all-reduce is one exchange of everything instead of two of pieces: latency is all it costs.
-constexpr int64_t kSmall = int64_t{16} << 10;
-
 View flat(View v) {
   require(v.contiguous(), "a collective over strided rows");
   return View(v.data, v.dtype, {v.count()});

@@ -14,6 +14,10 @@ namespace natrix {
 
 class RankCommunicator final : public Communicator {
  public:
+  /// Up to so many bytes an all-reduce is one exchange of everything instead of two of pieces: latency is all
+  /// it costs.
+  static constexpr int64_t kSmall = int64_t{16} << 10;
+
   explicit RankCommunicator(std::unique_ptr<Transport> transport);
   ~RankCommunicator() override;
 

@@ -43,8 +43,8 @@ AssembledModel build(const ModelConfig& config, std::unique_ptr<RowExchange> exc
 
 }  // namespace
 
-AssembledModel describe_model(const ModelConfig& config) {
-  return build(config, nullptr);
+AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange) {
+  return build(config, std::move(exchange));
 }
 
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients, Memory memory,

@@ -26,7 +26,7 @@ AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_
                               Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr);
 
 /// The same without memory for its parameters: their names and shapes.
-AssembledModel describe_model(const ModelConfig& config);
+AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange = nullptr);
 
 /// Reads a checkpoint directory (HF layout): config.json and all weights. With `config`, that of the
 /// directory with settings changed that do not concern the weights.

@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
   natrix::add_inspect(app, chosen);
   natrix::add_verify(app, chosen);
   natrix::add_data(app, chosen);
+  natrix::add_plan(app, chosen);
   natrix::add_plot(app, chosen);
   try {
     app.parse(argc, argv);

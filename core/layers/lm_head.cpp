@@ -9,15 +9,9 @@
 #include "kernels/matmul.h"
 
 namespace natrix {
-namespace {
-
-/// Rows a tile: logits of about 8 MiB, which stay in a last-level cache; but enough rows to repay reading the
-/// weights of a large vocabulary three times and their gradient once, which are far larger than any cache.
-int64_t tile_rows(int64_t vocabulary) {
+int64_t LmHead::tile_rows(int64_t vocabulary) {
   return std::clamp<int64_t>((int64_t{8} << 20) / (4 * std::max<int64_t>(vocabulary, 1)), 256, 4096);
 }
-
-}  // namespace
 
 View LmHead::logits(Context& ctx, View hidden) const {
   View out = ctx.arena().take(hidden.dtype, Shape{hidden.rows(), weight_->shape[0]});

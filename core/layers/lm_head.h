@@ -21,6 +21,11 @@ class LmHead {
   /// As loss(); also adds scale · ∂/∂weight to its gradient and writes dhidden (=) scale · ∂/∂hidden.
   double loss_and_gradient(Context& ctx, View hidden, View targets, double scale, View dhidden);
 
+  /// Rows a tile: as many as have logits of about 8 MiB, which stay in a last-level cache; but enough to
+  /// repay reading the weights of a large vocabulary three times and their gradient once, which are far
+  /// larger than any cache.
+  static int64_t tile_rows(int64_t vocabulary);
+
  private:
   double tiles(Context& ctx, View hidden, View targets, View losses, double scale, View dhidden) const;
 

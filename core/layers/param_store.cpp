@@ -29,20 +29,30 @@ PackedWeight packed_like(const Param& p, WeightFormat format) {
 
 }  // namespace
 
+std::vector<int64_t> param_offsets(const std::vector<Param*>& params, Dtype dtype) {
+  int64_t bytes = 0;
+  std::vector<int64_t> first;
+  for (const Param* p : params)
+    first.push_back(append(bytes, checked_bytes(dtype, p->shape)) / size_of(dtype));
+  first.push_back(bytes / size_of(dtype));
+  return first;
+}
+
 ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients, Memory memory)
     : params_(params) {
-  int64_t total = 0;
-  std::vector<int64_t> first;
-  for (const Param* p : params) first.push_back(append(total, checked_bytes(dtype, p->shape)));
+  const std::vector<int64_t> first = param_offsets(params, dtype);
   if (!with_gradients) {
     for (Param* p : params) p->value = values_of_.emplace_back(dtype, p->shape, memory).view();
     return;
   }
-  values_ = Buffer(dtype, {total / size_of(dtype)}, memory);
-  gradients_ = Buffer(dtype, {total / size_of(dtype)}, memory);
+  values_ = Buffer(dtype, {first.back()}, memory);
+  gradients_ = Buffer(dtype, {first.back()}, memory);
+  const auto share = [&](const Buffer& flat, size_t i) {
+    return View(at(flat, first[i] * size_of(dtype)), dtype, params[i]->shape);
+  };
   for (size_t i = 0; i < params.size(); ++i) {
-    params[i]->value = View(at(values_, first[i]), dtype, params[i]->shape);
-    if (params[i]->trainable) params[i]->grad = View(at(gradients_, first[i]), dtype, params[i]->shape);
+    params[i]->value = share(values_, i);
+    if (params[i]->trainable) params[i]->grad = share(gradients_, i);
   }
 }
 

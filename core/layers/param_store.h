@@ -10,6 +10,9 @@
 
 namespace natrix {
 
+/// Where each parameter begins in the buffer, in elements; the last entry is its length.
+std::vector<int64_t> param_offsets(const std::vector<Param*>& params, Dtype dtype);
+
 class ParamStore {
  public:
   ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients,

@@ -24,6 +24,7 @@ void add_gradients(CLI::App& app, Action& chosen);
 void add_inspect(CLI::App& app, Action& chosen);
 void add_verify(CLI::App& app, Action& chosen);
 void add_data(CLI::App& app, Action& chosen);
+void add_plan(CLI::App& app, Action& chosen);
 void add_plot(CLI::App& app, Action& chosen);
 
 }  // namespace natrix

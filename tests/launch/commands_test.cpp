@@ -157,7 +157,7 @@ TEST(Train, PrintsTheConfigurationOrTheSizesAndTouchesNothing) {
 
 TEST(Help, EveryCommandShowsAnExample) {
   for (const char* command :
-       {"train", "eval", "generate", "score", "gradients", "inspect", "verify", "data", "plot"}) {
+       {"train", "eval", "generate", "score", "gradients", "inspect", "verify", "data", "plan", "plot"}) {
     const Outcome r = natrix_program({command, "--help"});
     EXPECT_EQ(r.status, 0);
     EXPECT_EQ(r.err, "");

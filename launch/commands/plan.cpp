@@ -1,0 +1,110 @@
+// natrix plan: memory, communication and time of a step on so many ranks of a machine, before it is paid for.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "launch/commands/commands.h"
+#include "launch/commands/common.h"
+#include "launch/experiment.h"
+#include "launch/layouts.h"
+#include "launch/plan/print.h"
+
+namespace natrix {
+namespace {
+
+struct PlanFlags {
+  std::string config, device, layout;
+  std::vector<std::string> overrides;
+  int64_t ranks = 0, top = 5;
+  bool json = false, quiet = false;
+};
+
+constexpr int64_t kMostRanks = int64_t{1} << 20;
+
+ExperimentConfig read_config(const PlanFlags& flags) {
+  std::vector<std::string> overrides = flags.overrides;
+  for (const std::string& o : overrides) {
+    if (!o.starts_with("parallel.")) continue;
+    throw InputError(fmt::format(
+        "{}: plan looks for the mesh by itself, whatever parallel says; name one with --layout, such as "
+        "--layout dp2cp4ep8scan",
+        o));
+  }
+  overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
+  return resolve_experiment(load_experiment(flags.config, overrides)).config;
+}
+
+/// The least number of ranks that can hold what `ranks` cannot, among its doubles and the powers of two; or
+/// 0.
+int64_t first_that_fits(const ExperimentConfig& config, const MachineConfig& machine, int64_t ranks) {
+  std::vector<int64_t> numbers;
+  for (int64_t n = 2 * ranks; n <= kMostRanks; n *= 2) numbers.push_back(n);
+  for (int64_t n = 1; n <= kMostRanks; n *= 2) {
+    if (n > ranks) numbers.push_back(n);
+  }
+  std::sort(numbers.begin(), numbers.end());
+  for (int64_t n : numbers) {
+    try {
+      if (search_plans(config, machine, n).fitting > 0) return n;
+    } catch (const InputError&) {  // so many do not divide the step, or nothing joins them
+    }
+  }
+  return 0;
+}
+
+int plan(const PlanFlags& flags) {
+  if ((flags.ranks > 0) == !flags.layout.empty()) {
+    throw InputError(
+        "plan needs either --ranks N, and looks for the mesh, or --layout, such as --layout dp2cp4ep8scan");
+  }
+  const MachineConfig machine = load_machine(flags.device);
+  if (!machine.flops(DeviceDtype::kFp32)) {
+    throw InputError(
+        fmt::format("--device: {} has no compute.fp32, the only thing that natrix trains in so far",
+                    machine.device.name));
+  }
+  const ExperimentConfig config = read_config(flags);
+  PlanReport report{
+      .config_path = flags.config, .config = config, .machine = machine, .ranks = flags.ranks, .search = {}};
+  if (flags.layout.empty()) {
+    report.search = search_plans(config, machine, flags.ranks);
+    if (report.search.fitting == 0) report.fits_from = first_that_fits(config, machine, flags.ranks);
+  } else {
+    const ParallelConfig p = parse_layout(flags.layout);
+    report.ranks = *p.dp * p.cp;
+    report.search = search_plans(config, machine, settle_mesh(p, static_cast<int>(report.ranks)), p.cp_link);
+  }
+  if (flags.json) {
+    print_json(plans_json(report, flags.top));
+  } else {
+    print_plans(report, flags.top);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Action& chosen) {
+  CLI::App* c = add_command(app, "plan",
+                            "Memory, communication and time of a step on so many ranks of a machine, before "
+                            "it is paid for");
+  auto f = std::make_shared<PlanFlags>();
+  c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
+  c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
+  c->add_option("--ranks", f->ranks, "Ranks, a device each: all meshes of so many are compared")
+      ->check(CLI::Range(int64_t{1}, kMostRanks));
+  c->add_option("--layout", f->layout, "Or one mesh: dp2, cp4, dp2cp2ep4, dp2cp4ep8scan");
+  c->add_option("--device", f->device,
+                fmt::format("A machine: {}, or a YAML file of its figures", fmt::join(machine_names(), ", ")))
+      ->required();
+  c->add_option("--top", f->top, "Meshes to show")->check(CLI::Range(1, 1000))->capture_default_str();
+  c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");
+  c->add_flag("-q,--quiet", f->quiet, "No remarks; plan has none, scripts may pass it to every command");
+  c->footer(
+      "Example: natrix plan configs/mamba-moe-50b.yaml --ranks 1024 --device h100\n"
+      "         natrix plan configs/quickstart.yaml --layout cp2ep2 --device cpu2 sequence.length=65536");
+  c->callback([f, &chosen] { chosen = [f] { return plan(*f); }; });
+}
+
+}  // namespace natrix

@@ -1,0 +1,83 @@
+// What a step of training costs a rank: memory, communication, time. Pure functions of the experiment, a mesh
+// and a machine; docs/planning.md has the formulas. Memory, bytes and messages are those of the program as it
+// is, and tests/launch/plan_test.cpp holds them to measured steps; times are estimates from the machine's
+// figures.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "configs/experiment.h"
+#include "configs/machine.h"
+#include "distributed/process_mesh.h"
+#include "launch/plan/model_share.h"
+
+namespace natrix {
+
+struct PlannedMesh {
+  MeshShape shape;
+  CarryLinkKind cp_link = CarryLinkKind::kRelay;
+  int64_t micro_batch = 1;  // rows that a rank has in memory at once
+  int64_t chunk = 1;        // tokens of a row that it has
+};
+
+/// Bytes on the rank that holds most.
+struct RankMemory {
+  int64_t weights = 0, gradients = 0, optimizer = 0;
+  int64_t activations = 0;  // the arena at its peak; kernels' own scratch comes on top
+  int64_t boundaries = 0;   // boundary states held at once
+  int64_t carried = 0;      // states on their way from segment to segment, and from rank to rank
+  int64_t total() const { return weights + gradients + optimizer + activations + boundaries + carried; }
+};
+
+/// The ranks that talk (distributed/process_mesh.h). What travels backwards in time has lines of its own.
+enum class MeshAxis { kWorld, kCp, kCpBackward, kEp, kExpertData };
+
+/// One kind of communication. Bytes and messages of all ranks together: ranks differ by a message or two.
+struct CommunicationTerm {
+  std::string name;
+  MeshAxis axis = MeshAxis::kWorld;
+  int64_t bytes = 0, messages = 0;
+  int64_t calls = 0;    // exchanges that a rank waits for, one after another
+  int64_t scratch = 0;  // bytes of a rank's arena that the largest of its sums takes
+  double seconds = 0;   // that they add to the step
+};
+
+/// One kind of work, or of waiting, of the step.
+struct TimeTerm {
+  std::string name;
+  double seconds = 0;
+  std::string
+      bound;  // what its time is made of: "flops", "exponentials", "memory", "node link", "network", …
+};
+
+struct StepPlan {
+  PlannedMesh mesh;
+  int64_t micro_batches = 0, segments = 0;  // of a rank
+  int64_t forward_runs = 0;  // of a segment, a rank: more than segments where some are run again
+  RankMemory memory;
+  std::vector<CommunicationTerm> communication;
+  std::vector<TimeTerm> time;  // longest first
+
+  double seconds() const;
+};
+
+class StepPlanner {
+ public:
+  /// Both are borrowed. The mesh of `config` does not matter.
+  StepPlanner(const ExperimentConfig& config, const MachineConfig& machine);
+
+  /// InputError where this mesh cannot hold this experiment (launch/run_mesh.h), or the machine has no such
+  /// link.
+  StepPlan plan(const PlannedMesh& mesh);
+
+ private:
+  const std::vector<ModelShare>& shares(int ep);
+
+  const ExperimentConfig& config_;
+  const MachineConfig& machine_;
+  std::map<int, std::vector<ModelShare>> shares_;  // by ep; one rank's stands for all where they are alike
+};
+
+}  // namespace natrix

@@ -1,0 +1,140 @@
+#include "launch/plan/rank_memory.h"
+
+#include <algorithm>
+
+#include "core/layers/lm_head.h"
+#include "core/layers/mlp.h"
+
+namespace natrix {
+namespace {
+
+/// Views of one sublayer, in bytes: those that live until backward has read them, and those of backward
+/// itself.
+struct Views {
+  int64_t saved = 0, scratch = 0;  // scratch: on top of saved while forward runs
+  int64_t backward = 0;            // on top of saved
+};
+
+/// uz, c, W_x c, Δ, y, gated and out; then duz, gated, dgated, dy, dc, dΔ, dB, dC, dt's gradient, d(W_x c),
+/// dx.
+Views mamba_views(const Workload& w) {
+  const ModelConfig& m = w.model;
+  const int64_t t = w.segment_tokens * kFloat, D = m.d_model, I = m.d_inner(), N = m.mamba.d_state;
+  const int64_t R = m.dt_rank(), selection = R + 2 * N;
+  Views v;
+  v.saved = t * (2 * I + 4 * I + D + selection) + w.tail_bytes + w.state_bytes;
+  if (m.mamba.inner_norms) v.saved += t * (selection + 3);
+  const int64_t before_scan = t * 5 * I,
+                before_conv = before_scan + w.state_bytes + t * (2 * I + 2 * N + R + selection);
+  // The gradient of the tail, masked where documents start.
+  const int64_t last = t * D + w.tail_bytes * (w.segments * w.mesh.shape.cp > 1 ? 2 : 1);
+  v.backward = before_conv + last;
+  if (w.mesh.shape.cp > 1 && w.mesh.cp_link == CarryLinkKind::kScan) {
+    const int64_t map = 2 * w.state_bytes,
+                  ranks = w.mesh.shape.cp;  // a segment as a map, and those of all ranks
+    const int64_t states = (1 + ranks) * 3 * w.state_bytes, tails = (1 + ranks) * 2 * w.tail_bytes;
+    const int64_t filter = I * (m.mamba.d_conv + (m.mamba.conv_bias ? 1 : 0)) * kFloat;
+    v.saved += w.tail_bytes + map;
+    v.scratch = states;
+    v.backward =
+        map + std::max(before_scan + states, before_conv + w.tail_bytes + filter + std::max(last, tails));
+  }
+  return v;
+}
+
+/// hidden, activated, out; then activated, its gradient, that of hidden, dx.
+Views mlp_views(int64_t t, int64_t D, int64_t F, MlpActivation a) {
+  const int64_t in = is_gated(a) ? 2 : 1;
+  return {.saved = t * ((in + 1) * F + D), .backward = t * ((in + 2) * F + D)};
+}
+
+Views moe_views(const Workload& w) {
+  const ModelConfig& m = w.model;
+  const int64_t t = w.segment_tokens * kFloat, D = m.d_model, E = m.moe.num_experts, k = m.moe.top_k;
+  // Logits, scores, logsumexp; expert, weight and both permutations (i64) of each slot.
+  Views v{.saved = t * (2 * E + 1 + k * (1 + 1 + 2 + 2))};
+  // At their owner: where experts do not divide evenly, the ranks with one more receive more.
+  const int64_t ep = w.mesh.shape.ep, owned = (E + ep - 1) / ep;
+  const int64_t here = t * k, there = here * ep * owned / E;
+  const Views experts = mlp_views(there, D, m.moe.d_ff, m.moe.activation);
+  v.saved += here * D + experts.saved + t * D;     // the slots' rows, the sum of their outputs
+  v.backward = here * (D + 1) + experts.backward;  // gradients of rows and weights
+  const int64_t last = t * (D + E);                // and at last those of x and the logits
+  if (ep > 1) {
+    v.saved += (there + here) * D;  // rows at their owner; outputs back home
+    v.scratch = there * D;          // rows in the order of their ranks
+    v.backward += (there + here) * D + std::max(last, v.scratch);
+  } else {
+    v.backward += last;
+  }
+  if (m.moe.shared_experts > 0) {
+    const Views shared = mlp_views(t, D, m.moe.shared_experts * m.moe.d_ff, m.moe.activation);
+    v.saved += shared.saved;
+    v.backward += shared.backward;
+  }
+  return v;
+}
+
+/// Of the sublayers of a kind.
+struct Kind {
+  int64_t layers;
+  Views views;
+};
+
+std::vector<Kind> kinds_of(const Workload& w) {
+  const MlpConfig& mlp = w.model.mlp;
+  return {{w.mamba_layers, w.mamba_layers > 0 ? mamba_views(w) : Views{}},
+          {w.moe_layers, w.moe_layers > 0 ? moe_views(w) : Views{}},
+          {w.mlp_layers, w.mlp_layers > 0
+                             ? mlp_views(w.segment_tokens * kFloat, w.model.d_model, mlp.d_ff, mlp.activation)
+                             : Views{}}};
+}
+
+int64_t arena_peak(const Workload& w, const std::vector<CommunicationTerm>& terms) {
+  const int64_t t = w.segment_tokens, stream = t * w.model.d_model * kFloat;
+  int64_t sums = 0;
+  for (const CommunicationTerm& term : terms) sums = std::max(sums, term.scratch);
+  Views most;
+  for (const Kind& kind : kinds_of(w)) {
+    most.scratch = std::max(most.scratch, kind.views.scratch);
+    most.backward = std::max(most.backward, kind.views.backward);
+  }
+  const int64_t tile = std::min(t, LmHead::tile_rows(*w.model.vocab_size));
+  const int64_t logits = tile * (*w.model.vocab_size * kFloat + 8);
+  // The gradients of the hidden state and of the residual stream are alive while sublayers run backward.
+  const int64_t activations =
+      saved_bytes(w) + std::max({most.scratch, stream + logits, 2 * stream + most.backward});
+  return std::max(activations, sums);  // ranks sum up when the last segment is done
+}
+
+}  // namespace
+
+int64_t saved_bytes(const Workload& w) {
+  const int64_t t = w.segment_tokens, D = w.model.d_model;
+  int64_t bytes = t * (8 + 8 + 1);    // tokens, targets, document starts
+  bytes += t * (2 * D + 1) * kFloat;  // the embedding, and what the first sublayer reads
+  for (const Kind& kind : kinds_of(w)) {
+    bytes += kind.layers * (kind.views.saved + t * (2 * D + 1) * kFloat);
+  }
+  return bytes;
+}
+
+RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares,
+                        const std::vector<CommunicationTerm>& terms) {
+  RankMemory m;
+  for (const ModelShare& share : shares) {
+    m.weights = std::max(m.weights, share.weight_bytes);
+    m.optimizer = std::max(m.optimizer, share.optimizer_bytes);
+  }
+  m.gradients = m.weights;
+  m.activations = arena_peak(w, terms);
+  const int64_t states = w.carried_bytes();
+  m.boundaries = w.runs.most_boundaries * states * (w.together ? w.micro_batches : 1);
+  // Entered with and left, in either direction of time; of a scan those at the start and end of a stretch of
+  // ranks too. And those at the end of each micro-batch.
+  const bool scans = w.mesh.shape.cp > 1 && w.mesh.cp_link == CarryLinkKind::kScan;
+  m.carried = states * (2 * (scans ? 3 : 2) + w.micro_batches);
+  return m;
+}
+
+}  // namespace natrix

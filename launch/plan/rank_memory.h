@@ -1,0 +1,17 @@
+// Bytes that a rank holds in a step.
+#pragma once
+
+#include "launch/plan/workload.h"
+
+namespace natrix {
+
+/// Weights, gradients and optimizer state to the byte, boundaries too; activations are the views that layers
+/// take (core/layers, moe), which the arena rounds up, without the scratch of kernels. Rows at experts are
+/// those of even routing.
+RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares,
+                        const std::vector<CommunicationTerm>& terms);
+
+/// Bytes of what forward keeps for backward, of all sublayers, for one segment.
+int64_t saved_bytes(const Workload& w);
+
+}  // namespace natrix

@@ -1,0 +1,169 @@
+#include "launch/plan/search.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <optional>
+
+#include "launch/plan/workload.h"
+#include "launch/run_mesh.h"
+
+namespace natrix {
+namespace {
+
+constexpr int64_t kStep = 16;                        // between chunks: tokens
+constexpr int64_t kMostSegments = int64_t{1} << 20;  // of a row: counting more takes too long
+
+std::vector<int64_t> divisors_of(int64_t n) {
+  std::vector<int64_t> all;
+  for (int64_t d = 1; d * d <= n; ++d) {
+    if (n % d != 0) continue;
+    all.push_back(d);
+    if (d * d != n) all.push_back(n / d);
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+/// Whether rows, tokens and experts can be shared out so.
+bool divides(const ExperimentConfig& config, const PlannedMesh& mesh) {
+  try {
+    check_layout(on_mesh(config, mesh), mesh.shape);
+    return true;
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
+class Search {
+ public:
+  Search(const ExperimentConfig& config, const MachineConfig& machine)
+      : config_(config), machine_(machine), planner_(config, machine) {}
+
+  void all(int64_t ranks) {
+    for (int64_t dp : divisors_of(ranks)) {
+      if (config_.train.batch_size % dp != 0) continue;
+      for (int64_t ep : divisors_of(ranks)) {
+        const MeshShape shape{
+            .dp = static_cast<int>(dp), .cp = static_cast<int>(ranks / dp), .ep = static_cast<int>(ep)};
+        if (ep > 1 && !has_experts()) break;
+        one(shape, CarryLinkKind::kRelay);
+        if (shape.cp > 1) one(shape, CarryLinkKind::kScan);
+      }
+    }
+  }
+
+  void one(const MeshShape& shape, CarryLinkKind link) {
+    for (int64_t micro : micro_batches(config_.train.batch_size / shape.dp)) {
+      if (auto plan = best_chunk({.shape = shape, .cp_link = link, .micro_batch = micro}))
+        found_.push_back(std::move(*plan));
+    }
+  }
+
+  PlanSearch take() {
+    std::stable_sort(found_.begin(), found_.end(),
+                     [&](const StepPlan& a, const StepPlan& b) { return better(a, b); });
+    const auto middle =
+        std::find_if(found_.begin(), found_.end(), [&](const StepPlan& p) { return !fits(p); });
+    const auto fitting = static_cast<int64_t>(middle - found_.begin());
+    return {.plans = std::move(found_), .fitting = fitting};
+  }
+
+ private:
+  bool has_experts() const { return config_.model.stack().find('E') != std::string::npos; }
+  bool fits(const StepPlan& p) const { return p.memory.total() <= machine_.usable_bytes(); }
+
+  std::vector<int64_t> micro_batches(int64_t rows) const {
+    if (config_.train.micro_batch_size) return {*config_.train.micro_batch_size};
+    return divisors_of(rows);
+  }
+
+  /// sequence.chunk where it fits; else, halving in on the longest multiple of 16 that does, the fastest on
+  /// the way: a shorter chunk reads the weights more often, but leaves its boundaries more room. Where none
+  /// fits, that which needs least; nothing where none divides.
+  std::optional<StepPlan> best_chunk(const PlannedMesh& mesh) {
+    std::optional<StepPlan> best = plan_near(mesh, config_.sequence.chunk);
+    if (best && fits(*best)) return best;
+    const int64_t tokens = config_.sequence.length / mesh.shape.cp;
+    int64_t shortest = tokens / kMostSegments / kStep + 1, longest = config_.sequence.chunk / kStep;
+    while (shortest <= longest) {
+      const int64_t middle = (shortest + longest) / 2;
+      std::optional<StepPlan> plan = plan_near(mesh, middle * kStep);
+      const bool fit = plan && fits(*plan);
+      if (plan && (!best || better(*plan, *best))) best = std::move(plan);
+      (fit ? shortest : longest) = fit ? middle + 1 : middle - 1;
+    }
+    return best;
+  }
+
+  /// With this chunk, or with one a little shorter if that leaves a rest which cannot be shared out.
+  std::optional<StepPlan> plan_near(PlannedMesh mesh, int64_t chunk) {
+    for (mesh.chunk = chunk; mesh.chunk > std::max<int64_t>(0, chunk - 4 * kStep); mesh.chunk -= kStep) {
+      if (divides(config_, mesh)) return planner_.plan(mesh);
+    }
+    return std::nullopt;
+  }
+
+  bool better(const StepPlan& a, const StepPlan& b) const {
+    if (fits(a) != fits(b)) return fits(a);
+    return fits(a) ? a.seconds() < b.seconds() : a.memory.total() < b.memory.total();
+  }
+
+  const ExperimentConfig& config_;
+  const MachineConfig& machine_;
+  StepPlanner planner_;
+  std::vector<StepPlan> found_;
+};
+
+/// Whether any mesh of so many ranks divides the experiment; the chunk aside.
+bool can_be_shared(const ExperimentConfig& config, int64_t ranks) {
+  for (int64_t dp : divisors_of(ranks)) {
+    if (config.train.batch_size % dp != 0) continue;
+    const PlannedMesh mesh{.shape = {.dp = static_cast<int>(dp), .cp = static_cast<int>(ranks / dp)},
+                           .micro_batch = config.train.micro_batch_size.value_or(1),
+                           .chunk = config.sequence.chunk};
+    if (divides(config, mesh)) return true;
+  }
+  return false;
+}
+
+[[noreturn]] void refuse(const ExperimentConfig& config, int64_t ranks) {
+  std::vector<int64_t> others;
+  for (int64_t n = ranks - 1; n > 0 && others.empty(); --n) {
+    if (can_be_shared(config, n)) others.push_back(n);
+  }
+  for (int64_t n = ranks + 1; n <= 2 * ranks && others.size() < 2; ++n) {
+    if (can_be_shared(config, n)) others.push_back(n);
+  }
+  throw InputError(fmt::format(
+      "--ranks: no dp x cp of {} ranks shares out train.batch_size {} (dp divides it) and sequence.length {} "
+      "(cp stretches of sequence.chunk {}, and what is left); {} ranks can",
+      ranks, config.train.batch_size, config.sequence.length, config.sequence.chunk,
+      fmt::join(others, " or ")));
+}
+
+}  // namespace
+
+PlanSearch search_plans(const ExperimentConfig& config, const MachineConfig& machine, int64_t ranks) {
+  Search search(config, machine);
+  search.all(ranks);
+  PlanSearch found = search.take();
+  if (found.plans.empty()) refuse(config, ranks);
+  return found;
+}
+
+PlanSearch search_plans(const ExperimentConfig& config, const MachineConfig& machine, const MeshShape& shape,
+                        CarryLinkKind link) {
+  Search search(config, machine);
+  search.one(shape, link);
+  PlanSearch found = search.take();
+  if (found.plans.empty()) {  // what is wrong with it
+    check_layout(on_mesh(config, {.shape = shape,
+                                  .cp_link = link,
+                                  .micro_batch = config.train.micro_batch_size.value_or(1),
+                                  .chunk = config.sequence.chunk}),
+                 shape);
+  }
+  return found;
+}
+
+}  // namespace natrix

@@ -1,0 +1,25 @@
+// How long a step takes: its work over the machine's figures, one term after another, for nothing overlaps
+// yet. docs/planning.md says what is counted.
+#pragma once
+
+#include "launch/plan/workload.h"
+
+namespace natrix {
+
+/// Also sets the seconds of the communication's terms. InputError where ranks need a link that the machine
+/// does not have. Longest first; terms without time are left out.
+std::vector<TimeTerm> estimate_time(const Workload& w, const std::vector<ModelShare>& shares,
+                                    const MachineConfig& machine,
+                                    std::vector<CommunicationTerm>& communication);
+
+/// A sweep whose states are relayed along `ranks`, and the seconds it takes.
+struct RelaySweep {
+  int64_t segments = 1, ranks = 1;
+  double run = 0;     // of a segment on one rank, if it never waits
+  double hop = 0;     // from entering a layer's scan to its state's arrival at the next rank
+  int64_t group = 1;  // neighbours along the sequence that meet in a layer of experts,
+  int64_t waits = 0;  // and how often in a run they come to it from a scan
+  double seconds() const;
+};
+
+}  // namespace natrix

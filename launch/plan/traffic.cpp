@@ -1,0 +1,183 @@
+#include "launch/plan/traffic.h"
+
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+
+#include "distributed/grad_sync.h"
+#include "distributed/rank_communicator.h"
+
+namespace natrix {
+namespace {
+
+constexpr int64_t kDouble = 8;
+// Of distributed/send_states.cpp.
+constexpr int64_t kStatesHeader = 8, kStateHeader = 8 * (4 + Shape::kMaxRank);
+
+// Where counts stop: nobody pays for exabytes a step, and nothing may overflow.
+constexpr int64_t kMost = int64_t{1} << 61;
+
+/// to += the product, up to kMost.
+void add(int64_t& to, std::initializer_list<int64_t> factors) {
+  int64_t product = 1;
+  for (int64_t f : factors) {
+    if (__builtin_mul_overflow(product, f, &product)) product = kMost;
+    product = std::min(product, kMost);
+  }
+  to = std::min(to + product, kMost);
+}
+
+class Counter {
+ public:
+  explicit Counter(const Workload& w) : w_(w) {}
+
+  /// Groups of ranks along an axis.
+  int64_t groups(MeshAxis axis) const { return w_.ranks() / axis_size(w_.mesh.shape, axis); }
+
+  /// `times` over, each of `groups` groups sums `bytes` up. One of small figures is one exchange of
+  /// everything, a larger one two of pieces: each rank sums one piece, and hands it to all.
+  void all_reduce(CommunicationTerm& t, int64_t bytes, int64_t groups, int64_t times = 1) const {
+    const int64_t p = axis_size(w_.mesh.shape, t.axis);
+    if (p == 1 || bytes == 0 || times == 0) return;
+    const bool small = bytes <= RankCommunicator::kSmall;
+    add(t.bytes, {times, groups, small ? p : 2, p - 1, bytes});
+    add(t.messages, {times, groups, small ? 1 : 2, p, p - 1});
+    t.calls += times * (small ? 1 : 2);
+    t.scratch = std::max(t.scratch, p * (small ? bytes : (bytes + p - 1) / p));
+  }
+
+  /// `times` over, every rank sends something to each other of its group; `bytes` in all, over all ranks.
+  void exchange(CommunicationTerm& t, int64_t bytes, int64_t times) const {
+    add(t.bytes, {bytes});
+    add(t.messages, {times, w_.ranks(), axis_size(w_.mesh.shape, t.axis) - 1});
+    t.calls += times;
+  }
+
+ private:
+  const Workload& w_;
+};
+
+void count_figures(std::vector<CommunicationTerm>& terms, const Workload& w, const Counter& count) {
+  CommunicationTerm sums{.name = "figures of the step", .axis = MeshAxis::kWorld};
+  count.all_reduce(sums, 2 * kDouble, 1);  // predictions, tokens
+  count.all_reduce(sums, w.moe_layers * (2 * w.model.moe.num_experts + 2) * kDouble, 1);  // the tally
+  count.all_reduce(sums, kDouble, 1, 2);  // the loss, and whether to stop
+  terms.push_back(sums);
+  CommunicationTerm norm{.name = "gradient norm", .axis = MeshAxis::kEp};
+  count.all_reduce(norm, kDouble, count.groups(MeshAxis::kEp));
+  terms.push_back(norm);
+}
+
+void count_gradients(std::vector<CommunicationTerm>& terms, const Workload& w,
+                     const std::vector<ModelShare>& shares, const Counter& count) {
+  CommunicationTerm all{.name = "gradients", .axis = MeshAxis::kWorld};
+  CommunicationTerm experts{.name = "gradients of experts", .axis = MeshAxis::kExpertData};
+  const auto alike = static_cast<int64_t>(w.mesh.shape.ep / static_cast<int>(shares.size()));
+  for (const ModelShare& share : shares) {
+    const bool first = &share == &shares.front();
+    const int64_t calls = experts.calls;
+    experts.calls = 0;
+    for (const GradientStretch& stretch : share.gradients) {
+      if (!stretch.spread && !first) continue;  // all ranks hold the same
+      CommunicationTerm& term = stretch.spread ? experts : all;
+      const int64_t bucket = gradient_bucket(static_cast<int>(axis_size(w.mesh.shape, term.axis)));
+      const int64_t groups = stretch.spread ? alike : 1;
+      count.all_reduce(term, bucket, groups, stretch.bytes / bucket);
+      count.all_reduce(term, stretch.bytes % bucket, groups);
+    }
+    experts.calls = std::max(experts.calls, calls);
+  }
+  terms.push_back(all);
+  terms.push_back(experts);
+}
+
+void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, const Counter& count) {
+  const int64_t ep = w.mesh.shape.ep;
+  if (ep == 1 || w.moe_layers == 0) return;
+  const MoeConfig& moe = w.model.moe;
+  CommunicationTerm counts{.name = "rows per expert", .axis = MeshAxis::kEp};
+  const int64_t forward = w.moe_layers * w.forward_runs(), backward = w.moe_layers * w.backward_runs();
+  count.exchange(counts, forward * w.ranks() * (ep - 1) * moe.num_experts * kDouble, forward);
+  terms.push_back(counts);
+  // Experts chosen evenly take ep − 1 of ep rows to another rank, there and back.
+  const double kept = std::min(1.0, moe.capacity_factor.value_or(1.0));
+  const auto bytes_of = [&](int64_t tokens) {
+    const auto rows = static_cast<double>(w.moe_layers * moe.top_k) * static_cast<double>(tokens) * kept;
+    int64_t bytes = 0;
+    add(bytes, {std::llround(2 * rows * static_cast<double>(ep - 1) / static_cast<double>(ep)),
+                w.model.d_model, kFloat});
+    return bytes;
+  };
+  CommunicationTerm rows{.name = "tokens to experts", .axis = MeshAxis::kEp};
+  count.exchange(rows, bytes_of(w.forward_tokens), 2 * forward);
+  count.exchange(rows, bytes_of(w.tokens), 2 * backward);
+  terms.push_back(rows);
+}
+
+/// What sets of states, sent along the ring one after another, cost.
+void relay(CommunicationTerm& t, const Workload& w, int64_t sets) {
+  add(t.bytes, {sets, w.carried_bytes()});
+  add(t.messages, {sets, 2, w.mamba_layers});
+}
+
+/// In `segments` every rank's map of each state is gathered; with the state at the start in `fresh` of them.
+void scan(CommunicationTerm& t, const Workload& w, const Counter& count, int64_t segments, int64_t fresh) {
+  const int64_t p = w.mesh.shape.cp;
+  const int64_t of_a_rank =
+      segments * (w.tail_bytes + 2 * w.state_bytes) + fresh * (w.tail_bytes + w.state_bytes);
+  int64_t bytes = 0;
+  add(bytes, {w.micro_batches, w.mesh.shape.dp, p, p - 1, w.mamba_layers, of_a_rank});
+  count.exchange(t, bytes, w.micro_batches * 2 * w.mamba_layers * segments);
+}
+
+void count_carries(std::vector<CommunicationTerm>& terms, const Workload& w, const Counter& count) {
+  const int64_t p = w.mesh.shape.cp, lines = w.mesh.shape.dp * w.micro_batches;
+  if (p == 1) return;
+  const SegmentRuns& r = w.runs;
+  const bool exact = r.backward_segments > 0;
+  CommunicationTerm states{.name = "states", .axis = MeshAxis::kCp};
+  CommunicationTerm gradients{.name = "gradients of states", .axis = MeshAxis::kCpBackward};
+  if (w.mesh.cp_link == CarryLinkKind::kScan) {
+    scan(states, w, count, r.start_segments + r.boundary_segments, r.from_start + r.from_boundary);
+    if (exact) scan(gradients, w, count, r.backward_segments, 1);
+  } else {
+    // The last rank of a sweep's last segment has nobody to send to; every rank knows a boundary's states.
+    relay(states, w, lines * (p * r.start_segments - r.from_start));
+    relay(states, w, lines * p * (r.boundary_segments - r.from_boundary));
+    states.calls = w.micro_batches * (r.start_segments + r.boundary_segments) * 2 * w.mamba_layers;
+    relay(states, w, lines * r.end_states);
+    const int64_t layers = 2 * w.mamba_layers;
+    states.bytes += lines * r.end_states * (kStatesHeader + layers * kStateHeader);
+    states.messages += lines * r.end_states * (1 + layers);
+    if (exact) relay(gradients, w, lines * (p * r.backward_segments - 1));
+    gradients.calls = exact ? w.micro_batches * r.backward_segments * layers : 0;
+  }
+  terms.push_back(states);
+  terms.push_back(gradients);
+}
+
+}  // namespace
+
+int64_t axis_size(const MeshShape& shape, MeshAxis axis) {
+  switch (axis) {
+    case MeshAxis::kWorld: return shape.ranks();
+    case MeshAxis::kCp:
+    case MeshAxis::kCpBackward: return shape.cp;
+    case MeshAxis::kEp: return shape.ep;
+    case MeshAxis::kExpertData: return shape.ranks() / shape.ep;
+  }
+  return 1;
+}
+
+std::vector<CommunicationTerm> count_traffic(const Workload& w, const std::vector<ModelShare>& shares) {
+  std::vector<CommunicationTerm> terms;
+  const Counter count(w);
+  count_gradients(terms, w, shares, count);
+  count_experts(terms, w, count);
+  count_carries(terms, w, count);
+  count_figures(terms, w, count);
+  std::erase_if(terms, [](const CommunicationTerm& t) { return t.messages == 0; });
+  return terms;
+}
+
+}  // namespace natrix

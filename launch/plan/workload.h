@@ -1,0 +1,44 @@
+// What a mesh makes of a step: rows, micro-batches, segments and tokens of a rank, and how often they run.
+//
+//   D d_model, I d_inner, N d_state, K d_conv, E experts, k top_k, P ranks of the axis at hand
+#pragma once
+
+#include "launch/plan/plan.h"
+#include "launch/plan/segment_runs.h"
+
+namespace natrix {
+
+inline constexpr int64_t kFloat = 4;  // bytes: the plan is that of a model in fp32
+
+struct Workload {
+  const ModelConfig& model;
+  PlannedMesh mesh;
+  int64_t rows = 0;           // of a rank
+  int64_t micro_batches = 0;  // into which they are cut
+  int64_t segments = 0;       // of a rank's part of a row
+  bool together = false;      // sweep 1 of all micro-batches comes before any sweep 2
+  SegmentRuns runs;           // of one micro-batch
+
+  int64_t segment_tokens = 0;  // most that are alive on a rank: over the rows of a micro-batch
+  int64_t tokens = 0;          // of the step, on all ranks together
+  int64_t forward_tokens = 0;  // run forward there, those that are run again counted again
+
+  int64_t mamba_layers = 0, moe_layers = 0, mlp_layers = 0;
+  int64_t meetings = 0;  // MoE layers that a Mamba layer has come before since the last one
+  int64_t tail_bytes = 0, state_bytes = 0;  // of one Mamba layer, for the rows of a micro-batch
+
+  int64_t ranks() const { return mesh.shape.ranks(); }
+  /// All states at a boundary, for the rows of a micro-batch.
+  int64_t carried_bytes() const { return mamba_layers * (tail_bytes + state_bytes); }
+  /// Forward and backward runs of a segment, of one rank and step.
+  int64_t forward_runs() const { return micro_batches * runs.forward_total(); }
+  int64_t backward_runs() const { return micro_batches * segments; }
+};
+
+/// The experiment on this mesh: what a run on it would be configured as.
+ExperimentConfig on_mesh(const ExperimentConfig& config, const PlannedMesh& mesh);
+
+/// `config` is borrowed. InputError where the mesh cannot hold it.
+Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh);
+
+}  // namespace natrix
