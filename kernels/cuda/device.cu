@@ -1,4 +1,5 @@
 // The device: stream, memory, errors.
+#include <algorithm>
 #include <string>
 
 #include "kernels/cuda/blas.h"
@@ -12,6 +13,9 @@ void check_blas(cublasStatus_t status, const char* what) {
   if (status != CUBLAS_STATUS_SUCCESS)
     throw RunError(std::string(what) + ": " + cublasGetStatusString(status));
 }
+
+/// Bytes between rows that cudaMemcpy2D takes. Of very long sequences they are more, but then rows are few.
+constexpr size_t kLargestPitch = (size_t{1} << 31) - 1;
 
 /// Rows as cudaMemcpy2D sees them; contiguous ones are a single row.
 struct Extent {
@@ -114,6 +118,11 @@ void check_reachable([[maybe_unused]] const void* p) {
 void copy(View from, View to) {
   const Extent e(from, to);
   if (e.width == 0 || e.height == 0) return;
+  if (e.height == 1) return check(cudaMemcpy(to.data, from.data, e.width, cudaMemcpyDefault), "copy");
+  if (std::max(e.pitch(from), e.pitch(to)) > kLargestPitch) {
+    for (int64_t r = 0; r < from.rows(); ++r) cuda::copy(from.row_range(r, 1), to.row_range(r, 1));
+    return;
+  }
   check(cudaMemcpy2D(to.data, e.pitch(to), from.data, e.pitch(from), e.width, e.height, cudaMemcpyDefault),
         "copy");
 }
@@ -121,6 +130,11 @@ void copy(View from, View to) {
 void fill_zero(View v) {
   const Extent e(v, v);
   if (e.width == 0 || e.height == 0) return;
+  if (e.height == 1) return check(cudaMemset(v.data, 0, e.width), "fill");
+  if (e.pitch(v) > kLargestPitch) {
+    for (int64_t r = 0; r < v.rows(); ++r) cuda::fill_zero(v.row_range(r, 1));
+    return;
+  }
   check(cudaMemset2D(v.data, e.pitch(v), 0, e.width, e.height), "fill");
 }
 

@@ -4,6 +4,7 @@
 //
 // Memory is opened and closed twice a kernel. Where the processor has protection keys that is a register of
 // the thread; else a system call an allocation, and most of the time of a small model.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -19,6 +20,7 @@ namespace {
 
 constexpr size_t kAlignment = 256;  // cudaMalloc's
 constexpr size_t kPage = 4096;
+constexpr size_t kLargestPitch = (size_t{1} << 31) - 1;
 
 constexpr size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
@@ -62,6 +64,10 @@ void explain(int signal, siginfo_t* info, void* machine) {
   }
   sigaction(SIGSEGV, &previous_handler, nullptr);
   if ((previous_handler.sa_flags & SA_SIGINFO) != 0) previous_handler.sa_sigaction(signal, info, machine);
+}
+
+cudaError_t fail_pitch() {
+  return fail(cudaErrorInvalidValue, "rows that are further apart than any GPU takes");
 }
 
 void protect(const Allocation& a, int protection) {
@@ -173,6 +179,7 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
 
 cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                          size_t height, cudaMemcpyKind kind) {
+  if (to_pitch > kLargestPitch || from_pitch > kLargestPitch) return fail_pitch();
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   if (width == 0 || height == 0) return cudaSuccess;
@@ -189,17 +196,30 @@ cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t fro
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  return cudaMemcpy2D(to, bytes, from, bytes, bytes, 1, kind);
+  constexpr size_t kPiece = size_t{1} << 30;
+  for (size_t at = 0; at < bytes; at += kPiece) {
+    const size_t n = std::min(kPiece, bytes - at);
+    const cudaError_t error =
+        cudaMemcpy2D(static_cast<char*>(to) + at, n, static_cast<const char*>(from) + at, n, n, 1, kind);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
   return cudaMemcpy(to, from, bytes, kind);
 }
 
 cudaError_t cudaMemset2D(void* p, size_t pitch, int value, size_t width, size_t height) {
+  if (pitch > kLargestPitch) return fail_pitch();
   const DeviceAccess access;
   for (size_t r = 0; r < height; ++r) std::memset(static_cast<char*>(p) + r * pitch, value, width);
   return cudaSuccess;
 }
+cudaError_t cudaMemset(void* p, int value, size_t bytes) {
+  const DeviceAccess access;
+  std::memset(p, value, bytes);
+  return cudaSuccess;
+}
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
-  return cudaMemset2D(p, bytes, value, bytes, 1);
+  return cudaMemset(p, value, bytes);
 }

@@ -1,6 +1,7 @@
 // Rows that lie more than 2^31 elements from the first. The address space holds them, the memory does not
 // need to: only the pages of the few rows that are there are ever touched.
 #include <gtest/gtest.h>
+#include <numeric>
 #include <sys/mman.h>
 
 #include "tests/kernels/conv_case.h"
@@ -63,6 +64,21 @@ class LongOffsets : public ::testing::TestWithParam<Backend> {
 };
 INSTANTIATE_TEST_SUITE_P(Backends, LongOffsets, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
+
+TEST(LongOffsetsCuda, CopiesReachRowsBeyondAnyPitch) {
+  if (!has_cuda()) GTEST_SKIP() << "no device";
+  constexpr int64_t kApart = int64_t{1} << 31;  // one more than cudaMemcpy2D takes
+  void* memory = mmap(nullptr, size_t{2} << 31, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) GTEST_SKIP() << "no address space for rows 2 GiB apart";
+  const View far(memory, Dtype::kU8, {2, 3}, kApart);
+  const Buffer there(Dtype::kU8, {2, 3}, Memory::kDevice), back(Dtype::kU8, {2, 3});
+  for (int64_t r = 0; r < 2; ++r) std::iota(far.row<uint8_t>(r), far.row<uint8_t>(r) + 3, 1 + 3 * r);
+  copy(far, there.view());
+  copy(there.view(), back.view());
+  for (int64_t i = 0; i < 6; ++i) EXPECT_EQ(back.view().as<uint8_t>()[i], i + 1);
+  munmap(memory, size_t{2} << 31);
+}
 
 TEST_P(LongOffsets, Scan) {
   const ScanCase c = ScanCase::fresh(random, Dtype::kF32, {1, kTokens, 20, 4});
