@@ -81,7 +81,7 @@ Measured measured_step(const ExperimentConfig& config, Transport& world, const S
   ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world);
   MeshGroup group(mesh, ctx, Dtype::kF32, config.parallel.cp_link);
   AssembledModel model =
-      assemble_model(config.model, Dtype::kF32, true,
+      assemble_model(config.model, Dtype::kF32, true, Memory::kHost,
                      config.parallel.ep > 1 ? std::make_unique<AllToAllExchange>(mesh.ep()) : nullptr);
   initialise(model->params(), 7, 1);
   Optimizer optimizer(config.optimizer, model->params());
