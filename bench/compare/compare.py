@@ -124,7 +124,8 @@ def measure(row, peers, build, rounds, threads):
         ceilings = {k: max(v, ceilings.get(k, 0)) for k, v in now.items()}
         if seconds < best.get("natrix", float("inf")):
             best["natrix"], percent = seconds, of_ceiling
-    ratio = min((best[p] for p in row["peers"] if p in best), default=float("nan")) / best["natrix"]
+    of_peers = [best[p] for p in row["peers"] if p in best]
+    ratio = min(of_peers) / best["natrix"] if of_peers else None
     return {"row": row["name"], "threads": threads, "unit": row["unit"],
             "figures": {who: figure(s, row["unit"]) for who, s in best.items()}, "errors": errors,
             "percent_of_ceiling": percent, "ratio_to_best_peer": ratio, "target": row["target"],
@@ -143,8 +144,9 @@ def note_scaling(results):
 def line(result):
     def cell(who):
         return f"{result['figures'][who]:.3g}" if who in result["figures"] else "–"
+    ratio = f"{result['ratio_to_best_peer']:.1f}×" if result["ratio_to_best_peer"] else "–"
     return (f"| {result['row']} | {result['threads']} | {result['unit']} | {cell('torch')} | {cell('hf')} | "
-            f"{cell('mamba.py')} | {cell('llama.cpp')} | **{cell('natrix')}** | {result['ratio_to_best_peer']:.1f}× (≥ {result['target']}×) | "
+            f"{cell('mamba.py')} | {cell('llama.cpp')} | **{cell('natrix')}** | {ratio} (≥ {result['target']}×) | "
             f"{result['percent_of_ceiling']:.0f} % | "
             f"{format(result['times_one_thread'], '.2f') + '×' if 'times_one_thread' in result else ''} |")
 
