@@ -57,7 +57,8 @@ ROWS = [
 def run_json(command):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError((done.stderr.strip() or "no message").splitlines()[-1])
+        ended = f"ended by signal {-done.returncode}; 9: out of memory, mostly" if done.returncode < 0 else "no message"
+        raise RuntimeError((done.stderr.strip() or ended).splitlines()[-1])
     return json.loads(done.stdout)
 
 
