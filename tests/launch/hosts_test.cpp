@@ -97,7 +97,7 @@ class TwoHosts {
   bool there_ = false;
 };
 
-class Hosts : public ::testing::Test {
+class SlowHosts : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!built_with_mpi()) GTEST_SKIP() << "this build has no MPI";
@@ -128,7 +128,7 @@ class Hosts : public ::testing::Test {
 };
 
 /// And its curve is that of a run of the same ranks that was never broken.
-TEST_F(Hosts, APulledCableEndsTheJobAndTheRunGoesOnAfterIt) {
+TEST_F(SlowHosts, APulledCableEndsTheJobAndTheRunGoesOnAfterIt) {
   using clock = std::chrono::steady_clock;
   clock::time_point pulled{};
   ProgramOptions options;
