@@ -57,8 +57,11 @@ def measure(natrix, threads):
         long = train(natrix, folder, 1 << 20, 4096, threads, 1, "long")
         row = compare("exact training, 1,048,576 tokens in chunks of 4096 against 16,384 in one", whole, long, 1.4)
         row["memory_bytes"]["short, in chunks of 4096"] = cut[1]
-        few, many = (prefill(natrix, folder, folder / "whole", n, threads) for n in (100_000, 10_000_000))
-        return [row, compare("prefill, 10,000,000 tokens against 100,000", few, many, 1.05)]
+        # A machine that others share drifts by more than 5 % within minutes: the short one before and after.
+        before, many, after = (prefill(natrix, folder, folder / "whole", n, threads)
+                               for n in (100_000, 10_000_000, 100_000))
+        few = ((before[0] + after[0]) / 2, before[1])
+        return [row, compare("prefill, 10,000,000 tokens against 100,000 before and after it", few, many, 1.05)]
 
 
 def line(row):
