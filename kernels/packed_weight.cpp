@@ -26,7 +26,7 @@ float scale_of(const float* row, int64_t cols) {
   float most = 0;
   for (int64_t k = 0; k < cols; ++k) {
     if (!std::isfinite(row[k])) {
-      throw RunError("a weight is not finite, which int8 cannot hold: read the model with weights in f32");
+      throw InputError("holds a number that is not finite, which int8 cannot; use weights in f32");
     }
     most = std::max(most, std::fabs(row[k]));
   }

@@ -49,7 +49,7 @@ struct PackedWeight {
   }
 };
 
-/// Fills `to`, whose extents are those of weight: f32 [N, K] or [G, N, K]. RunError if int8 cannot hold it,
+/// Fills `to`, whose extents are those of weight: f32 [N, K] or [G, N, K]. InputError if int8 cannot hold it,
 /// that is where it is not finite.
 void pack_weight(Context& ctx, View weight, const PackedWeight& to);
 

@@ -78,7 +78,11 @@ void ParamStore::pack(Context& ctx, WeightFormat format) {
     to.data = at(packed_, append(byte, packed_bytes(format, p.shape)));
     if (scales_) to.scale = scales_.view().as<float>() + row;
     row += p.shape.rows();
-    pack_weight(ctx, p.value, to);
+    try {
+      pack_weight(ctx, p.value, to);
+    } catch (const InputError& e) {
+      throw InputError(p.name + " " + e.what());
+    }
     p.packed = to;
     p.value = {};
     values_of_[i] = Buffer();

@@ -19,7 +19,8 @@ class ParamStore {
              Memory memory = Memory::kHost);
   void zero_gradients();
   /// For reading from now on: packs what packs (Param::packs), one after another, and gives up its f32
-  /// values. The store must have no gradients.
+  /// values. The store must have no gradients. InputError with the parameter's name if the format cannot hold
+  /// it.
   void pack(Context& ctx, WeightFormat format);
 
  private:

@@ -74,7 +74,7 @@ TEST(PackedWeight, BFloat16IsTheNearestTiesToEven) {
 
 TEST(PackedWeight, Int8RefusesWhatIsNotFiniteAndHoldsARowOfZeros) {
   float bad[] = {1, 2, INFINITY, 4}, zeros[] = {0, 0, 0};
-  EXPECT_THROW(Packed(View(bad, Dtype::kF32, {2, 2}), WeightFormat::kInt8), RunError);
+  EXPECT_THROW(Packed(View(bad, Dtype::kF32, {2, 2}), WeightFormat::kInt8), InputError);
   const Packed w(View(zeros, Dtype::kF32, {1, 3}), WeightFormat::kInt8);
   EXPECT_EQ(unpacked(*w, 0, 0, 1), 0.0f);
 }

@@ -1,5 +1,7 @@
 // Models packed for reading: what --weights keeps of a model, and that it is the same computation however it
 // is cut.
+#include <algorithm>
+#include <cmath>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -70,6 +72,20 @@ TEST_P(PackedModel, IsNearTheModelItself) {
     EXPECT_GT(relative_difference(got.view(), want.view()), 0.0);
   }
   EXPECT_LT(relative_difference(got.view(), plain.view()), 1e-4);
+}
+
+TEST(PackedModelWithANan, NamesTheParameterThatInt8CannotHold) {
+  AssembledModel model = model_for_reading(small_config());
+  const std::vector<Param*> params = model->params();
+  Param* p = *std::ranges::find_if(params.rbegin(), params.rend(), &Param::packs);
+  Context ctx(Backend::kCpu);
+  p->value.as<float>()[3] = NAN;
+  try {
+    model->pack(ctx, WeightFormat::kInt8);
+    ADD_FAILURE() << "packed all the same";
+  } catch (const InputError& e) {
+    EXPECT_THAT(e.what(), ::testing::StartsWith(p->name + " "));
+  }
 }
 
 TEST(PackedModelWithGradients, IsRefused) {
