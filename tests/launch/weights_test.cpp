@@ -74,6 +74,22 @@ TEST_P(PackedModel, IsNearTheModelItself) {
   EXPECT_LT(relative_difference(got.view(), plain.view()), 1e-4);
 }
 
+TEST(PackedModelOfExperts, KeepsRoutersNormsAndScansAsTheyAre) {
+  AssembledModel model = model_for_reading(small_config());
+  Context ctx(Backend::kCpu);
+  model->pack(ctx, WeightFormat::kInt8);
+  int packed = 0;
+  for (const Param* p : model->params()) {
+    const auto named = [&](const char* part) { return p->name.find(part) != std::string::npos; };
+    EXPECT_EQ(static_cast<bool>(p->value), !p->packed) << p->name;
+    const bool kept = named("router") || named("norm") || named("A_log") || named("conv1d");
+    EXPECT_FALSE(kept && p->packed) << p->name;
+    packed += static_cast<bool>(p->packed);
+  }
+  EXPECT_EQ(packed,
+            13);  // the embedding, and of each of two blocks four projections and two stacks of experts
+}
+
 TEST(PackedModelWithANan, NamesTheParameterThatInt8CannotHold) {
   AssembledModel model = model_for_reading(small_config());
   const std::vector<Param*> params = model->params();
