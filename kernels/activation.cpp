@@ -34,14 +34,17 @@ void check(const ActivationBackward& a) {
 void activation_forward(Context& ctx, const ActivationForward& args) {
   check(args);
   dispatch<ActivationForward>(ctx, "activation_forward", args,
-                              {.reference = reference::activation_forward, .cpu = cpu::activation_forward, .cuda = if_cuda<cuda::activation_forward>()});
+                              {.reference = reference::activation_forward,
+                               .cpu = cpu::activation_forward,
+                               .cuda = if_cuda<cuda::activation_forward>()});
 }
 
 void activation_backward(Context& ctx, const ActivationBackward& args) {
   check(args);
-  dispatch<ActivationBackward>(
-      ctx, "activation_backward", args,
-      {.reference = reference::activation_backward, .cpu = cpu::activation_backward, .cuda = if_cuda<cuda::activation_backward>()});
+  dispatch<ActivationBackward>(ctx, "activation_backward", args,
+                               {.reference = reference::activation_backward,
+                                .cpu = cpu::activation_backward,
+                                .cuda = if_cuda<cuda::activation_backward>()});
 }
 
 void softplus_forward(Context& ctx, const SoftplusForward& args) {
@@ -50,7 +53,9 @@ void softplus_forward(Context& ctx, const SoftplusForward& args) {
   like(args.y, "softplus_forward: y");
   if (args.bias) check_dense(args.bias, args.x.dtype, {args.x.cols()}, "softplus_forward: bias");
   dispatch<SoftplusForward>(ctx, "softplus_forward", args,
-                            {.reference = reference::softplus_forward, .cpu = cpu::softplus_forward, .cuda = if_cuda<cuda::softplus_forward>()});
+                            {.reference = reference::softplus_forward,
+                             .cpu = cpu::softplus_forward,
+                             .cuda = if_cuda<cuda::softplus_forward>()});
 }
 
 void softplus_backward(Context& ctx, const SoftplusBackward& args) {
@@ -59,14 +64,18 @@ void softplus_backward(Context& ctx, const SoftplusBackward& args) {
   like(args.dy, "softplus_backward: dy");
   like(args.dx, "softplus_backward: dx");
   dispatch<SoftplusBackward>(ctx, "softplus_backward", args,
-                             {.reference = reference::softplus_backward, .cpu = cpu::softplus_backward, .cuda = if_cuda<cuda::softplus_backward>()});
+                             {.reference = reference::softplus_backward,
+                              .cpu = cpu::softplus_backward,
+                              .cuda = if_cuda<cuda::softplus_backward>()});
 }
 
 void accumulate(Context& ctx, const Accumulate& args) {
   const Like like{args.x};
   like(args.x, "accumulate: x");
   like(args.y, "accumulate: y");
-  dispatch<Accumulate>(ctx, "accumulate", args, {.reference = reference::accumulate, .cpu = cpu::accumulate, .cuda = if_cuda<cuda::accumulate>()});
+  dispatch<Accumulate>(
+      ctx, "accumulate", args,
+      {.reference = reference::accumulate, .cpu = cpu::accumulate, .cuda = if_cuda<cuda::accumulate>()});
 }
 
 }  // namespace natrix

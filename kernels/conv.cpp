@@ -62,20 +62,26 @@ void check(const MaskConvTail& a) {
 void conv_silu_forward(Context& ctx, const ConvSiluForward& args) {
   check(args);
   dispatch<ConvSiluForward>(ctx, "conv_silu_forward", args,
-                            {.reference = reference::conv_silu_forward, .cpu = cpu::conv_silu_forward, .cuda = if_cuda<cuda::conv_silu_forward>()});
+                            {.reference = reference::conv_silu_forward,
+                             .cpu = cpu::conv_silu_forward,
+                             .cuda = if_cuda<cuda::conv_silu_forward>()});
 }
 
 void conv_silu_backward(Context& ctx, const ConvSiluBackward& args) {
   check(args);
   dispatch<ConvSiluBackward>(ctx, "conv_silu_backward", args,
-                             {.reference = reference::conv_silu_backward, .cpu = cpu::conv_silu_backward, .cuda = if_cuda<cuda::conv_silu_backward>()});
+                             {.reference = reference::conv_silu_backward,
+                              .cpu = cpu::conv_silu_backward,
+                              .cuda = if_cuda<cuda::conv_silu_backward>()});
 }
 
 void mask_conv_tail(Context& ctx, const MaskConvTail& args) {
   check(args);
   // K−1 rows a sequence: nothing to make faster.
   dispatch<MaskConvTail>(ctx, "mask_conv_tail", args,
-                         {.reference = reference::mask_conv_tail, .cpu = reference::mask_conv_tail, .cuda = if_cuda<cuda::mask_conv_tail>()});
+                         {.reference = reference::mask_conv_tail,
+                          .cpu = reference::mask_conv_tail,
+                          .cuda = if_cuda<cuda::mask_conv_tail>()});
 }
 
 }  // namespace natrix

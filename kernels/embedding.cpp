@@ -17,13 +17,17 @@ void check(View tokens, View rows, View table, std::string_view what) {
 void embedding_forward(Context& ctx, const EmbeddingForward& args) {
   check(args.tokens, args.y, args.weight, "embedding_forward: weight [V, D] or y [R, D]");
   dispatch<EmbeddingForward>(ctx, "embedding_forward", args,
-                             {.reference = reference::embedding_forward, .cpu = cpu::embedding_forward, .cuda = if_cuda<cuda::embedding_forward>()});
+                             {.reference = reference::embedding_forward,
+                              .cpu = cpu::embedding_forward,
+                              .cuda = if_cuda<cuda::embedding_forward>()});
 }
 
 void embedding_backward(Context& ctx, const EmbeddingBackward& args) {
   check(args.tokens, args.dy, args.dweight, "embedding_backward: dweight [V, D] or dy [R, D]");
   dispatch<EmbeddingBackward>(ctx, "embedding_backward", args,
-                              {.reference = reference::embedding_backward, .cpu = cpu::embedding_backward, .cuda = if_cuda<cuda::embedding_backward>()});
+                              {.reference = reference::embedding_backward,
+                               .cpu = cpu::embedding_backward,
+                               .cuda = if_cuda<cuda::embedding_backward>()});
 }
 
 }  // namespace natrix

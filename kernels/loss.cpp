@@ -24,7 +24,9 @@ void check(const CrossEntropy& a) {
 void cross_entropy(Context& ctx, const CrossEntropy& args) {
   check(args);
   dispatch<CrossEntropy>(ctx, "cross_entropy", args,
-                         {.reference = reference::cross_entropy, .cpu = cpu::cross_entropy, .cuda = if_cuda<cuda::cross_entropy>()});
+                         {.reference = reference::cross_entropy,
+                          .cpu = cpu::cross_entropy,
+                          .cuda = if_cuda<cuda::cross_entropy>()});
 }
 
 }  // namespace natrix

@@ -43,25 +43,32 @@ void check(const GroupedOuter& a) {
 
 void matmul(Context& ctx, const Matmul& args) {
   check(args);
-  dispatch<Matmul>(ctx, "matmul", args, {.reference = reference::matmul, .cpu = cpu::matmul, .cuda = if_cuda<cuda::matmul>()});
+  dispatch<Matmul>(ctx, "matmul", args,
+                   {.reference = reference::matmul, .cpu = cpu::matmul, .cuda = if_cuda<cuda::matmul>()});
 }
 
 void grouped_matmul(Context& ctx, const GroupedMatmul& args) {
   check(args);
   dispatch<GroupedMatmul>(ctx, "grouped_matmul", args,
-                          {.reference = reference::grouped_matmul, .cpu = cpu::grouped_matmul, .cuda = if_cuda<cuda::grouped_matmul>()});
+                          {.reference = reference::grouped_matmul,
+                           .cpu = cpu::grouped_matmul,
+                           .cuda = if_cuda<cuda::grouped_matmul>()});
 }
 
 void grouped_outer(Context& ctx, const GroupedOuter& args) {
   check(args);
   dispatch<GroupedOuter>(ctx, "grouped_outer", args,
-                         {.reference = reference::grouped_outer, .cpu = cpu::grouped_outer, .cuda = if_cuda<cuda::grouped_outer>()});
+                         {.reference = reference::grouped_outer,
+                          .cpu = cpu::grouped_outer,
+                          .cuda = if_cuda<cuda::grouped_outer>()});
 }
 
 void column_sum(Context& ctx, const ColumnSum& args) {
   check_matrix(args.a, args.sum.dtype, args.a.rows(), args.sum.count(), "column_sum: a");
   check_dense(args.sum, args.a.dtype, {args.a.cols()}, "column_sum: sum");
-  dispatch<ColumnSum>(ctx, "column_sum", args, {.reference = reference::column_sum, .cpu = cpu::column_sum, .cuda = if_cuda<cuda::column_sum>()});
+  dispatch<ColumnSum>(
+      ctx, "column_sum", args,
+      {.reference = reference::column_sum, .cpu = cpu::column_sum, .cuda = if_cuda<cuda::column_sum>()});
 }
 
 }  // namespace natrix

@@ -48,13 +48,17 @@ void check(const RmsNormBackward& a) {
 void rms_norm_forward(Context& ctx, const RmsNormForward& args) {
   check(args);
   dispatch<RmsNormForward>(ctx, "rms_norm_forward", args,
-                           {.reference = reference::rms_norm_forward, .cpu = cpu::rms_norm_forward, .cuda = if_cuda<cuda::rms_norm_forward>()});
+                           {.reference = reference::rms_norm_forward,
+                            .cpu = cpu::rms_norm_forward,
+                            .cuda = if_cuda<cuda::rms_norm_forward>()});
 }
 
 void rms_norm_backward(Context& ctx, const RmsNormBackward& args) {
   check(args);
   dispatch<RmsNormBackward>(ctx, "rms_norm_backward", args,
-                            {.reference = reference::rms_norm_backward, .cpu = cpu::rms_norm_backward, .cuda = if_cuda<cuda::rms_norm_backward>()});
+                            {.reference = reference::rms_norm_backward,
+                             .cpu = cpu::rms_norm_backward,
+                             .cuda = if_cuda<cuda::rms_norm_backward>()});
 }
 
 }  // namespace natrix

@@ -10,14 +10,17 @@ void adamw(Context& ctx, const AdamW& args) {
   check_dense(args.m, args.w.dtype, args.w.shape, "adamw: m");
   check_dense(args.v, args.w.dtype, args.w.shape, "adamw: v");
   require(args.step >= 1, "adamw: steps are counted from 1");
-  dispatch<AdamW>(ctx, "adamw", args, {.reference = reference::adamw, .cpu = cpu::adamw, .cuda = if_cuda<cuda::adamw>()});
+  dispatch<AdamW>(ctx, "adamw", args,
+                  {.reference = reference::adamw, .cpu = cpu::adamw, .cuda = if_cuda<cuda::adamw>()});
 }
 
 void squared_norm(Context& ctx, const SquaredNorm& args) {
   check_dense(args.x, args.x.dtype, args.x.shape, "squared_norm: x");
   require(args.sum != nullptr, "squared_norm: nowhere to put the sum");
   dispatch<SquaredNorm>(ctx, "squared_norm", args,
-                        {.reference = reference::squared_norm, .cpu = cpu::squared_norm, .cuda = if_cuda<cuda::squared_norm>()});
+                        {.reference = reference::squared_norm,
+                         .cpu = cpu::squared_norm,
+                         .cuda = if_cuda<cuda::squared_norm>()});
 }
 
 }  // namespace natrix

@@ -41,7 +41,10 @@ void check_slots(View row_of_slot, int64_t tokens, std::string_view what) {
 void route_forward(Context& ctx, const RouteForward& a) {
   check_choice(a);
   check_optional(a.bias, a.logits.dtype, {a.logits.cols()}, "route_forward: bias");
-  dispatch(ctx, "route_forward", a, {.reference = reference::route_forward, .cpu = cpu::route_forward, .cuda = if_cuda<cuda::route_forward>()});
+  dispatch(ctx, "route_forward", a,
+           {.reference = reference::route_forward,
+            .cpu = cpu::route_forward,
+            .cuda = if_cuda<cuda::route_forward>()});
 }
 
 void route_backward(Context& ctx, const RouteBackward& a) {
@@ -51,7 +54,10 @@ void route_backward(Context& ctx, const RouteBackward& a) {
   check_rows(a.dlogits, a.logits.dtype, a.logits.rows(), a.logits.cols(),
              "route_backward: dlogits is not like logits");
   check_optional(a.balance, a.logits.dtype, {a.logits.cols()}, "route_backward: balance");
-  dispatch(ctx, "route_backward", a, {.reference = reference::route_backward, .cpu = cpu::route_backward, .cuda = if_cuda<cuda::route_backward>()});
+  dispatch(ctx, "route_backward", a,
+           {.reference = reference::route_backward,
+            .cpu = cpu::route_backward,
+            .cuda = if_cuda<cuda::route_backward>()});
 }
 
 // The tally and the permutation are a few additions a slot: host code, whatever the backend.
@@ -63,7 +69,10 @@ void route_tally(Context& ctx, const RouteTally& a) {
   check_dense(a.counts, Dtype::kF64, {experts}, "route_tally: counts");
   check_dense(a.score_sum, Dtype::kF64, {experts}, "route_tally: score_sum");
   check_flat(a.squared_logsumexp, Dtype::kF64, 1, "route_tally: squared_logsumexp is not one f64");
-  dispatch(ctx, "route_tally", a, {.reference = reference::route_tally, .cpu = reference::route_tally, .cuda = if_cuda<cuda::route_tally>()});
+  dispatch(ctx, "route_tally", a,
+           {.reference = reference::route_tally,
+            .cpu = reference::route_tally,
+            .cuda = if_cuda<cuda::route_tally>()});
 }
 
 void route_permutation(Context& ctx, const RoutePermutation& a) {
@@ -73,7 +82,9 @@ void route_permutation(Context& ctx, const RoutePermutation& a) {
   check_flat(a.slot_of_row, Dtype::kI64, slots, "route_permutation: slot_of_row is not a dense [T k] i64");
   require(a.offsets.size() >= 2, "route_permutation: offsets has no room for E + 1 numbers");
   dispatch(ctx, "route_permutation", a,
-           {.reference = reference::route_permutation, .cpu = reference::route_permutation, .cuda = if_cuda<cuda::route_permutation>()});
+           {.reference = reference::route_permutation,
+            .cpu = reference::route_permutation,
+            .cuda = if_cuda<cuda::route_permutation>()});
 }
 
 void gather_rows(Context& ctx, const GatherRows& a) {
@@ -81,7 +92,9 @@ void gather_rows(Context& ctx, const GatherRows& a) {
   check_flat(a.slot_of_row, Dtype::kI64, a.rows.rows(), "gather_rows: slot_of_row is not a dense [R] i64");
   check_rows(a.rows, a.x.dtype, a.slot_of_row.count(), a.x.cols(),
              "gather_rows: rows are not [R, D] in the dtype of x");
-  dispatch(ctx, "gather_rows", a, {.reference = reference::gather_rows, .cpu = cpu::gather_rows, .cuda = if_cuda<cuda::gather_rows>()});
+  dispatch(
+      ctx, "gather_rows", a,
+      {.reference = reference::gather_rows, .cpu = cpu::gather_rows, .cuda = if_cuda<cuda::gather_rows>()});
 }
 
 void gather_rows_backward(Context& ctx, const GatherRowsBackward& a) {
@@ -89,7 +102,9 @@ void gather_rows_backward(Context& ctx, const GatherRowsBackward& a) {
   check_rows(a.drows, a.dx.dtype, a.drows.rows(), a.dx.cols(),
              "gather_rows_backward: drows are not [R, D] like dx");
   dispatch(ctx, "gather_rows_backward", a,
-           {.reference = reference::gather_rows_backward, .cpu = cpu::gather_rows_backward, .cuda = if_cuda<cuda::gather_rows_backward>()});
+           {.reference = reference::gather_rows_backward,
+            .cpu = cpu::gather_rows_backward,
+            .cuda = if_cuda<cuda::gather_rows_backward>()});
 }
 
 void combine_rows(Context& ctx, const CombineRows& a) {
@@ -97,7 +112,10 @@ void combine_rows(Context& ctx, const CombineRows& a) {
   check_rows(a.rows, a.y.dtype, a.rows.rows(), a.y.cols(), "combine_rows: rows are not [R, D] like y");
   check_rows(a.weight, a.y.dtype, a.y.rows(), a.row_of_slot.cols(),
              "combine_rows: weight is not [T, k] like y");
-  dispatch(ctx, "combine_rows", a, {.reference = reference::combine_rows, .cpu = cpu::combine_rows, .cuda = if_cuda<cuda::combine_rows>()});
+  dispatch(ctx, "combine_rows", a,
+           {.reference = reference::combine_rows,
+            .cpu = cpu::combine_rows,
+            .cuda = if_cuda<cuda::combine_rows>()});
 }
 
 void combine_rows_backward(Context& ctx, const CombineRowsBackward& a) {
@@ -109,7 +127,9 @@ void combine_rows_backward(Context& ctx, const CombineRowsBackward& a) {
   check_rows(a.weight, a.dy.dtype, tokens, top_k, "combine_rows_backward: weight is not [T, k] like dy");
   check_rows(a.dweight, a.dy.dtype, tokens, top_k, "combine_rows_backward: dweight is not [T, k] like dy");
   dispatch(ctx, "combine_rows_backward", a,
-           {.reference = reference::combine_rows_backward, .cpu = cpu::combine_rows_backward, .cuda = if_cuda<cuda::combine_rows_backward>()});
+           {.reference = reference::combine_rows_backward,
+            .cpu = cpu::combine_rows_backward,
+            .cuda = if_cuda<cuda::combine_rows_backward>()});
 }
 
 }  // namespace natrix

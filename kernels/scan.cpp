@@ -94,26 +94,33 @@ void check(const ScanSummaryBackward& a) {
 void scan_forward(Context& ctx, const ScanForward& args) {
   check(args);
   dispatch<ScanForward>(ctx, "scan_forward", args,
-                        {.reference = reference::scan_forward, .cpu = cpu::scan_forward, .cuda = if_cuda<cuda::scan_forward>()});
+                        {.reference = reference::scan_forward,
+                         .cpu = cpu::scan_forward,
+                         .cuda = if_cuda<cuda::scan_forward>()});
 }
 
 void scan_backward(Context& ctx, const ScanBackward& args) {
   check(args);
   dispatch<ScanBackward>(ctx, "scan_backward", args,
-                         {.reference = reference::scan_backward, .cpu = cpu::scan_backward, .cuda = if_cuda<cuda::scan_backward>()});
+                         {.reference = reference::scan_backward,
+                          .cpu = cpu::scan_backward,
+                          .cuda = if_cuda<cuda::scan_backward>()});
 }
 
 void scan_summary(Context& ctx, const ScanSummary& args) {
   check(args);
   dispatch<ScanSummary>(ctx, "scan_summary", args,
-                        {.reference = reference::scan_summary, .cpu = cpu::scan_summary, .cuda = if_cuda<cuda::scan_summary>()});
+                        {.reference = reference::scan_summary,
+                         .cpu = cpu::scan_summary,
+                         .cuda = if_cuda<cuda::scan_summary>()});
 }
 
 void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args) {
   check(args);
-  dispatch<ScanSummaryBackward>(
-      ctx, "scan_summary_backward", args,
-      {.reference = reference::scan_summary_backward, .cpu = cpu::scan_summary_backward, .cuda = if_cuda<cuda::scan_summary_backward>()});
+  dispatch<ScanSummaryBackward>(ctx, "scan_summary_backward", args,
+                                {.reference = reference::scan_summary_backward,
+                                 .cpu = cpu::scan_summary_backward,
+                                 .cuda = if_cuda<cuda::scan_summary_backward>()});
 }
 
 }  // namespace natrix
