@@ -81,7 +81,13 @@ class MpiTransport final : public Transport {
     int ended = 0;
     MPI_Finalized(&ended);
     // When an error unwinds, the other ranks are elsewhere; the job is about to be aborted.
-    if (!ended && comm_ != MPI_COMM_WORLD && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);
+    const bool in_order = !ended && std::uncaught_exceptions() == 0;
+    if (!in_order || !finish_sends()) {
+      // MPI, or the peer through it, may read what is under way at any time: it stays, to the process's end.
+      static_cast<void>(new std::deque<Sent>(std::move(sent_)));
+      return;
+    }
+    if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
   }
 
   int rank() const override { return rank_; }
@@ -238,6 +244,16 @@ class MpiTransport final : public Transport {
       check(MPI_Testall(static_cast<int>(handles.size()), handles.data(), &all, MPI_STATUSES_IGNORE), "send");
       if (!all) return;
       sent_.pop_front();
+    }
+  }
+
+  /// Waits until the peers have what was sent. False when one does not come for it.
+  bool finish_sends() {
+    try {
+      for (Sent& s : sent_) wait(s.requests, "the last send");
+      return true;
+    } catch (const RunError&) {
+      return false;
     }
   }
 

@@ -1,9 +1,12 @@
 #include "tests/distributed/rank_cases.h"
 
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
+#include <memory>
 #include <stdexcept>
+#include <thread>
 
 #include "core/random.h"
 #include "distributed/rank_communicator.h"
@@ -153,6 +156,24 @@ void ring(Transport& world) {
   }
 }
 
+/// A sender is done with its communicator long before the message is fetched.
+void sends_outlive_their_communicator(Transport& world) {
+  const int64_t n = 300000;
+  auto pair = std::make_unique<Rank>(world);
+  if (pair->size() == 1) return;
+  if (pair->rank() == 0) {
+    const Buffer x = numbers<float>(Dtype::kF32, {n}, 7);
+    pair->all.send(pair->ctx, x.view(), 1);
+    pair.reset();
+  } else if (pair->rank() == 1) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    Buffer x(Dtype::kF32, {n});
+    pair->all.receive(pair->ctx, x.view(), 0);
+    const Buffer want = numbers<float>(Dtype::kF32, {n}, 7);
+    pair->expect(std::memcmp(x.view().data, want.view().data, sizeof(float) * n) == 0, "what was sent came");
+  }
+}
+
 void split(Transport& world) {
   Rank r(world);
   RankCommunicator half(world.split(r.rank() % 2, "halves"));
@@ -222,16 +243,18 @@ void expect(bool holds, const Transport& world, const std::string& what) {
 }
 
 const std::vector<RankCase>& rank_cases() {
-  static const std::vector<RankCase> cases = {{"all_reduce", all_reduce},
-                                              {"reduce_keeps_nan", reduce_keeps_nan},
-                                              {"reduce_scatter", reduce_scatter},
-                                              {"all_gather", all_gather},
-                                              {"all_to_all", all_to_all},
-                                              {"ring", ring},
-                                              {"split", split},
-                                              {"counts_traffic", counts_traffic},
-                                              {"mismatch", mismatch},
-                                              {"lost_rank", lost_rank}};  // last: it leaves messages behind
+  static const std::vector<RankCase> cases = {
+      {"all_reduce", all_reduce},
+      {"reduce_keeps_nan", reduce_keeps_nan},
+      {"reduce_scatter", reduce_scatter},
+      {"all_gather", all_gather},
+      {"all_to_all", all_to_all},
+      {"ring", ring},
+      {"sends_outlive_their_communicator", sends_outlive_their_communicator},
+      {"split", split},
+      {"counts_traffic", counts_traffic},
+      {"mismatch", mismatch},
+      {"lost_rank", lost_rank}};  // last: it leaves messages behind
   return cases;
 }
 
