@@ -26,6 +26,7 @@ using Terms32 = hn::Vec<hn::ScalableTag<float>>;
 
 inline constexpr int64_t kPanelCols = PackedWeight::kPanelRows;  // a row of W is a column of op(b)
 inline constexpr int64_t kStreams = 4;  // panels read side by side: memory answers four faster than one
+inline constexpr int64_t kAheadLines = 32;
 inline constexpr int64_t kLaneVectors = kPanelCols / static_cast<int64_t>(hn::MaxLanes(Lanes32()));
 
 HWY_INLINE Words LoadLanes(const char* line, int64_t vector) {
@@ -73,12 +74,22 @@ HWY_INLINE void ForFormat(WeightFormat format, F&& f) {
 /// A few panels of a packed weight, and the columns of c that they make.
 struct Streams {
   const char* first;
+  int64_t lines;  // of a panel
   int64_t apart;  // bytes from one panel to the next
   float* c;
   bool add;
 
   const char* line(int64_t panel, int64_t l) const {
     return first + panel * apart + l * PackedWeight::kLineBytes;
+  }
+
+  /// Asks for what P panels will need kAheadLines after line l: towards their end, the next P panels. For
+  /// formats of several terms a line: what there is to compute between two lines keeps the processor from
+  /// looking far enough ahead by itself. (In f32 it does, and this would be in its way.)
+  template <int P>
+  HWY_INLINE void Prefetch(int64_t l) const {
+    const int64_t panel = l + kAheadLines < lines ? 0 : P - 1;
+    for (int p = 0; p < P; ++p) hwy::Prefetch(line(panel + p, l + kAheadLines));
   }
 
   /// c = or += the sum of a block of terms.
@@ -112,6 +123,7 @@ HWY_NOINLINE void StreamFloats(const Gemm& g, int64_t row, const Streams& s) {
       for (auto& v : panel) v = hn::Zero(hn::ScalableTag<float>());
     }
     const auto add_line = [&](int64_t k, int64_t count) HWY_ATTR {
+      if constexpr (kTerms > 1) s.template Prefetch<P>(k / kTerms);
       for (int p = 0; p < P; ++p) {
         for (int64_t v = 0; v < kLaneVectors; ++v) {
           AddLane<Format>(a + k, count, LoadLanes(s.line(p, k / kTerms), v), sum[p][v]);
@@ -176,6 +188,7 @@ HWY_NOINLINE void StreamIntegers(const Gemm& g, const Streams& s) {
       for (auto& v : panel) v = hn::Zero(Lanes32());
     }
     for (int64_t k = block; k < std::min(block + kBlock, g.K); k += 4) {
+      s.Prefetch<P>(k / 4);
       const FourIntegers integers(g.packed->integers + k);
       for (int p = 0; p < P; ++p) {
         for (int64_t v = 0; v < kLaneVectors; ++v) {
@@ -210,6 +223,7 @@ void StreamRow(const GemmTile& t) {
   for (int64_t j = 0; j < t.cols; j += kTogether) {
     const int64_t cols = std::min(kTogether, t.cols - j);
     Streams s{.first = w.panel(g.packed->matrix, (t.col + j) / kPanelCols),
+              .lines = w.lines(),
               .apart = w.panel_bytes(),
               .c = g.c + t.row * g.c_row + t.col + j,
               .add = t.adds(0)};
