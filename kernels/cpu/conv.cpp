@@ -12,6 +12,7 @@
 #include <hwy/foreach_target.h>  // compiles this file again for every target
 
 #include "kernels/cpu/conv-inl.h"
+#include "kernels/cpu/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
@@ -42,6 +43,10 @@ void ConvForwardBlock(const ConvSiluForward& a, const ConvPlan& plan, const Conv
   }
 }
 
+void TransposeTaps(const float* weight, int64_t channels, int64_t taps, float* to) {
+  Transpose(weight, taps, channels, taps, to, channels);
+}
+
 }  // namespace natrix::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -69,6 +74,14 @@ void copy_tail(const ConvSiluForward& a, const ConvPlan& plan) {
 }  // namespace
 
 HWY_EXPORT(ConvForwardBlock);
+HWY_EXPORT(TransposeTaps);
+
+View transposed_weight(Context& ctx, View weight) {
+  const int64_t channels = weight.extent(0), taps = weight.extent(1);
+  const View w = ctx.arena().take(Dtype::kF32, {taps, channels});
+  HWY_DYNAMIC_DISPATCH(TransposeTaps)(weight.as<float>(), channels, taps, w.as<float>());
+  return w;
+}
 
 void conv_silu_forward(Context& ctx, const ConvSiluForward& args) {
   Arena::Frame frame(ctx.arena());

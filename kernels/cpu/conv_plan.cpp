@@ -26,15 +26,6 @@ int64_t ConvPlan::grain() const {
   return std::max<int64_t>(1, kWorthwhile / std::max<int64_t>(1, of_task));
 }
 
-View transposed_weight(Context& ctx, View weight) {
-  const int64_t channels = weight.extent(0), taps = weight.extent(1);
-  const View w = ctx.arena().take(Dtype::kF32, {taps, channels});
-  for (int64_t i = 0; i < channels; ++i) {
-    for (int64_t k = 0; k < taps; ++k) w.row<float>(k)[i] = weight.row<float>(i)[k];
-  }
-  return w;
-}
-
 ConvInputs::ConvInputs(View x, View tail_in, View doc_start, const ConvPlan& plan, const ConvTask& task)
     : x_(x),
       tail_in_(tail_in),

@@ -7,6 +7,7 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/round_rows.h"
 
 namespace natrix::cpu {
 namespace {
@@ -34,7 +35,6 @@ struct Rows {
 };
 
 Rows rounded(Context& ctx, View a) {
-  constexpr int64_t kBlock = RoundedActivations::kBlock;
   const int64_t R = a.rows(), K = a.cols(), line = (K + 3) / 4 * 4;
   Rows rows{ctx.arena().take(Dtype::kF32, {R, K}),
             ctx.arena().take(Dtype::kF32, {R, RoundedActivations::blocks(K)}),
@@ -43,10 +43,7 @@ Rows rounded(Context& ctx, View a) {
     for (int64_t r = begin; r < end; ++r) {
       auto* integers = reinterpret_cast<int16_t*>(rows.integers.row<int32_t>(r));
       std::fill(integers + K, integers + line, int16_t{0});
-      for (int64_t k = 0; k < K; k += kBlock) {
-        const auto count = static_cast<size_t>(std::min(kBlock, K - k));
-        rows.steps.row<float>(r)[k / kBlock] = round_activations({a.row<float>(r) + k, count}, integers + k);
-      }
+      round_row(a.row<float>(r), K, rows.steps.row<float>(r), integers);
       std::copy_n(integers, K, rows.values.row<float>(r));
     }
   });

@@ -5,7 +5,7 @@
 // exp(dt A) is computed as 2^(dt · A2), where A2 = A log2 e.
 //
 // The start of a document is an infinitely long step: `step` is FLT_MAX there, so the decay is exactly zero
-// and so is all that would flow through it, forwards and backwards, without a branch. (scan_rates.cpp keeps
+// and so is all that would flow through it, forwards and backwards, without a branch. (ScaledRate keeps
 // A2 so far from zero that FLT_MAX · A2 underflows, and so near that no finite dt feels it.)
 //
 // Where no decay of a tile underflows, and no document starts in it, its strips are `mild`: their
@@ -67,6 +67,14 @@ struct Group {
     }
   }
 };
+
+/// A log2 e of A_log. The smallest rate is 1e-36: too slow for any decay to show, yet FLT_MAX times it still
+/// underflows, which is how a document start works.
+HWY_INLINE Vector ScaledRate(Vector A_log) {
+  const Floats d;
+  // The product as the second operand: x86 then hands a NaN through.
+  return hn::Min(hn::Set(d, -1e-36f), hn::Mul(Exp(d, A_log), hn::Set(d, -1.44269504f)));
+}
 
 template <bool kMild>
 HWY_INLINE Vector Decay(Vector step, Vector A2) {

@@ -3,6 +3,7 @@
 #include "kernels/scan.h"
 
 #include "kernels/base/parallel.h"
+#include "kernels/cpu/scan_step.h"
 #include "kernels/cpu/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -67,8 +68,9 @@ namespace natrix::cpu {
 HWY_EXPORT(ForwardBlock);
 
 void scan_forward(Context& ctx, const ScanForward& args) {
-  Arena::Frame frame(ctx.arena());
   const ScanPlan plan(args.dt, args.A_log);
+  if (is_scan_step(plan)) return scan_step(ctx, args, plan);
+  Arena::Frame frame(ctx.arena());
   ScanForward a = args;
   a.B = pad_states(ctx, args.B, plan);
   a.C = pad_states(ctx, args.C, plan);

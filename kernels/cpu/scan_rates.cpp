@@ -8,26 +8,20 @@
 #include <hwy/foreach_target.h>  // compiles this file again for every target
 #include <hwy/highway.h>
 
+#include "kernels/cpu/scan-inl.h"
 #include "kernels/cpu/transpose-inl.h"
-#include "kernels/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
-/// −exp(A_log) log2 e of `count` channels, transposed into A2; `rates` is scratch of the size of A_log. The
-/// smallest rate is 1e-36: too slow for any decay to show, yet FLT_MAX times it still underflows, which is
-/// how a document start works (scan-inl.h).
+/// ScaledRate of `count` channels, transposed into A2; `rates` is scratch of the size of A_log.
 void ScaledRatesBlock(const float* A_log, int64_t count, int64_t states, float* rates, float* A2) {
-  const hn::ScalableTag<float> d;
+  const Floats d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto rate = [&](auto log) HWY_ATTR {
-    // The product as the second operand: x86 then hands a NaN through.
-    return hn::Min(hn::Set(d, -1e-36f), hn::Mul(Exp(d, log), hn::Set(d, -1.44269504f)));
-  };
   const int64_t size = count * states;
   int64_t i = 0;
-  for (; i + lanes <= size; i += lanes) hn::StoreU(rate(hn::LoadU(d, A_log + i)), d, rates + i);
-  if (i < size) StoreSome(d, rate(LoadSome(d, A_log + i, size - i)), rates + i, size - i);
+  for (; i + lanes <= size; i += lanes) hn::StoreU(ScaledRate(hn::LoadU(d, A_log + i)), d, rates + i);
+  if (i < size) StoreSome(d, ScaledRate(LoadSome(d, A_log + i, size - i)), rates + i, size - i);
   Transpose(rates, states, count, states, A2, kScanBlock);
 }
 

@@ -4,7 +4,9 @@
 
 #include <cmath>
 #include <gtest/gtest.h>
+#include <limits>
 
+#include "kernels/cpu/round_rows.h"
 #include "kernels/matmul.h"
 #include "tests/kernels/operands.h"
 #include "tests/kernels/targets.h"
@@ -129,6 +131,33 @@ TEST_P(PackedTargets, AgreesWithTheReference) {
         Shape{M, N, K}.to_string() + " format " + std::to_string(i / 3 % 3) + ", seed " +
             std::to_string(random.seed()));
   }
+}
+
+/// Whole blocks go through vectors: every block as round_activations has it, ties and what is no number
+/// included.
+TEST_P(PackedTargets, RowsAreRoundedBlockByBlock) {
+  Random random;
+  constexpr int64_t kBlock = RoundedActivations::kBlock, kRow = 8 * kBlock + 5;
+  const Buffer row = random.normal(Dtype::kF32, {kRow});
+  float* x = row.view().as<float>();
+  std::fill_n(x, kBlock, 0.0f);
+  x[kBlock] = 2047;  // so that a step is 1, and halves lie between two integers
+  for (int64_t k = 1; k < kBlock; ++k) x[kBlock + k] = static_cast<float>(k) - 32.5f;
+  x[2 * kBlock + 7] = std::numeric_limits<float>::infinity();
+  x[3 * kBlock + 9] = -std::numeric_limits<float>::quiet_NaN();
+  std::fill_n(x + 4 * kBlock, kBlock, 1e-42f);
+  for (int64_t k = 0; k < kBlock; ++k) x[5 * kBlock + k] *= 1e30f;
+
+  std::vector<int16_t> got(kRow), want(kRow);
+  std::vector<float> steps(static_cast<size_t>(RoundedActivations::blocks(kRow)));
+  cpu::round_row(x, kRow, steps.data(), got.data());
+  for (int64_t k = 0; k < kRow; k += kBlock) {
+    const auto count = static_cast<size_t>(std::min(kBlock, kRow - k));
+    const float step = round_activations({x + k, count}, want.data() + k);
+    const float of_row = steps[static_cast<size_t>(k / kBlock)];
+    EXPECT_TRUE(of_row == step || (!std::isfinite(of_row) && !std::isfinite(step))) << "block " << k / kBlock;
+  }
+  EXPECT_EQ(got, want);
 }
 
 TEST_P(PackedTargets, InF32ItIsMatmulToTheBit) {

@@ -71,6 +71,12 @@ ScanSizes awkward_scan(Random& random) {
           pick({1, 3, 8, 13, 17, 31, 33, 63, 64, 67, 130}), pick({1, 2, 3, 4, 5, 8, 13, 16, 17})};
 }
 
+/// [1, 1, …] of a view [1, T, …].
+View token_of(View v, int64_t t) {
+  const Shape one = v.shape.rank() == 3 ? Shape{1, 1, v.extent(2)} : Shape{1, 1};
+  return View(static_cast<char*>(v.data) + t * v.bytes() / v.extent(1), v.dtype, one);
+}
+
 class ScanTargets : public OnEveryTarget {};
 INSTANTIATE_TEST_SUITE_P(Targets, ScanTargets, ::testing::ValuesIn(every_target()), target_name);
 
@@ -140,6 +146,30 @@ TEST_P(ScanTargets, AgreesWithManyChannels) {
   Context ctx(backend());
   const ScanCase c = ScanCase::fresh(random, Dtype::kF32, {2, 140, 300, 40});
   expect_reference(ctx, c, hint(c, random));
+}
+
+/// Decoding takes another path than a prefill does.
+TEST_P(ScanTargets, TokenByTokenGivesTheBitsOfTheSegment) {
+  Random random;
+  Context ctx(backend());
+  for (const int64_t states : {1, 5, 8, 16, 32}) {
+    for (const bool D : {true, false}) {
+      const ScanCase c =
+          ScanCase::fresh(random, Dtype::kF32, {1, 19, random.integer(1, 150), states}, {.D = D});
+      const Buffers whole = run_forward(ctx, c);
+      const Buffers stepped = c.outputs();
+      const Views to(stepped);
+      Views in(c.in);
+      for (int64_t t = 0; t < c.size.tokens; ++t) {
+        for (const char* name : {"x", "dt", "B", "C"}) in.put(name, token_of(c[name], t));
+        Views out(stepped);
+        out.put("y", token_of(to["y"], t));
+        scan_forward(ctx, scan_forward_args(in, token_of(c.doc_start.view(), t), out));
+        in.put("state_in", to["state_out"]);
+      }
+      expect_same_bits(to, Views(whole), hint(c, random));
+    }
+  }
 }
 
 TEST(ScanCpu, ThreadsChangeNoBit) {
