@@ -69,6 +69,7 @@ struct ParallelConfig {
   int64_t cp = 1;
   int64_t ep = 1;
   CarryLinkKind cp_link = CarryLinkKind::kRelay;
+  int64_t bucket = 0;      // bytes of gradients that are summed at once; 0: distributed/grad_sync.h chooses
   double timeout = 300;  // seconds; "300s"
 };
 

@@ -143,6 +143,8 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
   f.push_back(choice_field("parallel.cp_link", c.parallel.cp_link,
                            {{"relay", CarryLinkKind::kRelay}, {"scan", CarryLinkKind::kScan}},
                            "How states cross ranks"));
+  f.push_back(bytes_field("parallel.bucket", c.parallel.bucket,
+                          "Gradients that are summed at once; 0: 8MiB, or 64KiB a rank if that is more"));
   f.push_back(
       seconds_field("parallel.timeout", c.parallel.timeout, "Of a collective, before the run is ended"));
   f.push_back(choice_field("device.backend", c.device.backend,

@@ -4,7 +4,6 @@
 
 #include "distributed/carry_relay.h"
 #include "distributed/carry_scan.h"
-#include "distributed/grad_sync.h"
 
 namespace natrix {
 namespace {
@@ -18,10 +17,11 @@ std::unique_ptr<CarryRoute> make_route(Communicator& cp, Context& ctx, Dtype dty
 
 }  // namespace
 
-MeshGroup::MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, CarryLinkKind link)
+MeshGroup::MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, const ParallelConfig& parallel)
     : mesh_(mesh),
-      states_(make_route(mesh.cp(), ctx, dtype, link, Direction::kForward)),
-      gradients_(make_route(mesh.cp_backward(), ctx, dtype, link, Direction::kBackward)) {}
+      states_(make_route(mesh.cp(), ctx, dtype, parallel.cp_link, Direction::kForward)),
+      gradients_(make_route(mesh.cp_backward(), ctx, dtype, parallel.cp_link, Direction::kBackward)),
+      sync_(mesh.gradients(), mesh.expert_data(), parallel.bucket) {}
 
 MeshGroup::~MeshGroup() = default;
 
@@ -45,8 +45,12 @@ int64_t MeshGroup::largest(Context& ctx, int64_t x) {
   return x;
 }
 
+void MeshGroup::gradients_done(Context& ctx, const std::vector<Param*>& params, size_t first) {
+  sync_.done(ctx, params, first);
+}
+
 void MeshGroup::sum_gradients(Context& ctx, const std::vector<Param*>& params) {
-  GradSync(mesh_.world(), mesh_.expert_data()).run(ctx, params);
+  sync_.finish(ctx, params);
 }
 
 Buffer MeshGroup::whole(Context& ctx, const Param& param, View mine) {

@@ -5,14 +5,16 @@
 
 #include "configs/experiment.h"
 #include "core/train/rank_group.h"
+#include "distributed/grad_sync.h"
 #include "distributed/process_mesh.h"
 
 namespace natrix {
 
 class MeshGroup final : public RankGroup {
  public:
-  /// `mesh` and `ctx` are borrowed. dtype: of the model, and so of the carried states.
-  MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, CarryLinkKind link);
+  /// `mesh` and `ctx` are borrowed. dtype: of the model, and so of the carried states. Link and bucket are
+  /// those of `parallel`.
+  MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, const ParallelConfig& parallel);
   ~MeshGroup() override;
 
   int rank() const override { return mesh_.rank(); }
@@ -24,6 +26,7 @@ class MeshGroup final : public RankGroup {
   void sum(Context& ctx, std::span<double> figures) override;
   double sum_over_owners(Context& ctx, double x) override;
   int64_t largest(Context& ctx, int64_t x) override;
+  void gradients_done(Context& ctx, const std::vector<Param*>& params, size_t first) override;
   void sum_gradients(Context& ctx, const std::vector<Param*>& params) override;
   Buffer whole(Context& ctx, const Param& param, View mine) override;
   std::string from_first(Context& ctx, const std::string& text) override;
@@ -31,6 +34,7 @@ class MeshGroup final : public RankGroup {
  private:
   ProcessMesh& mesh_;
   std::unique_ptr<CarryRoute> states_, gradients_;
+  GradSync sync_;
 };
 
 }  // namespace natrix

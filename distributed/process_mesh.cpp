@@ -47,6 +47,7 @@ MeshShape settle_mesh(const ParallelConfig& asked, int ranks) {
 
 ProcessMesh::ProcessMesh()
     : world_(std::make_unique<LocalCommunicator>()),
+      gradients_(std::make_unique<LocalCommunicator>()),
       cp_(std::make_unique<LocalCommunicator>()),
       cp_backward_(std::make_unique<LocalCommunicator>()),
       ep_(std::make_unique<LocalCommunicator>()),
@@ -61,6 +62,7 @@ ProcessMesh::ProcessMesh(MeshShape shape, Transport& world)
     return std::make_unique<RankCommunicator>(world.split(colour, name));
   };
   world_ = axis(0, "world");
+  gradients_ = axis(0, "gradients");
   cp_ = axis(rank / shape.cp, "cp");
   cp_backward_ = axis(rank / shape.cp, "cp, backwards");
   ep_ = axis(rank / shape.ep, "ep");
@@ -69,13 +71,19 @@ ProcessMesh::ProcessMesh(MeshShape shape, Transport& world)
 
 ProcessMesh::~ProcessMesh() = default;
 
+std::vector<const Communicator*> ProcessMesh::axes() const {
+  return {world_.get(), gradients_.get(), cp_.get(), cp_backward_.get(), ep_.get(), expert_data_.get()};
+}
+
 Traffic ProcessMesh::traffic() const {
   Traffic sum;
-  for (const auto* axis : {&world_, &cp_, &cp_backward_, &ep_, &expert_data_}) {
-    const Traffic t = (*axis)->traffic();
-    sum.messages += t.messages;
-    sum.bytes += t.bytes;
-  }
+  for (const Communicator* axis : axes()) sum += axis->traffic();
+  return sum;
+}
+
+int64_t ProcessMesh::scratch_bytes() const {
+  int64_t sum = 0;
+  for (const Communicator* axis : axes()) sum += axis->scratch_bytes();
   return sum;
 }
 

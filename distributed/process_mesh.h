@@ -4,13 +4,15 @@
 //   ep   divides dp · cp; ep_rank = rank % ep  each group of ep neighbours holds all experts once
 //
 //   axis         ranks that                     what they say
-//   world        are all                        tally, loss, gradients of what all ranks hold
+//   world        are all                        tally, loss
+//   gradients    are all                        gradients of what all ranks hold, while others still compute
 //   cp           read the same rows             carried states
 //   ep           hold all experts between them  tokens, to their experts and back
 //   expert_data  hold the same experts          those experts' gradients
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "configs/experiment.h"
 #include "distributed/communicator.h"
@@ -42,6 +44,7 @@ class ProcessMesh {
   int ep_rank() const { return rank() % shape_.ep; }
 
   Communicator& world() { return *world_; }
+  Communicator& gradients() { return *gradients_; }
   Communicator& cp() { return *cp_; }
   /// The same ranks again, for what travels backwards in time: in a ring of two both directions go from one
   /// rank to the other, and must not overtake each other.
@@ -50,13 +53,17 @@ class ProcessMesh {
   Communicator& expert_data() { return *expert_data_; }
   /// What this rank has sent, over all axes.
   Traffic traffic() const;
+  /// Communicator::scratch_bytes of all axes.
+  int64_t scratch_bytes() const;
   /// For the messages of a rank that waits in vain.
   void set_step(int64_t step);
 
  private:
+  std::vector<const Communicator*> axes() const;
+
   MeshShape shape_;
   std::unique_ptr<Transport> watched_;
-  std::unique_ptr<Communicator> world_, cp_, cp_backward_, ep_, expert_data_;
+  std::unique_ptr<Communicator> world_, gradients_, cp_, cp_backward_, ep_, expert_data_;
 };
 
 }  // namespace natrix

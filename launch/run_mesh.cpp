@@ -38,12 +38,17 @@ RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Tran
   }
   world->watch().timeout = config.parallel.timeout;
   mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world);
-  group_ = std::make_unique<MeshGroup>(*mesh_, ctx, dtype, config.parallel.cp_link);
+  group_ = std::make_unique<MeshGroup>(*mesh_, ctx, dtype, config.parallel);
 }
 
 std::unique_ptr<RowExchange> RunMesh::exchange() {
   if (shape().ep == 1) return nullptr;
   return std::make_unique<AllToAllExchange>(mesh_->ep());
+}
+
+Traffic RunMesh::gradient_traffic() const {
+  Traffic t = mesh_->gradients().traffic();
+  return t += mesh_->expert_data().traffic();
 }
 
 int threads_of_a_rank() {

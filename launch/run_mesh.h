@@ -23,6 +23,8 @@ class RunMesh {
   /// For a model of this run; it borrows the mesh.
   std::unique_ptr<RowExchange> exchange();
   Traffic traffic() const { return mesh_->traffic(); }
+  /// Of sums of gradients.
+  Traffic gradient_traffic() const;
 
  private:
   std::unique_ptr<ProcessMesh> mesh_;

@@ -54,6 +54,16 @@ std::vector<Param*> Model::params() {
   return all;
 }
 
+std::vector<size_t> Model::first_params() {
+  std::vector<size_t> first{1};  // after the embedding
+  for (Sublayer& s : stack_) {
+    size_t n = 1;  // the norm
+    s.layer->visit([&](Param&) { ++n; });
+    first.push_back(first.back() + n);
+  }
+  return first;
+}
+
 std::vector<Layer*> Model::layers() {
   std::vector<Layer*> all;
   for (Sublayer& s : stack_) all.push_back(s.layer.get());
@@ -114,7 +124,8 @@ View Model::hidden(Pass& p, View tokens) const {
   return u;
 }
 
-void Model::backward(Pass& p, View dhidden) {
+void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
+  const std::vector<size_t> first = done ? first_params() : std::vector<size_t>{};
   const Saved saved = p.saved.pop<Saved>();
   View dx = p.arena().like(dhidden);  // the gradient of the residual stream
   rms_norm_backward(p.ctx, {.sum = saved.sums.back(),
@@ -123,6 +134,7 @@ void Model::backward(Pass& p, View dhidden) {
                             .dy = dhidden,
                             .dx = dx,
                             .dweight = final_norm_.grad});
+  if (done) done(first.back());
   for (size_t i = stack_.size(); i-- > 0;) {
     Arena::Frame frame(p.arena());
     View du = stack_[i].layer->backward(p, dx);
@@ -133,8 +145,10 @@ void Model::backward(Pass& p, View dhidden) {
                               .dsum = dx,
                               .dx = dx,
                               .dweight = stack_[i].norm.grad});
+    if (done) done(first[i]);
   }
   embedding_backward(p.ctx, {.tokens = saved.tokens, .dy = dx, .dweight = embedding_.grad});
+  if (done) done(0);
 }
 
 }  // namespace natrix

@@ -14,6 +14,9 @@ namespace natrix {
 
 class ParamStore;
 
+/// Told, while backward runs, that from params()[first] on it will add nothing more to any gradient.
+using GradientsDone = std::function<void(size_t first)>;
+
 class Model {
  public:
   /// Names of the tensors outside of the layers.
@@ -37,8 +40,9 @@ class Model {
   /// tokens [B, T] i64 → the final norm's output [B, T, D], in the arena. Pushes what backward pops when
   /// pass.keeps().
   View hidden(Pass& pass, View tokens) const;
-  /// Adds to all gradients, given the gradient of hidden() [B, T, D] (overwritten).
-  void backward(Pass& pass, View dhidden);
+  /// Adds to all gradients, given the gradient of hidden() [B, T, D] (overwritten): from the top down, so
+  /// that they are done from the last to the first. The head's are done before.
+  void backward(Pass& pass, View dhidden, const GradientsDone& done = {});
 
   LmHead& head() { return *head_; }
   const LmHead& head() const { return *head_; }
@@ -62,6 +66,7 @@ class Model {
     std::vector<View> sums, inv_rms;  // input of each norm, the final one last, and 1 / rms of its rows
   };
   View embed(Pass& pass, View tokens) const;
+  std::vector<size_t> first_params();  // in params(), of each sublayer, and of what comes after the last
   const Param& norm_after(size_t sublayers) const;  // of the sublayer that comes next, or the final norm
 
   ModelConfig config_;

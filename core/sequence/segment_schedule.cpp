@@ -30,6 +30,8 @@ struct SegmentSchedule::Sweep {
   std::vector<int64_t> keep;         // boundaries that the forward run in progress keeps, ascending
   std::vector<Boundary> boundaries;  // held, ascending; the start is not among them
   std::optional<Recorded> recorded;
+  int64_t last_backward = 0;     // the segment that runs backward last
+  GradientsDone gradients_done;  // of the step's last sweep
   StepResult& result;
 
   void note_memory() {
@@ -91,7 +93,7 @@ void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit) {
 }
 
 StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, double scale, StepTally& tally,
-                                 const std::function<void(StepTally&)>& complete_tally) {
+                                 const StepHooks& hooks) {
   StepResult result;
   std::deque<Sweep> sweeps;  // a sweep holds arena frames and cannot move
   int64_t index = 0;
@@ -100,6 +102,10 @@ StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, doubl
     index += sweeps.back().segments;
   }
   const bool exact = options_.gradient == GradientMode::kExact;
+  const auto complete_tally = [&](StepTally& t) {
+    if (hooks.complete_tally) hooks.complete_tally(t);
+  };
+  if (!sweeps.empty()) sweeps.back().gradients_done = hooks.gradients_done;
   const bool together = options_.needs_tally && (sweeps.size() > 1 || !exact);
   const int64_t memory = options_.boundary_memory / (together ? static_cast<int64_t>(sweeps.size()) : 1);
   if (together) {
@@ -141,6 +147,7 @@ void SegmentSchedule::survey(Sweep& w, StepTally& tally, bool record_last, int64
 /// Sweep 2: from the last segment to the first.
 void SegmentSchedule::retrace(Sweep& w, StepTally& tally, double scale) {
   gradients_.resume(nullptr);
+  w.last_backward = 0;
   int64_t last = w.segments;
   if (w.recorded) {
     backward_recorded(w, tally, scale, gradients_);
@@ -185,6 +192,7 @@ void SegmentSchedule::keep_boundaries(Sweep& w, int64_t first, int64_t last) {
 /// Truncated BPTT: forward in time, each segment backward at once, no gradient across boundaries.
 void SegmentSchedule::truncated(Sweep& w, StepTally& tally, double scale, Visit visit) {
   CutRoute cut;
+  w.last_backward = w.segments - 1;
   states_.resume(w.rows.start);
   for (int64_t s = 0; s < w.segments; ++s) {
     states_.begin_segment(s == w.segments - 1);
@@ -231,7 +239,7 @@ void SegmentSchedule::backward_recorded(Sweep& w, StepTally& tally, double scale
             Visit::kAgain};
   View dhidden = ctx_.arena().like(r.hidden);
   w.result.loss_sum += model_.head().loss_and_gradient(ctx_, r.hidden, r.part.targets, scale, dhidden);
-  model_.backward(pass, dhidden);
+  model_.backward(pass, dhidden, r.segment == w.last_backward ? w.gradients_done : GradientsDone{});
   w.recorded.reset();
 }
 

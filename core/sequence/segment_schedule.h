@@ -51,6 +51,14 @@ struct StepResult {
   std::vector<CarryStates> end;     // of each micro-batch, after its last token
 };
 
+/// What a step tells others on its way. Both may be empty.
+struct StepHooks {
+  /// Called once between the sweeps: ranks add their counts there.
+  std::function<void(StepTally&)> complete_tally = {};
+  /// Called during the last backward run of the step, when some gradients have had their last contribution.
+  GradientsDone gradients_done = {};
+};
+
 class SegmentSchedule {
  public:
   /// Borrowed. states and gradients: where carries come from and go to, in either direction of time.
@@ -64,11 +72,9 @@ class SegmentSchedule {
   void read(const Sequences& rows, const HiddenVisitor& visit);
 
   /// Loss and gradients of a whole optimizer step. `scale` multiplies the loss whose gradient is added to the
-  /// parameters': 1 / (number of predictions in the step). The tally must have begun the step;
-  /// `complete_tally` is called once between the sweeps (ranks add their counts there).
-  StepResult step(
-      std::span<const Sequences> micro_batches, double scale, StepTally& tally,
-      const std::function<void(StepTally&)>& complete_tally = [](StepTally&) {});
+  /// parameters': 1 / (number of predictions in the step). The tally must have begun the step.
+  StepResult step(std::span<const Sequences> micro_batches, double scale, StepTally& tally,
+                  const StepHooks& hooks = {});
 
  private:
   struct Boundary {

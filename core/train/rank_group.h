@@ -34,6 +34,9 @@ class RankGroup {
   /// norms.
   virtual double sum_over_owners(Context& ctx, double x) = 0;
   virtual int64_t largest(Context& ctx, int64_t x) = 0;
+  /// This rank adds nothing more to the gradients of params[first] and those after it: they may travel while
+  /// backward goes on. Called as often as there is news, with ever fewer left; sum_gradients ends it.
+  virtual void gradients_done(Context& ctx, const std::vector<Param*>& params, size_t first) = 0;
   /// Every gradient = its sum over the ranks that hold the parameter.
   virtual void sum_gradients(Context& ctx, const std::vector<Param*>& params) = 0;
   /// A spread parameter's tensor (its value, or a moment of the optimizer), whole, on rank 0; nothing
@@ -54,6 +57,7 @@ class OneProcess final : public RankGroup {
   void sum(Context&, std::span<double>) override {}
   double sum_over_owners(Context&, double x) override { return x; }
   int64_t largest(Context&, int64_t x) override { return x; }
+  void gradients_done(Context&, const std::vector<Param*>&, size_t) override {}
   void sum_gradients(Context&, const std::vector<Param*>&) override {}
   Buffer whole(Context&, const Param& param, View) override {
     require(param.spread_of == 0, "a share of a parameter, and no rank that has the rest");

@@ -61,12 +61,17 @@ StepFigures TrainStep::compute(const Batch& batch) {
   tally_.begin_step(f.tokens);
   model_.zero_gradients();
   const double scale = 1.0 / static_cast<double>(std::max<int64_t>(f.predictions, 1));
-  StepResult result = schedule_.step(micro_batches(batch), scale, tally_, [&](StepTally& tally) {
-    std::vector<double> figures = tally.figures();
-    group_.sum(ctx_, figures);
-    tally.set_figures(figures);
-  });
-  group_.sum_gradients(ctx_, model_.params());
+  const std::vector<Param*> params = model_.params();
+  StepResult result =
+      schedule_.step(micro_batches(batch), scale, tally_,
+                     {.complete_tally =
+                          [&](StepTally& tally) {
+                            std::vector<double> figures = tally.figures();
+                            group_.sum(ctx_, figures);
+                            tally.set_figures(figures);
+                          },
+                      .gradients_done = [&](size_t first) { group_.gradients_done(ctx_, params, first); }});
+  group_.sum_gradients(ctx_, params);
   group_.sum(ctx_, {&result.loss_sum, 1});
   f.loss = result.loss_sum * scale;
   f.boundary_bytes = result.boundary_bytes;

@@ -139,6 +139,10 @@ int train(const TrainFlags& flags, MpiSession& session) {
   if (first) run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
   const int status = trainer.run();
   if (!first) return status;
+  if (const Traffic t = mesh.gradient_traffic(); t.under_way > 0) {
+    log.info(fmt::format("gradients travelled for {}, {:.0f} % of it while backward ran",
+                         human_seconds(t.under_way), 100 * (1 - t.waiting / t.under_way)));
+  }
   if (status == 0) {
     const std::string report = run.path("report.html");
     write_report({e.config.run.dir}, report);

@@ -28,11 +28,14 @@ struct RankMemory {
   int64_t activations = 0;  // the arena at its peak; kernels' own scratch comes on top
   int64_t boundaries = 0;   // boundary states held at once
   int64_t carried = 0;      // states on their way from segment to segment, and from rank to rank
-  int64_t total() const { return weights + gradients + optimizer + activations + boundaries + carried; }
+  int64_t sums = 0;         // what other ranks sent to be summed
+  int64_t total() const {
+    return weights + gradients + optimizer + activations + boundaries + carried + sums;
+  }
 };
 
 /// The ranks that talk (distributed/process_mesh.h). What travels backwards in time has lines of its own.
-enum class MeshAxis { kWorld, kCp, kCpBackward, kEp, kExpertData };
+enum class MeshAxis { kWorld, kGradients, kCp, kCpBackward, kEp, kExpertData };
 
 /// One kind of communication. Bytes and messages of all ranks together: ranks differ by a message or two.
 struct CommunicationTerm {
@@ -40,7 +43,7 @@ struct CommunicationTerm {
   MeshAxis axis = MeshAxis::kWorld;
   int64_t bytes = 0, messages = 0;
   int64_t calls = 0;    // exchanges that a rank waits for, one after another
-  int64_t scratch = 0;  // bytes of a rank's arena that the largest of its sums takes
+  int64_t scratch = 0;  // bytes of a rank that its sums under way take
   double seconds = 0;   // that they add to the step
 };
 

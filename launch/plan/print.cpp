@@ -107,6 +107,7 @@ void print_memory(const PlanReport& r, const StepPlan& p) {
                                     {"activations", m.activations},
                                     {"boundary states", m.boundaries},
                                     {"carried states", m.carried},
+                                    {"sums under way", m.sums},
                                     {"together", m.total()}}) {
     fmt::print("  {:<22} {:>12}\n", name, human_bytes(bytes));
   }
@@ -152,6 +153,7 @@ nlohmann::ordered_json plan_json(const PlanReport& r, const StepPlan& p) {
                                 {"activations", p.memory.activations},
                                 {"boundary_states", p.memory.boundaries},
                                 {"carried_states", p.memory.carried},
+                                {"sums_under_way", p.memory.sums},
                                 {"total", p.memory.total()}}},
                               {"seconds", p.seconds()},
                               {"tokens_per_second", tokens_of(r.config) / p.seconds()}};
@@ -180,7 +182,7 @@ void print_plans(const PlanReport& r, int64_t top) {
   }
   fmt::print(
       "\nCounted as the program works today: fp32, optimizer state on every rank, sums between all ranks "
-      "directly, no communication behind compute{}. docs/planning.md says how.\n",
+      "directly, nothing behind compute but sums of gradients{}. docs/planning.md says how.\n",
       r.machine.device.backend == DeviceBackend::kCuda ? "; it does not train on GPUs yet" : "");
 }
 

@@ -90,10 +90,8 @@ std::vector<Kind> kinds_of(const Workload& w) {
                              : Views{}}};
 }
 
-int64_t arena_peak(const Workload& w, const std::vector<CommunicationTerm>& terms) {
+int64_t arena_peak(const Workload& w) {
   const int64_t t = w.segment_tokens, stream = t * w.model.d_model * kFloat;
-  int64_t sums = 0;
-  for (const CommunicationTerm& term : terms) sums = std::max(sums, term.scratch);
   Views most;
   for (const Kind& kind : kinds_of(w)) {
     most.scratch = std::max(most.scratch, kind.views.scratch);
@@ -102,9 +100,7 @@ int64_t arena_peak(const Workload& w, const std::vector<CommunicationTerm>& term
   const int64_t tile = std::min(t, LmHead::tile_rows(*w.model.vocab_size));
   const int64_t logits = tile * (*w.model.vocab_size * kFloat + 8);
   // The gradients of the hidden state and of the residual stream are alive while sublayers run backward.
-  const int64_t activations =
-      saved_bytes(w) + std::max({most.scratch, stream + logits, 2 * stream + most.backward});
-  return std::max(activations, sums);  // ranks sum up when the last segment is done
+  return saved_bytes(w) + std::max({most.scratch, stream + logits, 2 * stream + most.backward});
 }
 
 }  // namespace
@@ -127,13 +123,14 @@ RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares
     m.optimizer = std::max(m.optimizer, share.optimizer_bytes);
   }
   m.gradients = m.weights;
-  m.activations = arena_peak(w, terms);
+  m.activations = arena_peak(w);
   const int64_t states = w.carried_bytes();
   m.boundaries = w.runs.most_boundaries * states * (w.together ? w.micro_batches : 1);
   // Entered with and left, in either direction of time; of a scan those at the start and end of a stretch of
   // ranks too. And those at the end of each micro-batch.
   const bool scans = w.mesh.shape.cp > 1 && w.mesh.cp_link == CarryLinkKind::kScan;
   m.carried = states * (2 * (scans ? 3 : 2) + w.micro_batches);
+  for (const CommunicationTerm& term : terms) m.sums += term.scratch;
   return m;
 }
 

@@ -5,9 +5,9 @@
 
 namespace natrix {
 
-/// Weights, gradients and optimizer state to the byte, boundaries too; activations are the views that layers
-/// take (core/layers, moe), which the arena rounds up, without the scratch of kernels. Rows at experts are
-/// those of even routing.
+/// Weights, gradients and optimizer state to the byte, boundaries too; sums as if as many as may be were
+/// under way at once; activations are the views that layers take (core/layers, moe), which the arena rounds
+/// up, without the scratch of kernels. Rows at experts are those of even routing.
 RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares,
                         const std::vector<CommunicationTerm>& terms);
 

@@ -159,9 +159,12 @@ class StepTime {
   }
 
   void add_communication(bool scans) {
+    to_hide_behind_ = backward_run_;
     for (CommunicationTerm& t : communication_) {
       Wait wait = exchange_time(config_, w_.mesh.shape, t);
       if (t.axis == MeshAxis::kEp && w_.moe_layers > 0) ep_seconds_ += wait.seconds;
+      if (t.axis == MeshAxis::kGradients || t.axis == MeshAxis::kExpertData)
+        wait.seconds = exposed(wait.seconds);
       t.seconds = wait.seconds;
       const bool relayed = !scans && (t.axis == MeshAxis::kCp || t.axis == MeshAxis::kCpBackward);
       if (relayed) continue;
@@ -173,6 +176,13 @@ class StepTime {
       t.seconds = t.axis == MeshAxis::kCp ? forward_wait() : backward_wait();
       add({.name = t.name, .seconds = t.seconds, .bound = "waiting"});
     }
+  }
+
+  /// Gradients travel while the last segment runs backward; of the time that takes, they have some left.
+  double exposed(double seconds) {
+    const double hidden = std::min(seconds, to_hide_behind_);
+    to_hide_behind_ -= hidden;
+    return seconds - hidden;
   }
 
   RelaySweep sweep(double run, double scan, MeshAxis axis) const {
@@ -228,6 +238,7 @@ class StepTime {
   double tokens_ = 0;                          // of a run
   double forward_run_ = 0, backward_run_ = 0;  // seconds of one, without communication
   double ep_seconds_ = 0;
+  double to_hide_behind_ = 0;
 };
 
 }  // namespace

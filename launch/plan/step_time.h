@@ -1,5 +1,5 @@
 // How long a step takes: its work over the machine's figures, one term after another, for nothing overlaps
-// yet. docs/planning.md says what is counted.
+// but sums of gradients, with the last backward run of a segment. docs/planning.md says what is counted.
 #pragma once
 
 #include "launch/plan/workload.h"

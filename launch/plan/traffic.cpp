@@ -1,6 +1,7 @@
 #include "launch/plan/traffic.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <initializer_list>
 
@@ -43,7 +44,8 @@ class Counter {
     add(t.bytes, {times, groups, small ? p : 2, p - 1, bytes});
     add(t.messages, {times, groups, small ? 1 : 2, p, p - 1});
     t.calls += times * (small ? 1 : 2);
-    t.scratch = std::max(t.scratch, p * (small ? bytes : (bytes + p - 1) / p));
+    const int64_t piece = (bytes / kDouble + p) / p * kDouble;  // of whole elements, floats or doubles
+    t.scratch = std::max(t.scratch, p * (small ? bytes : piece));
   }
 
   /// `times` over, every rank sends something to each other of its group; `bytes` in all, over all ranks.
@@ -70,9 +72,10 @@ void count_figures(std::vector<CommunicationTerm>& terms, const Workload& w, con
 
 void count_gradients(std::vector<CommunicationTerm>& terms, const Workload& w,
                      const std::vector<ModelShare>& shares, const Counter& count) {
-  CommunicationTerm all{.name = "gradients", .axis = MeshAxis::kWorld};
+  CommunicationTerm all{.name = "gradients", .axis = MeshAxis::kGradients};
   CommunicationTerm experts{.name = "gradients of experts", .axis = MeshAxis::kExpertData};
   const auto alike = static_cast<int64_t>(w.mesh.shape.ep / static_cast<int>(shares.size()));
+  std::array<int64_t, 2> buckets{};  // of what all ranks hold, and of experts
   for (const ModelShare& share : shares) {
     const bool first = &share == &shares.front();
     const int64_t calls = experts.calls;
@@ -80,13 +83,17 @@ void count_gradients(std::vector<CommunicationTerm>& terms, const Workload& w,
     for (const GradientStretch& stretch : share.gradients) {
       if (!stretch.spread && !first) continue;  // all ranks hold the same
       CommunicationTerm& term = stretch.spread ? experts : all;
-      const int64_t bucket = gradient_bucket(static_cast<int>(axis_size(w.mesh.shape, term.axis)));
-      const int64_t groups = stretch.spread ? alike : 1;
-      count.all_reduce(term, bucket, groups, stretch.bytes / bucket);
+      const int64_t bucket = gradient_bucket(static_cast<int>(axis_size(w.mesh.shape, term.axis)), w.bucket);
+      const int64_t groups = stretch.spread ? alike : 1, whole = stretch.bytes / bucket;
+      count.all_reduce(term, bucket, groups, whole);
       count.all_reduce(term, stretch.bytes % bucket, groups);
+      buckets[stretch.spread] += whole + (stretch.bytes % bucket > 0 ? 1 : 0);
     }
     experts.calls = std::max(experts.calls, calls);
   }
+  // The largest of its sums is what a term has as scratch so far.
+  all.scratch *= std::min<int64_t>(buckets[0], GradSync::kAtOnce);
+  experts.scratch *= std::min<int64_t>(buckets[1], GradSync::kAtOnce);
   terms.push_back(all);
   terms.push_back(experts);
 }
@@ -160,7 +167,8 @@ void count_carries(std::vector<CommunicationTerm>& terms, const Workload& w, con
 
 int64_t axis_size(const MeshShape& shape, MeshAxis axis) {
   switch (axis) {
-    case MeshAxis::kWorld: return shape.ranks();
+    case MeshAxis::kWorld:
+    case MeshAxis::kGradients: return shape.ranks();
     case MeshAxis::kCp:
     case MeshAxis::kCpBackward: return shape.cp;
     case MeshAxis::kEp: return shape.ep;

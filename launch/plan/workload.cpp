@@ -23,7 +23,7 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   const SequenceConfig& s = config.sequence;
   const int64_t cp = mesh.shape.cp, stretch = cp * mesh.chunk;
   check_layout(on_mesh(config, mesh), mesh.shape);
-  Workload w{.model = config.model, .mesh = mesh};
+  Workload w{.model = config.model, .mesh = mesh, .bucket = config.parallel.bucket};
   w.rows = config.train.batch_size / mesh.shape.dp;
   w.micro_batches = w.rows / mesh.micro_batch;
   w.segments = (s.length + stretch - 1) / stretch;

@@ -34,6 +34,7 @@ ExperimentConfig experiment(const Layout& l) {
   c.parallel.cp = l.cp;
   c.parallel.ep = l.ep;
   c.parallel.cp_link = l.link;
+  c.parallel.bucket = 1024;  // small, so that some travel while backward runs
   return c;
 }
 

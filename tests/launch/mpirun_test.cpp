@@ -70,7 +70,7 @@ TEST_F(MpiRun, FourRanksFollowOneProcess) {
   const std::vector<std::string> exact = {"device.backend=reference", "device.dtype=fp64"};
   ASSERT_EQ(alone("one", exact).status, 0);
   const std::vector<std::vector<std::string>> layouts = {
-      {"parallel.dp=4", "parallel.ep=2"},
+      {"parallel.dp=4", "parallel.ep=2", "parallel.bucket=1KiB"},
       {"parallel.cp=4"},
       {"parallel.cp=2", "parallel.ep=4", "parallel.cp_link=scan"}};
   for (size_t i = 0; i < layouts.size(); ++i) {

@@ -115,6 +115,10 @@ TEST(StepTime, IsTheWorkOverTheMachinesFigures) {
   EXPECT_EQ(plan.time.front().bound, "exponentials");
 }
 
+double time_on_the_link(const CommunicationTerm& t) {  // of two ranks of that machine
+  return static_cast<double>(t.bytes) / 2 / 1e6 + static_cast<double>(t.calls) * 1e-3;
+}
+
 TEST(StepTime, CommunicationIsItsBytesOverTheLink) {
   const ExperimentConfig c = small_experiment();
   const MachineConfig machine = parse_machine(kMachine, "round.yaml");
@@ -122,10 +126,30 @@ TEST(StepTime, CommunicationIsItsBytesOverTheLink) {
       StepPlanner(c, machine).plan({.shape = {.dp = 2, .ep = 2}, .micro_batch = 2, .chunk = 16});
   ASSERT_FALSE(plan.communication.empty());
   for (const CommunicationTerm& t : plan.communication) {
-    EXPECT_NEAR(t.seconds, static_cast<double>(t.bytes) / 2 / 1e6 + static_cast<double>(t.calls) * 1e-3, 1e-9)
-        << t.name;
     EXPECT_DOUBLE_EQ(t.seconds, seconds_of(plan, t.name));
+    if (t.axis == MeshAxis::kGradients) continue;  // below
+    EXPECT_NEAR(t.seconds, time_on_the_link(t), 1e-9) << t.name;
   }
+}
+
+// They travel while the last segment runs backward, and cost what is left of their time then.
+TEST(StepTime, SumsOfGradientsHideBehindTheLastBackwardRun) {
+  ExperimentConfig c = small_experiment();
+  c.model.pattern = "M";
+  MachineConfig machine = parse_machine(kMachine, "round.yaml");
+  machine.compute.fp32 = 1e15;
+  const auto gradients = [&](double exps) {
+    machine.compute.exps = exps;
+    const StepPlan plan = StepPlanner(c, machine).plan({.shape = {.dp = 2}, .micro_batch = 2, .chunk = 16});
+    const auto t = std::find_if(plan.communication.begin(), plan.communication.end(),
+                                [](const auto& x) { return x.axis == MeshAxis::kGradients; });
+    return std::pair(t->seconds, time_on_the_link(*t));
+  };
+  const auto [fast, all] = gradients(1e15);
+  EXPECT_NEAR(fast, all, 1e-6);
+  EXPECT_EQ(gradients(1).first, 0);
+  const double exps = 3 * 2 * 16 * 24 * 5 * 2;  // of a backward run: rows, tokens, I, N, layers
+  EXPECT_NEAR(gradients(2 * exps / all).first, all / 2, 1e-6);
 }
 
 TEST(StepTime, NeedsALinkBetweenTheRanks) {
