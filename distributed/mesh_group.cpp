@@ -20,14 +20,18 @@ std::unique_ptr<CarryRoute> make_route(Communicator& cp, Context& ctx, Dtype dty
 
 MeshGroup::MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, CarryLinkKind link)
     : mesh_(mesh),
+      link_(link),
       states_(make_route(mesh.cp(), ctx, dtype, link, Direction::kForward)),
       gradients_(make_route(mesh.cp_backward(), ctx, dtype, link, Direction::kBackward)) {}
 
 MeshGroup::~MeshGroup() = default;
 
 RankShare MeshGroup::share() const {
-  return {
-      .dp_rank = mesh_.dp_rank(), .dp = mesh_.shape().dp, .cp_rank = mesh_.cp_rank(), .cp = mesh_.shape().cp};
+  return {.dp_rank = mesh_.dp_rank(),
+          .dp = mesh_.shape().dp,
+          .cp_rank = mesh_.cp_rank(),
+          .cp = mesh_.shape().cp,
+          .link = link_};
 }
 
 void MeshGroup::sum(Context& ctx, std::span<double> figures) {

@@ -30,6 +30,7 @@ class MeshGroup final : public RankGroup {
 
  private:
   ProcessMesh& mesh_;
+  CarryLinkKind link_;
   std::unique_ptr<CarryRoute> states_, gradients_;
 };
 

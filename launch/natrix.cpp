@@ -61,6 +61,14 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& e) {
                      unknown.empty() ? e.what() : fmt::format("{} is not known", unknown.front()), command);
 }
 
+/// Commands that would do the same on every rank.
+std::string refuse_ranks(const CLI::App& app, const natrix::MpiSession& session) {
+  const std::string command = app.get_subcommands().front()->get_name();
+  if (session.size() == 1 || command == "train" || command == "eval") return "";
+  return fmt::format("{} works in one process, but {} ranks were started; start it without mpirun", command,
+                     session.size());
+}
+
 /// A full disk must not go unnoticed behind the standard library's buffer.
 int flush_results(int status) {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
@@ -84,7 +92,7 @@ int main(int argc, char** argv) {
     return kFailed;
   }
   natrix::add_train(app, chosen, *session);
-  natrix::add_eval(app, chosen);
+  natrix::add_eval(app, chosen, *session);
   natrix::add_generate(app, chosen);
   natrix::add_score(app, chosen);
   natrix::add_gradients(app, chosen);
@@ -98,6 +106,10 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return flush_results(app.exit(e));  // --help, --version
     if (session->rank() == 0) complain(usage_error(app, e));
+    return kBadInput;
+  }
+  if (const std::string why = refuse_ranks(app, *session); !why.empty()) {
+    if (session->rank() == 0) complain(why);
     return kBadInput;
   }
   const int status = flush_results(run(chosen, *session));

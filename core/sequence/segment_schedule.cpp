@@ -77,13 +77,13 @@ Segment SegmentSchedule::describe(const Sequences& part, int64_t index) const {
   return {.batch = part.batch(), .tokens = part.length(), .index = index, .doc_start = part.doc_start};
 }
 
-void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit) {
+void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit, bool last) {
   StepTally unused;
   SaveStack nothing;
   for (int64_t s = 0; s < segments(rows); ++s) {
     Arena::Frame frame(ctx_.arena());
     const Sequences part = slice(rows, s);
-    states_.begin_segment(s + 1 == segments(rows));
+    states_.begin_segment(last && s + 1 == segments(rows));
     Pass pass{ctx_, nothing, states_, unused, describe(part, s)};
     View hidden = model_.hidden(pass, part.tokens);
     visit(s * options_.chunk, hidden);

@@ -59,9 +59,9 @@ class SegmentSchedule {
 
   /// Runs the model over `rows`, from where the states' route stands, without keeping anything for backward.
   /// After each segment calls visit(first token's index, hidden [B, t, D]); the states' route holds the end
-  /// state afterwards.
+  /// state afterwards. last: no more rows of this sequence follow.
   using HiddenVisitor = std::function<void(int64_t first, View hidden)>;
-  void read(const Sequences& rows, const HiddenVisitor& visit);
+  void read(const Sequences& rows, const HiddenVisitor& visit, bool last = true);
 
   /// Loss and gradients of a whole optimizer step. `scale` multiplies the loss whose gradient is added to the
   /// parameters': 1 / (number of predictions in the step). The tally must have begun the step;
