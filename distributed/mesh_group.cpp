@@ -2,8 +2,10 @@
 
 #include <cstring>
 
+#include "core/sequence/state_rows.h"
 #include "distributed/carry_relay.h"
 #include "distributed/carry_scan.h"
+#include "distributed/send_states.h"
 
 namespace natrix {
 namespace {
@@ -19,15 +21,19 @@ std::unique_ptr<CarryRoute> make_route(Communicator& cp, Context& ctx, Dtype dty
 
 MeshGroup::MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, const ParallelConfig& parallel)
     : mesh_(mesh),
-      states_(make_route(mesh.cp(), ctx, dtype, parallel.cp_link, Direction::kForward)),
-      gradients_(make_route(mesh.cp_backward(), ctx, dtype, parallel.cp_link, Direction::kBackward)),
+      link_(parallel.cp_link),
+      states_(make_route(mesh.cp(), ctx, dtype, link_, Direction::kForward)),
+      gradients_(make_route(mesh.cp_backward(), ctx, dtype, link_, Direction::kBackward)),
       sync_(mesh.gradients(), mesh.expert_data(), parallel.bucket) {}
 
 MeshGroup::~MeshGroup() = default;
 
 RankShare MeshGroup::share() const {
-  return {
-      .dp_rank = mesh_.dp_rank(), .dp = mesh_.shape().dp, .cp_rank = mesh_.cp_rank(), .cp = mesh_.shape().cp};
+  return {.dp_rank = mesh_.dp_rank(),
+          .dp = mesh_.shape().dp,
+          .cp_rank = mesh_.cp_rank(),
+          .cp = mesh_.shape().cp,
+          .link = link_};
 }
 
 void MeshGroup::sum(Context& ctx, std::span<double> figures) {
@@ -47,6 +53,28 @@ int64_t MeshGroup::largest(Context& ctx, int64_t x) {
 
 void MeshGroup::gradients_done(Context& ctx, const std::vector<Param*>& params, size_t first) {
   sync_.done(ctx, params, first);
+}
+
+CarryStates MeshGroup::to_first(Context& ctx, const CarryStates& end) {
+  Communicator& cp = mesh_.cp();
+  const int last = cp.size() - 1;
+  if (last == 0 || link_ == CarryLinkKind::kScan) return copy_of(end);  // the first has them already
+  if (cp.rank() == last) send_states(cp, ctx, end, 0);
+  return cp.rank() == 0 ? receive_states(cp, ctx, last) : CarryStates();
+}
+
+CarryStates MeshGroup::gather_rows(Context& ctx, const CarryStates& mine) {
+  if (mesh_.cp_rank() != 0) return {};
+  if (mesh_.rank() != 0) {
+    send_states(mesh_.world(), ctx, mine, 0);
+    return {};
+  }
+  std::vector<CarryStates> parts;
+  parts.push_back(copy_of(mine));
+  for (int d = 1; d < mesh_.shape().dp; ++d) {
+    parts.push_back(receive_states(mesh_.world(), ctx, d * mesh_.shape().cp));
+  }
+  return join_rows(parts);
 }
 
 void MeshGroup::sum_gradients(Context& ctx, const std::vector<Param*>& params) {

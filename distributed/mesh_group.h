@@ -27,12 +27,15 @@ class MeshGroup final : public RankGroup {
   double sum_over_owners(Context& ctx, double x) override;
   int64_t largest(Context& ctx, int64_t x) override;
   void gradients_done(Context& ctx, const std::vector<Param*>& params, size_t first) override;
+  CarryStates to_first(Context& ctx, const CarryStates& end) override;
+  CarryStates gather_rows(Context& ctx, const CarryStates& mine) override;
   void sum_gradients(Context& ctx, const std::vector<Param*>& params) override;
   Buffer whole(Context& ctx, const Param& param, View mine) override;
   std::string from_first(Context& ctx, const std::string& text) override;
 
  private:
   ProcessMesh& mesh_;
+  CarryLinkKind link_;
   std::unique_ptr<CarryRoute> states_, gradients_;
   GradSync sync_;
 };

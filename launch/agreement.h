@@ -12,4 +12,12 @@ namespace natrix {
 /// rank has opened its files and looked at the run directory as it was.
 void require_agreement(const Experiment& experiment, const BatchSource& data, RankGroup& group, Context& ctx);
 
+/// One of the things that ranks must agree on.
+struct Agreed {
+  std::string what, mine;  // its name in the message, and this rank's text or hash of it
+  std::string remedy;
+};
+/// The same for any other list, besides the program, which always comes first.
+void require_agreement(const std::vector<Agreed>& list, RankGroup& group, Context& ctx);
+
 }  // namespace natrix

@@ -25,14 +25,17 @@ void complain(std::string_view what) {
 }
 
 /// What all ranks find wrong, rank 0 says once and ends the job; what another finds alone, it says after a
-/// moment.
+/// moment. Of those that wait in vain, each says for whom, and then leaves the others a moment to say it: the
+/// rank that is named and says nothing is the lost one.
 constexpr auto kMoment = std::chrono::milliseconds(1000);
 
 int run(const natrix::Action& action, const natrix::MpiSession& session) {
   const auto complain = [&](std::string_view what) {
-    if (session.rank() > 0) std::this_thread::sleep_for(kMoment);
-    const bool says_who = session.rank() == 0 || what.starts_with("rank ");
+    const bool waited = what.starts_with(fmt::format("rank {}, ", session.rank()));
+    if (session.rank() > 0 && !waited) std::this_thread::sleep_for(kMoment);
+    const bool says_who = session.rank() == 0 || waited;
     ::complain(says_who ? std::string(what) : fmt::format("rank {}: {}", session.rank(), what));
+    if (waited) std::this_thread::sleep_for(kMoment);
   };
   try {
     return action();
@@ -61,6 +64,14 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& e) {
                      unknown.empty() ? e.what() : fmt::format("{} is not known", unknown.front()), command);
 }
 
+/// Commands that would do the same on every rank.
+std::string refuse_ranks(const CLI::App& app, const natrix::MpiSession& session) {
+  const std::string command = app.get_subcommands().front()->get_name();
+  if (session.size() == 1 || command == "train" || command == "eval" || command == "generate") return "";
+  return fmt::format("{} works in one process, but {} ranks were started; start it without mpirun", command,
+                     session.size());
+}
+
 /// A full disk must not go unnoticed behind the standard library's buffer.
 int flush_results(int status) {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
@@ -84,8 +95,8 @@ int main(int argc, char** argv) {
     return kFailed;
   }
   natrix::add_train(app, chosen, *session);
-  natrix::add_eval(app, chosen);
-  natrix::add_generate(app, chosen);
+  natrix::add_eval(app, chosen, *session);
+  natrix::add_generate(app, chosen, *session);
   natrix::add_score(app, chosen);
   natrix::add_gradients(app, chosen);
   natrix::add_inspect(app, chosen);
@@ -98,6 +109,10 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return flush_results(app.exit(e));  // --help, --version
     if (session->rank() == 0) complain(usage_error(app, e));
+    return kBadInput;
+  }
+  if (const std::string why = refuse_ranks(app, *session); !why.empty()) {
+    if (session->rank() == 0) complain(why);
     return kBadInput;
   }
   const int status = flush_results(run(chosen, *session));

@@ -9,25 +9,23 @@
 
 namespace natrix {
 
-void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
-  check_share(config, shape.dp, shape.cp);
-  if (config.device.backend == DeviceBackend::kCuda && shape.ranks() > 1) {
+void check_mesh(const ModelConfig& model, bool on_cuda, const MeshShape& shape) {
+  if (on_cuda && shape.ranks() > 1) {
     throw InputError(
         "device.backend: cuda works in one process only, so far: ranks exchange what lies with the host; use "
         "cpu");
   }
-  const bool experts = config.model.stack().find('E') != std::string::npos;
-  if (experts && shape.ep > config.model.moe.num_experts) {
+  const bool experts = model.stack().find('E') != std::string::npos;
+  if (experts && shape.ep > model.moe.num_experts) {
     throw InputError(
         fmt::format("parallel.ep: {} ranks cannot share {} experts; it can be at most model.moe.num_experts",
-                    shape.ep, config.model.moe.num_experts));
+                    shape.ep, model.moe.num_experts));
   }
-  if (config.sequence.carry_state && shape.ranks() > 1) {
-    throw InputError(
-        "sequence.carry_state: true works in one process only, so far: checkpoints do not hold the states of "
-        "several "
-        "ranks yet");
-  }
+}
+
+void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
+  check_share(config, shape.dp, shape.cp);
+  check_mesh(config.model, config.device.backend == DeviceBackend::kCuda, shape);
 }
 
 RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world) {

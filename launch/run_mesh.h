@@ -13,6 +13,9 @@ namespace natrix {
 /// InputError where this mesh cannot hold this experiment: rows, tokens or experts that cannot be shared out.
 void check_layout(const ExperimentConfig& config, const MeshShape& shape);
 
+/// The part of it that concerns the model and the machine.
+void check_mesh(const ModelConfig& model, bool on_cuda, const MeshShape& shape);
+
 class RunMesh {
  public:
   /// world: null for one process. Collective. `ctx` is borrowed.

@@ -79,13 +79,13 @@ Segment SegmentSchedule::describe(const Sequences& part, int64_t index) const {
   return {.batch = part.batch(), .tokens = part.length(), .index = index, .doc_start = part.doc_start};
 }
 
-void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit) {
+void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit, bool last) {
   StepTally unused;
   SaveStack nothing;
   for (int64_t s = 0; s < segments(rows); ++s) {
     Arena::Frame frame(ctx_.arena());
     const Sequences part = slice(rows, s);
-    states_.begin_segment(s + 1 == segments(rows));
+    states_.begin_segment(last && s + 1 == segments(rows));
     Pass pass{ctx_, nothing, states_, unused, describe(part, s)};
     View hidden = model_.hidden(pass, part.tokens);
     visit(s * options_.chunk, hidden);
@@ -141,7 +141,7 @@ void SegmentSchedule::survey(Sweep& w, StepTally& tally, bool record_last, int64
       pass_over(w, tally, s, last, Visit::kFirst);
     }
   }
-  w.result.end.push_back(copy_of(states_.end_states()));
+  if (options_.keep_end) w.result.end.push_back(copy_of(states_.end_states()));
 }
 
 /// Sweep 2: from the last segment to the first.
@@ -199,8 +199,7 @@ void SegmentSchedule::truncated(Sweep& w, StepTally& tally, double scale, Visit 
     record(w, tally, s, states_, visit);
     backward_recorded(w, tally, scale, cut);
   }
-  const CarryStates& end = states_.end_states();
-  if (visit == Visit::kFirst) w.result.end.push_back(copy_of(end));
+  if (options_.keep_end && visit == Visit::kFirst) w.result.end.push_back(copy_of(states_.end_states()));
 }
 
 /// One segment forward, nothing kept but, where the plan says so, its boundary.

@@ -42,13 +42,15 @@ struct ScheduleOptions {
   /// The gradient needs the completed tally of the step (a load-balancing loss): sweep 1 of all micro-batches
   /// must end before any sweep 2 begins.
   bool needs_tally = false;
+  /// Whether StepResult::end is wanted.
+  bool keep_end = true;
 };
 
 struct StepResult {
   double loss_sum = 0;              // Σ of the cross-entropies, in nats
   int64_t boundary_bytes = 0;       // most boundary states held at once
   int64_t segments_recomputed = 0;  // forward runs beyond the first
-  std::vector<CarryStates> end;     // of each micro-batch, after its last token
+  std::vector<CarryStates> end;     // of each micro-batch, after its last token; CarryRoute::end_states
 };
 
 /// What a step tells others on its way. Both may be empty.
@@ -67,9 +69,9 @@ class SegmentSchedule {
 
   /// Runs the model over `rows`, from where the states' route stands, without keeping anything for backward.
   /// After each segment calls visit(first token's index, hidden [B, t, D]); the states' route holds the end
-  /// state afterwards.
+  /// state afterwards. last: no more rows of this sequence follow.
   using HiddenVisitor = std::function<void(int64_t first, View hidden)>;
-  void read(const Sequences& rows, const HiddenVisitor& visit);
+  void read(const Sequences& rows, const HiddenVisitor& visit, bool last = true);
 
   /// Loss and gradients of a whole optimizer step. `scale` multiplies the loss whose gradient is added to the
   /// parameters': 1 / (number of predictions in the step). The tally must have begun the step.

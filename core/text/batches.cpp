@@ -88,12 +88,6 @@ std::string hash_samples(int64_t size, Read&& read) {
   return hash.hex();
 }
 
-std::string hash_samples(const Corpus& corpus) {
-  return hash_samples(corpus.size(), [&](int64_t begin, int64_t count, int64_t* to) {
-    corpus.read(begin, count, to, nullptr);
-  });
-}
-
 class ShuffledWindows final : public BatchSource {
  public:
   ShuffledWindows(std::shared_ptr<const Corpus> corpus, Documents documents, int64_t length,
@@ -125,7 +119,7 @@ class ShuffledWindows final : public BatchSource {
   }
 
   int64_t batches_per_epoch() const override { return (windows_ + batch_size_ - 1) / batch_size_; }
-  std::string identity() const override { return hash_samples(*corpus_); }
+  std::string identity() const override { return identity_of(*corpus_); }
 
  private:
   int64_t window_begin(int64_t epoch, int64_t index) const {
@@ -170,7 +164,7 @@ class SequentialStretches final : public BatchSource {
   }
 
   int64_t batches_per_epoch() const override { return windows_; }
-  std::string identity() const override { return hash_samples(*corpus_); }
+  std::string identity() const override { return identity_of(*corpus_); }
 
  private:
   std::shared_ptr<const Corpus> corpus_;
@@ -247,6 +241,12 @@ class FixedBatches final : public BatchSource {
 };
 
 }  // namespace
+
+std::string identity_of(const Corpus& corpus) {
+  return hash_samples(corpus.size(), [&](int64_t begin, int64_t count, int64_t* to) {
+    corpus.read(begin, count, to, nullptr);
+  });
+}
 
 std::unique_ptr<BatchSource> shuffled_windows(std::shared_ptr<const Corpus> corpus, Documents documents,
                                               int64_t length, int64_t batch_size, uint64_t seed) {

@@ -22,6 +22,10 @@ struct Batch {
   bool continues = false;  // row b goes on where row b of the step before ended: carried states fit
 };
 
+/// Tells a corpus from others, wherever it lies: a hash of how many tokens there are, and of samples of a
+/// thousand of them from 64 places.
+std::string identity_of(const Corpus& corpus);
+
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
@@ -30,8 +34,7 @@ class BatchSource {
   virtual Batch batch(int64_t step, int64_t row_begin, int64_t row_count) const = 0;
   /// Steps that go through the corpus once, rounded up; −1 where there is no such thing.
   virtual int64_t batches_per_epoch() const = 0;
-  /// Tells these data from others, wherever they lie: a hash of how many tokens there are, and of samples of a
-  /// thousand of them from 64 places.
+  /// Tells these data from others, wherever they lie, as identity_of() does.
   virtual std::string identity() const = 0;
 };
 

@@ -4,7 +4,11 @@
 #include <bit>
 #include <cmath>
 #include <numbers>
+#include <numeric>
+#include <span>
+#include <vector>
 
+#include "core/train/joint_reading.h"
 #include "kernels/loss.h"
 
 namespace natrix {
@@ -59,93 +63,151 @@ double EvalFigures::perplexity() const {
 
 namespace {
 
-/// Windows first, first + every, …, `rows` of them at a time and as often as the rank with the most needs.
-EvalFigures evaluate_windows(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows,
-                             int64_t chunk, int64_t rank, int64_t ranks,
-                             const std::function<void(int64_t)>& progress) {
-  EvalFigures figures{.bytes = windows.bytes()};
-  LocalRoute states;
-  CutRoute none;
-  SegmentSchedule schedule(model, ctx, states, none, {.chunk = std::min(chunk, windows.length())});
-  for (int64_t round = 0; round < windows.count(); round += rows * ranks) {
-    const int64_t w = round + rank * rows;  // past the last window, rows have nothing to predict
-    const Batch batch = windows.windows(w, ranks > 1 ? rows : std::min(rows, windows.count() - w));
-    const View targets = batch.targets.view();
-    states.resume(nullptr);
-    const Sequences text{.tokens = batch.tokens.view(),
-                         .doc_start = batch.doc_start ? batch.doc_start.view() : View{}};
-    schedule.read(text, [&](int64_t first, View hidden) {
-      const int64_t b = hidden.extent(0), t = hidden.extent(1);
-      const Buffer part(Dtype::kI64, {b, t}), losses(Dtype::kF64, {b * t});
-      copy(targets.columns(first, t), part.view());
-      model.head().loss(ctx, hidden, part.view(), losses.view());
-      for (int64_t i = 0; i < b * t; ++i) {
-        if (part.view().as<int64_t>()[i] != kIgnoreTarget)
-          add(figures, first + i % t, losses.view().as<double>()[i]);
-      }
-      progress(b * t);
-    });
+/// Of this rank's part of rows: hidden [B, t, D], targets [B, t], positions of the t columns.
+void count_losses(EvalFigures& f, Model& model, Context& ctx, View hidden, View targets,
+                  std::span<const int64_t> positions) {
+  const int64_t n = targets.count(), columns = targets.cols();
+  const Buffer losses(Dtype::kF64, {n});
+  model.head().loss(ctx, hidden, targets, losses.view());
+  for (int64_t i = 0; i < n; ++i) {
+    if (targets.as<int64_t>()[i] != kIgnoreTarget)
+      add(f, positions[static_cast<size_t>(i % columns)], losses.view().as<double>()[i]);
   }
-  return figures;
 }
 
-}  // namespace
-
-EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
-                     const std::function<void(int64_t)>& progress) {
-  return evaluate_windows(model, ctx, windows, rows, chunk, 0, 1, progress);
-}
-
-EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
-                     RankGroup& group) {
-  EvalFigures f =
-      evaluate_windows(model, ctx, windows, rows, chunk, group.rank(), group.size(), [](int64_t) {});
-  f.by_position.resize(bucket_of(windows.length()) + 1);
-  std::vector<double> sums = {f.nats, static_cast<double>(f.predictions)};
+/// The sums of all ranks' figures; positions lie below `length`.
+EvalFigures sum_over_ranks(EvalFigures f, Context& ctx, RankGroup& group, int64_t length) {
+  if (group.size() == 1) return f;
+  f.by_position.resize(bucket_of(length) + 1);
+  std::vector<double> sums = {f.nats, static_cast<double>(f.predictions), static_cast<double>(f.bytes)};
   for (const EvalFigures::Bucket& b : f.by_position) {
     sums.push_back(b.nats);
     sums.push_back(static_cast<double>(b.predictions));
   }
   group.sum(ctx, sums);
-  EvalFigures all{.nats = sums[0], .predictions = static_cast<int64_t>(sums[1]), .bytes = f.bytes};
-  for (size_t b = 0; 2 * b + 3 < sums.size(); ++b) {
-    all.by_position.push_back({bucket_begin(b), sums[2 * b + 2], static_cast<int64_t>(sums[2 * b + 3])});
+  EvalFigures all{
+      .nats = sums[0], .predictions = static_cast<int64_t>(sums[1]), .bytes = static_cast<int64_t>(sums[2])};
+  for (size_t b = 0; 2 * b + 4 < sums.size(); ++b) {
+    all.by_position.push_back({bucket_begin(b), sums[2 * b + 3], static_cast<int64_t>(sums[2 * b + 4])});
   }
   while (!all.by_position.empty() && all.by_position.back().predictions == 0) all.by_position.pop_back();
   return all;
 }
 
+/// Columns of a row of windows, contiguous.
+Buffer columns_of(const Buffer& rows, const RankShare::Stretch& columns) {
+  if (!rows) return {};
+  Buffer part(rows.view().dtype, {rows.view().rows(), columns.count});
+  copy(rows.view().columns(columns.first, columns.count), part.view());
+  return part;
+}
+
+View view_of(const Buffer& b) {
+  return b ? b.view() : View{};
+}
+
+/// Where tokens stand in their documents, for whoever reads a corpus from its beginning and leaves stretches
+/// out.
+class DocumentPositions {
+ public:
+  DocumentPositions(const Corpus& corpus, Documents documents)
+      : corpus_(corpus), packed_(documents == Documents::kPacked) {}
+
+  /// Of `count` tokens from `first` on, whose documents' starts are given.
+  std::vector<int64_t> take(int64_t first, int64_t count, const uint8_t* starts) {
+    std::vector<int64_t> skipped(kBlock);
+    std::vector<uint8_t> marks(kBlock);
+    while (packed_ && next_ < first) {
+      const int64_t n = std::min(kBlock, first - next_);
+      corpus_.read(next_, n, skipped.data(), marks.data());
+      pass(n, marks.data(), nullptr);
+    }
+    std::vector<int64_t> positions(static_cast<size_t>(count));
+    next_ = first;
+    pass(count, starts, positions.data());
+    return positions;
+  }
+
+ private:
+  static constexpr int64_t kBlock = 1 << 16;
+
+  void pass(int64_t count, const uint8_t* starts, int64_t* positions) {
+    for (int64_t t = 0; t < count; ++t, ++next_) {
+      if (packed_ && starts[t] != 0) document_ = next_;
+      if (positions != nullptr) positions[t] = next_ - document_;
+    }
+  }
+
+  const Corpus& corpus_;
+  bool packed_;
+  int64_t next_ = 0, document_ = 0;  // tokens passed; the first one of the document in hand
+};
+
+}  // namespace
+
+EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
+                     RankGroup& group, const std::function<void(int64_t)>& progress) {
+  const RankShare share = group.share();
+  const int64_t length = windows.length();
+  EvalFigures figures;
+  JointReading reading(model, ctx, group, std::min(chunk, length));
+  for (int64_t round = 0; round < windows.count(); round += rows * share.dp) {
+    const int64_t w = round + share.dp_rank * rows;  // past the last window, rows have nothing to predict
+    const int64_t batch = share.dp > 1 ? rows : std::min(rows, windows.count() - w);
+    const Batch text = windows.windows(w, batch);
+    reading.begin(length);
+    for (int64_t first = 0, n = 0; first < length; first += n) {
+      n = reading.next(length - first);
+      const RankShare::Stretch mine = reading.part(first, n);
+      const Buffer tokens = columns_of(text.tokens, mine), targets = columns_of(text.targets, mine),
+                   starts = columns_of(text.doc_start, mine);
+      std::vector<int64_t> positions(static_cast<size_t>(mine.count));
+      std::iota(positions.begin(), positions.end(), mine.first);
+      const Sequences part{.tokens = tokens.view(), .targets = {}, .doc_start = view_of(starts)};
+      reading.read(part, first + n == length, [&](View hidden) {
+        if (reading.counts()) count_losses(figures, model, ctx, hidden, targets.view(), positions);
+      });
+      progress(batch * share.dp * n);
+    }
+  }
+  EvalFigures all = sum_over_ranks(std::move(figures), ctx, group, length);
+  all.bytes = windows.bytes();
+  return all;
+}
+
 EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Documents documents,
-                            int64_t chunk, const std::function<void(int64_t)>& progress) {
-  EvalFigures figures{.bytes =
-                          corpus.text_bytes(1, corpus.size() - 1)};  // the first token is read, not predicted
-  LocalRoute states;
-  CutRoute none;
-  SegmentSchedule schedule(model, ctx, states, none, {.chunk = chunk});
+                            int64_t chunk, RankGroup& group, const std::function<void(int64_t)>& progress) {
+  require(group.share().dp == 1, "one text cannot be shared out over data-parallel ranks");
   const bool packed = documents == Documents::kPacked;
-  int64_t position = -1;
-  for (int64_t first = 0; first + 1 < corpus.size(); first += chunk) {
-    const int64_t n = std::min(chunk, corpus.size() - 1 - first);
-    const Buffer read(Dtype::kI64, {n + 1}), start_of_document(Dtype::kU8, {n + 1}),
-        next(Dtype::kI64, {1, n});
+  const int64_t length = corpus.size() - 1;  // the last token is predicted, but not read
+  EvalFigures figures;
+  if (group.rank() == 0)
+    figures.bytes = corpus.text_bytes(1, length);  // the first token is read, but not predicted
+  JointReading reading(model, ctx, group, chunk);
+  DocumentPositions clock(corpus, documents);
+  reading.begin(length);
+  for (int64_t first = 0, n = 0; first < length; first += n) {
+    n = reading.next(length - first);
+    const RankShare::Stretch mine = reading.part(first, n);
+    const Buffer read(Dtype::kI64, {mine.count + 1}), start_of_document(Dtype::kU8, {mine.count + 1}),
+        next(Dtype::kI64, {1, mine.count});
     const uint8_t* starts = start_of_document.view().as<uint8_t>();
     const View targets = next.view();
-    corpus.read(first, n + 1, read.view().as<int64_t>(), start_of_document.view().as<uint8_t>());
-    const View tokens(read.view().data, Dtype::kI64, {1, n});
-    const View doc_start(start_of_document.view().data, Dtype::kU8, {1, n});
-    std::copy_n(read.view().as<int64_t>() + 1, n, targets.as<int64_t>());
-    if (packed && corpus.eod() == kNoEod) figures.bytes -= ignore_first_bytes(targets, starts + 1);
-    schedule.read({.tokens = tokens, .doc_start = packed ? doc_start : View{}}, [&](int64_t, View hidden) {
-      const Buffer losses(Dtype::kF64, {n});
-      model.head().loss(ctx, hidden, targets, losses.view());
-      for (int64_t t = 0; t < n; ++t) {
-        position = packed && starts[t] ? 0 : position + 1;
-        if (targets.as<int64_t>()[t] != kIgnoreTarget) add(figures, position, losses.view().as<double>()[t]);
-      }
+    corpus.read(mine.first, mine.count + 1, read.view().as<int64_t>(),
+                start_of_document.view().as<uint8_t>());
+    const View tokens(read.view().data, Dtype::kI64, {1, mine.count});
+    const View doc_start(start_of_document.view().data, Dtype::kU8, {1, mine.count});
+    std::copy_n(read.view().as<int64_t>() + 1, mine.count, targets.as<int64_t>());
+    const int64_t ignored = packed && corpus.eod() == kNoEod ? ignore_first_bytes(targets, starts + 1) : 0;
+    if (reading.counts()) figures.bytes -= ignored;
+    const std::vector<int64_t> positions = clock.take(mine.first, mine.count, starts);
+    const Sequences part{.tokens = tokens, .targets = {}, .doc_start = packed ? doc_start : View{}};
+    reading.read(part, first + n == length, [&](View hidden) {
+      if (reading.counts()) count_losses(figures, model, ctx, hidden, targets, positions);
     });
     progress(n);
   }
-  return figures;
+  return sum_over_ranks(std::move(figures), ctx, group, corpus.size());
 }
 
 }  // namespace natrix

@@ -25,20 +25,18 @@ struct EvalFigures {
   double perplexity() const;
 };
 
-/// Reads every window from a zero state, `rows` at a time. progress(tokens) is called after each segment.
+/// Reads every window from a zero state. Ranks share them out: those of dp take windows in turn, `rows` at a
+/// time (some of them empty, so that all read as often), and those of cp read each window together.
+/// Collective; every rank returns the sums. progress(tokens of all ranks) is called after each segment.
 EvalFigures evaluate(
-    Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
+    Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk, RankGroup& group,
     const std::function<void(int64_t)>& progress = [](int64_t) {});
 
-/// The same with windows shared out over ranks: every rank reads as many, some of them empty, and returns the
-/// sums.
-EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
-                     RankGroup& group);
-
-/// Reads the whole corpus as one sequence of any length, `chunk` tokens in memory at once. Positions count
-/// from the start of a document if documents are packed, else from the start of the corpus.
+/// Reads the whole corpus as one sequence of any length, `chunk` tokens in a rank's memory at once. Positions
+/// count from the start of a document if documents are packed, else from the start of the corpus. Collective
+/// over the ranks of cp; there are no others.
 EvalFigures evaluate_stream(
-    Model& model, Context& ctx, const Corpus& corpus, Documents documents, int64_t chunk,
+    Model& model, Context& ctx, const Corpus& corpus, Documents documents, int64_t chunk, RankGroup& group,
     const std::function<void(int64_t)>& progress = [](int64_t) {});
 
 }  // namespace natrix

@@ -20,11 +20,20 @@ Buffer take_columns(View v, const std::vector<RankShare::Stretch>& stretches) {
 
 }  // namespace
 
+int64_t RankShare::fewest_tokens(const ModelConfig& model) const {
+  // A scan over ranks takes a rank's convolution tail from its own tokens alone.
+  return cp * (link == CarryLinkKind::kScan ? std::max<int64_t>(model.mamba.d_conv - 1, 1) : 1);
+}
+
+RankShare::Stretch RankShare::part(int64_t first, int64_t count) const {
+  const int64_t even = count / cp, longer = count % cp;
+  return {first + cp_rank * even + std::min(cp_rank, longer), even + (cp_rank < longer ? 1 : 0)};
+}
+
 std::vector<RankShare::Stretch> RankShare::stretches(int64_t length, int64_t chunk) const {
   std::vector<Stretch> mine;
   for (int64_t first = 0; first < length; first += cp * chunk) {
-    const int64_t tokens = std::min(cp * chunk, length - first), even = tokens / cp, longer = tokens % cp;
-    mine.push_back({first + cp_rank * even + std::min(cp_rank, longer), even + (cp_rank < longer ? 1 : 0)});
+    mine.push_back(part(first, std::min(cp * chunk, length - first)));
   }
   return mine;
 }
@@ -55,10 +64,7 @@ void check_share(const ExperimentConfig& config, int64_t dp, int64_t cp) {
   }
   const SequenceConfig& s = config.sequence;
   const int64_t rest = s.length % (cp * s.chunk);
-  // A scan over ranks takes a rank's convolution tail from its own tokens alone.
-  const int64_t least = cp * (config.parallel.cp_link == CarryLinkKind::kScan
-                                  ? std::max<int64_t>(config.model.mamba.d_conv - 1, 1)
-                                  : 1);
+  const int64_t least = RankShare{.cp = cp, .link = config.parallel.cp_link}.fewest_tokens(config.model);
   if (cp > 1 && s.length > cp * s.chunk && cp * s.chunk < least) {
     throw InputError(
         fmt::format("sequence.chunk: {} is shorter than the convolution's tail of {} tokens, which "

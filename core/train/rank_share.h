@@ -19,10 +19,15 @@ namespace natrix {
 
 struct RankShare {
   int64_t dp_rank = 0, dp = 1, cp_rank = 0, cp = 1;
+  CarryLinkKind link = CarryLinkKind::kRelay;
 
   struct Stretch {
     int64_t first, count;
   };
+  /// Tokens that a super-segment must have at least, so that each rank's part is a segment for this model.
+  int64_t fewest_tokens(const ModelConfig& model) const;
+  /// This rank's part of the super-segment of `count` tokens from `first` on.
+  Stretch part(int64_t first, int64_t count) const;
   /// Of a row of `length` tokens, in order; none is empty where check_share() passes.
   std::vector<Stretch> stretches(int64_t length, int64_t chunk) const;
   /// This process's part of a step's batch.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/sequence/state_rows.h"
 #include "core/train/memory_plan.h"
 #include "kernels/loss.h"
 
@@ -29,16 +30,18 @@ TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config,
     : model_(model),
       ctx_(ctx),
       carry_state_(config.sequence.carry_state),
-      micro_batch_(config.train.micro_batch_size.value_or(automatic_micro_batch(
-          model.config(), config.train.batch_size / group.share().dp, config.sequence.chunk))),
+      rows_(config.train.batch_size / group.share().dp),
+      micro_batch_(config.train.micro_batch_size.value_or(
+          automatic_micro_batch(model.config(), rows_, config.sequence.chunk))),
       group_(group),
       schedule_(model, ctx, group.states(), group.gradients(),
                 {.chunk = config.sequence.chunk,
                  .gradient = config.sequence.gradient,
                  .boundary_memory = config.sequence.boundary_memory,
-                 .needs_tally = needs_tally}) {}
+                 .needs_tally = needs_tally,
+                 .keep_end = config.sequence.carry_state}) {}
 
-std::vector<Sequences> TrainStep::micro_batches(const Batch& batch) const {
+std::vector<Sequences> TrainStep::cut(const Batch& batch, const std::vector<CarryStates>& starts) const {
   std::vector<Sequences> parts;
   const int64_t rows = batch.tokens.view().rows();
   for (int64_t first = 0; first < rows; first += micro_batch_) {
@@ -46,24 +49,44 @@ std::vector<Sequences> TrainStep::micro_batches(const Batch& batch) const {
     const auto part = [&](const Buffer& b) { return b ? b.view().row_range(first, n) : View{}; };
     parts.push_back(
         {.tokens = part(batch.tokens), .targets = part(batch.targets), .doc_start = part(batch.doc_start)});
-    if (carry_state_ && batch.continues && parts.size() <= carried_.size()) {
-      parts.back().start = &carried_[parts.size() - 1];
+    if (carry_state_ && batch.continues && parts.size() <= starts.size()) {
+      parts.back().start = &starts[parts.size() - 1];
     }
   }
   return parts;
 }
 
+CarryStates TrainStep::carried_rows() {
+  if (carried_.empty()) return {};
+  return group_.gather_rows(ctx_, join_rows(carried_));
+}
+
+void TrainStep::carry_rows(const CarryStates& all) {
+  carried_.clear();
+  if (all.empty()) return;
+  const RankShare share = group_.share();
+  for (int64_t first = 0; first < rows_; first += micro_batch_) {
+    const int64_t n = std::min(micro_batch_, rows_ - first);
+    carried_.push_back(share.cp_rank == 0 ? rows_of(all, share.dp_rank * rows_ + first, n, ctx_.memory())
+                                          : CarryStates());
+  }
+}
+
 StepFigures TrainStep::compute(const Batch& batch) {
-  double counts[] = {static_cast<double>(count_predictions(batch.targets.view())),
+  const int64_t here = count_predictions(batch.targets.view());
+  double counts[] = {static_cast<double>(here),
                      static_cast<double>(batch.tokens.view().count())};  // exact below 2^53
   group_.sum(ctx_, counts);
-  StepFigures f{.predictions = static_cast<int64_t>(counts[0]), .tokens = static_cast<int64_t>(counts[1])};
+  StepFigures f{.predictions = static_cast<int64_t>(counts[0]),
+                .tokens = static_cast<int64_t>(counts[1]),
+                .predictions_here = here};
+  before_ = std::move(carried_);
   tally_.begin_step(f.tokens);
   model_.zero_gradients();
   const double scale = 1.0 / static_cast<double>(std::max<int64_t>(f.predictions, 1));
   const std::vector<Param*> params = model_.params();
   StepResult result =
-      schedule_.step(micro_batches(batch), scale, tally_,
+      schedule_.step(cut(batch, before_), scale, tally_,
                      {.complete_tally =
                           [&](StepTally& tally) {
                             std::vector<double> figures = tally.figures();
@@ -71,11 +94,13 @@ StepFigures TrainStep::compute(const Batch& batch) {
                             tally.set_figures(figures);
                           },
                       .gradients_done = [&](size_t first) { group_.gradients_done(ctx_, params, first); }});
+  f.loss_here = result.loss_sum / static_cast<double>(std::max<int64_t>(here, 1));
   group_.sum_gradients(ctx_, params);
   group_.sum(ctx_, {&result.loss_sum, 1});
   f.loss = result.loss_sum * scale;
   f.boundary_bytes = result.boundary_bytes;
-  carried_ = carry_state_ ? std::move(result.end) : std::vector<CarryStates>{};
+  carried_.clear();
+  for (const CarryStates& end : result.end) carried_.push_back(group_.to_first(ctx_, end));
   for (const auto& [sublayer, layer] : tally_.layers()) {
     BalanceFigures b = balance_figures(layer, f.tokens);
     f.aux_loss += b.aux_loss;

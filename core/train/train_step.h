@@ -16,6 +16,8 @@ struct StepFigures {
   int64_t tokens = 0;
   double aux_loss = 0, z_loss = 0;               // summed over MoE layers
   std::vector<std::vector<double>> expert_load;  // [MoE layer][expert], shares
+  double loss_here = 0;                          // mean of this rank's predictions,
+  int64_t predictions_here = 0;                  // which may be none
   int64_t dropped = 0;                           // slots beyond capacity
   int64_t boundary_bytes = 0;
 };
@@ -33,26 +35,34 @@ class TrainStep {
 
   const StepTally& tally() const { return tally_; }
   int64_t micro_batch_size() const { return micro_batch_; }
+  int64_t batch_size() const { return rows_ * group_.share().dp; }  // of all ranks
 
-  /// States carried from step to step, a set for each micro-batch; empty unless sequence.carry_state.
-  std::vector<CarryStates>& carried() { return carried_; }
+  /// The states that the last step carries into the next, of all rows in order, on rank 0. Collective.
+  CarryStates carried_rows();
+  /// Goes on from states of all rows; each rank takes its own. None: the next step starts from zero.
+  void carry_rows(const CarryStates& all);
 
-  /// The batch as micro-batches, for whoever runs it again (diagnosis).
-  std::vector<Sequences> micro_batches(const Batch& batch) const;
+  /// The batch that compute() ran last, as micro-batches, from the states that they started from: for whoever
+  /// runs it again (diagnosis).
+  std::vector<Sequences> micro_batches(const Batch& batch) const { return cut(batch, before_); }
+  /// The last step counts for nothing: the next one goes on from the states before it.
+  void leave_out() { carried_ = std::move(before_); }
 
  private:
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally,
             std::unique_ptr<OneProcess> alone);
+  std::vector<Sequences> cut(const Batch& batch, const std::vector<CarryStates>& starts) const;
 
   Model& model_;
   Context& ctx_;
   bool carry_state_;
-  int64_t micro_batch_;
+  int64_t rows_, micro_batch_;  // of this rank
   std::unique_ptr<OneProcess> alone_;
   RankGroup& group_;
   SegmentSchedule schedule_;
   StepTally tally_;
-  std::vector<CarryStates> carried_;
+  std::vector<CarryStates> carried_,
+      before_;  // after the last step, and before it; of each micro-batch, on the first rank of cp
 };
 
 }  // namespace natrix

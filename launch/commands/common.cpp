@@ -7,6 +7,7 @@
 #include "core/io/safetensors.h"
 #include "kernels/base/build.h"
 #include "kernels/loss.h"
+#include "launch/run_mesh.h"
 
 namespace natrix {
 
@@ -30,6 +31,10 @@ Dtype CommonFlags::element() const {
   throw InputError(
       fmt::format("--dtype {}: the {} backend computes in fp32{}", dtype, name_of(backend_kind()),
                   backend_kind() == Backend::kReference ? " or fp64" : "; fp64 needs --backend reference"));
+}
+
+Context CommonFlags::context() const {
+  return Context(backend_kind(), threads > 0 ? threads : threads_of_a_rank());
 }
 
 WeightFormat CommonFlags::weight_format() const {
@@ -74,7 +79,9 @@ void add_common_flags(CLI::App& command, CommonFlags& f) {
   command.add_option("--backend,--device", f.backend, "auto, cpu, cuda or reference (plain loops in double)")
       ->capture_default_str();
   command.add_option("--dtype", f.dtype, "fp32; fp64 with --backend reference")->capture_default_str();
-  command.add_option("-t,--threads", f.threads, "Threads; 0: as many as this process may use")
+  command
+      .add_option("-t,--threads", f.threads,
+                  "Threads; 0: as many as this process, or its part of a host's ranks, may use")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
   command.add_flag("--json", f.json, "Print one JSON object to stdout and nothing else there");

@@ -18,7 +18,7 @@ struct CommonFlags {
   int64_t chunk = 2048;
   std::string backend = "auto";
   std::string dtype = "fp32";
-  int threads = 0;  // 0: as many as this process may use
+  int threads = 0;  // 0: as many as this process may use; a rank, its part of the host's
   bool json = false;
   bool quiet = false;
   std::string weights = "f32";  // only where add_weights_flag was called
@@ -26,7 +26,7 @@ struct CommonFlags {
   Backend backend_kind() const;
   Dtype element() const;  // fp64 runs on the reference backend only
   WeightFormat weight_format() const;
-  Context context() const { return Context(backend_kind(), threads); }
+  Context context() const;
 };
 
 /// app.add_subcommand, which is compiled here once: what constructs a CLI::App is as much code as a command.

@@ -4,11 +4,13 @@
 #include <nlohmann/json.hpp>
 
 #include "core/io/checkpoint_dir.h"
+#include "core/io/hf_formats.h"
 #include "core/report/memory.h"
 #include "core/report/progress.h"
 #include "core/train/evaluate.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/reading_ranks.h"
 
 namespace natrix {
 namespace {
@@ -16,7 +18,7 @@ namespace {
 struct EvalFlags {
   CommonFlags common;
   std::string model, tokenizer;
-  std::vector<std::string> data;
+  std::vector<std::string> settings, data;
   int64_t context = 0, batch = 8;
   bool joined = false;
 };
@@ -47,35 +49,43 @@ void print_figures(const EvalFigures& f, int64_t context) {
   print_json(j);
 }
 
-int evaluate_text(const EvalFlags& flags) {
-  Context ctx = flags.common.context();
+int evaluate_text(const EvalFlags& flags, MpiSession& session) {
+  const Reads reads = flags.context == 0 ? Reads::kOneText : Reads::kRows;
   const std::string dir = resolve_model_dir(flags.model);
-  AssembledModel model = load_model(dir, flags.common.element(), false, ctx.memory());
-  pack_for_reading(*model, ctx, flags.common);
-  const auto tokenizer = text_tokenizer(flags.tokenizer, dir, *model->config().vocab_size);
+  ReadingRanks ranks(flags.settings, reads, flags.common, dir, session);
+  Context& ctx = ranks.context();
+  const auto tokenizer = text_tokenizer(flags.tokenizer, dir, *read_hf_config(dir).vocab_size);
   const std::shared_ptr<const Corpus> corpus = open_corpus(flags.data, *tokenizer, "--data");
   const Documents documents = flags.joined ? Documents::kJoined : Documents::kPacked;
+  AssembledModel model = ranks.load_model();
+  ranks.require_agreement(
+      *model, {{"what --data names on the host", identity_of(*corpus), "give all hosts the same files"},
+               {"a flag", fmt::format("{} {} {}", flags.context, flags.batch, flags.joined),
+                "start all ranks with the same flags"}});
+  pack_for_reading(*model, ctx, flags.common);
 
-  Progress progress("reading", corpus->size(), "tokens", {.quiet = flags.common.quiet});
+  Progress progress("reading", corpus->size(), "tokens", {.quiet = flags.common.quiet || !ranks.first()});
   const auto advance = [&](int64_t n) { progress.advance(n); };
   const EvalFigures figures =
-      flags.context == 0
-          ? evaluate_stream(*model, ctx, *corpus, documents, flags.common.chunk, advance)
+      reads == Reads::kOneText
+          ? evaluate_stream(*model, ctx, *corpus, documents, flags.common.chunk, ranks.group(), advance)
           : evaluate(*model, ctx, EvalWindows(corpus, documents, flags.context, corpus->size()), flags.batch,
-                     flags.common.chunk, advance);
+                     flags.common.chunk, ranks.group(), advance);
   if (figures.predictions == 0) {
     throw InputError(fmt::format("--data: {} has nothing to predict; give more text", corpus->name()));
   }
+  if (!ranks.first()) return 0;
   flags.common.json ? print_figures(figures, flags.context) : print_text(figures, flags.context);
   return 0;
 }
 
 }  // namespace
 
-void add_eval(CLI::App& app, Action& chosen) {
+void add_eval(CLI::App& app, Action& chosen, MpiSession& session) {
   CLI::App* c = add_command(app, "eval", "Loss, perplexity and bits per byte of held-out text, by position");
   auto f = std::make_shared<EvalFlags>();
   add_model_argument(*c, f->model);
+  add_ranks_argument(*c, f->settings);
   c->add_option("--data", f->data, "Files, directories or token shards")->required();
   c->add_option("-c,--context,--ctx-size", f->context,
                 "Tokens a window; 0: each document in one sequence, however long")
@@ -88,8 +98,16 @@ void add_eval(CLI::App& app, Action& chosen) {
   c->add_flag("--joined", f->joined, "Carry states from one document into the next");
   add_common_flags(*c, f->common);
   add_weights_flag(*c, f->common);
-  c->footer("Example: natrix eval runs/quickstart --data held-out.txt --context 4096");
-  c->callback([f, &chosen] { chosen = [f] { return evaluate_text(*f); }; });
+  c->footer(
+      "Examples:\n"
+      "  natrix eval runs/quickstart --data held-out.txt --context 4096\n"
+      "  mpirun -n 4 natrix eval runs/quickstart --data book.txt\n"
+      "  mpirun -n 4 natrix eval runs/quickstart --data held-out/ -c 65536 parallel.cp=2\n"
+      "Ranks read one text together (cp), and share out windows (dp), unless parallel.* says otherwise.");
+  c->callback([f, &chosen, &session] {
+    for (std::string& s : take_settings(f->data)) f->settings.push_back(std::move(s));
+    chosen = [f, &session] { return evaluate_text(*f, session); };
+  });
 }
 
 }  // namespace natrix

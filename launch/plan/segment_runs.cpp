@@ -17,7 +17,6 @@ class Sweeps {
   void survey(bool record_last) {
     run(0, segments_, /*from_boundary=*/false);
     if (segments_ > 1) keep(0, record_last ? segments_ - 1 : segments_, segments_);
-    ++runs_.end_states;
   }
 
   void retrace(bool last_is_recorded) {
@@ -37,7 +36,6 @@ class Sweeps {
 
   void truncated() {
     run(0, segments_, /*from_boundary=*/false);
-    ++runs_.end_states;
   }
 
   SegmentRuns take() { return std::move(runs_); }

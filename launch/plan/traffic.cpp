@@ -152,12 +152,13 @@ void count_carries(std::vector<CommunicationTerm>& terms, const Workload& w, con
     relay(states, w, lines * (p * r.start_segments - r.from_start));
     relay(states, w, lines * p * (r.boundary_segments - r.from_boundary));
     states.calls = w.micro_batches * (r.start_segments + r.boundary_segments) * 2 * w.mamba_layers;
-    relay(states, w, lines * r.end_states);
-    const int64_t layers = 2 * w.mamba_layers;
-    states.bytes += lines * r.end_states * (kStatesHeader + layers * kStateHeader);
-    states.messages += lines * r.end_states * (1 + layers);
+    if (w.carry_state) {  // from the last rank to the first, each with a header
+      relay(states, w, lines);
+      states.bytes += lines * (kStatesHeader + 2 * w.mamba_layers * kStateHeader);
+      states.messages += lines * (1 + 2 * w.mamba_layers);
+    }
     if (exact) relay(gradients, w, lines * (p * r.backward_segments - 1));
-    gradients.calls = exact ? w.micro_batches * r.backward_segments * layers : 0;
+    gradients.calls = exact ? w.micro_batches * r.backward_segments * 2 * w.mamba_layers : 0;
   }
   terms.push_back(states);
   terms.push_back(gradients);

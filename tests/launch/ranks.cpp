@@ -17,13 +17,6 @@ Buffer rows_of(const Buffer& b, int64_t begin, int64_t count) {
   return part;
 }
 
-/// Weights of the whole model into the share of it that a rank holds.
-void copy_weights(Model& whole, Model& share) {
-  std::map<std::string, View> stored;
-  for (const NamedTensor& t : named_parts(whole.params(), &Param::value)) stored[t.name] = t.view;
-  for (const NamedTensor& t : named_parts(share.params(), &Param::value)) copy(stored.at(t.name), t.view);
-}
-
 void keep(std::map<std::string, Buffer>& into, const std::string& name, View v) {
   Buffer& b = into[name] = Buffer(v.dtype, v.shape);
   copy(v, b.view());
@@ -71,6 +64,12 @@ WholeStep one_step(const ExperimentConfig& config, Model& whole, const SmallBatc
 }
 
 }  // namespace
+
+void copy_weights(Model& whole, Model& share) {
+  std::map<std::string, View> stored;
+  for (const NamedTensor& t : named_parts(whole.params(), &Param::value)) stored[t.name] = t.view;
+  for (const NamedTensor& t : named_parts(share.params(), &Param::value)) copy(stored.at(t.name), t.view);
+}
 
 Batch FixedRows::batch(int64_t, int64_t row_begin, int64_t row_count) const {
   return {.tokens = rows_of(rows_.tokens, row_begin, row_count),

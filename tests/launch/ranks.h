@@ -10,6 +10,9 @@
 
 namespace natrix::test {
 
+/// Weights of the whole model into the share of it that a rank holds.
+void copy_weights(Model& whole, Model& share);
+
 /// The same rows in every step.
 class FixedRows final : public BatchSource {
  public:

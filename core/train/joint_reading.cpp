@@ -1,0 +1,32 @@
+#include "core/train/joint_reading.h"
+
+#include <algorithm>
+
+namespace natrix {
+
+JointReading::JointReading(Model& model, Context& ctx, RankGroup& group, int64_t chunk)
+    : group_(group),
+      share_(group.share()),
+      fewest_(share_.fewest_tokens(model.config())),
+      chunk_(std::max(chunk, fewest_ / share_.cp)),
+      joint_(model, ctx, group.states(), no_gradients_, {.chunk = chunk_ + fewest_}),
+      alone_(model, ctx, alone_route_, no_gradients_, {.chunk = chunk_}) {}
+
+void JointReading::begin(int64_t length, const CarryStates* start) {
+  together_ = can_share(length);
+  CarryRoute& states = together_ ? group_.states() : alone_route_;
+  states.resume(start);
+}
+
+int64_t JointReading::next(int64_t left) const {
+  const int64_t whole = chunk_ * reading_share().cp;
+  return left < whole + (together_ ? fewest_ : 1) ? left : whole;
+}
+
+void JointReading::read(const Sequences& part, bool last, const std::function<void(View)>& visit) {
+  SegmentSchedule& schedule = together_ ? joint_ : alone_;
+  schedule.read(
+      part, [&](int64_t, View hidden) { visit(hidden); }, last);
+}
+
+}  // namespace natrix
