@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/activation.h"
 #include "kernels/base/transfer.h"
 #include "kernels/matmul.h"
 #include "kernels/routing.h"
@@ -13,6 +14,14 @@ RouterScore score_of(const MoeConfig& c) {
   return c.router == Router::kSoftmax ? RouterScore::kSoftmax : RouterScore::kSigmoid;
 }
 
+/// The router computes in f32 whatever activations are.
+View widened(Pass& p, View x) {
+  if (wide(x.dtype) == x.dtype) return x;
+  View y = p.arena().take(wide(x.dtype), x.shape);
+  cast(p.ctx, {.from = x, .to = y});
+  return y;
+}
+
 }  // namespace
 
 MoeRouter::MoeRouter(const ModelConfig& config, int sublayer, const std::string& prefix)
@@ -22,7 +31,8 @@ MoeRouter::MoeRouter(const ModelConfig& config, int sublayer, const std::string&
       bias_(make_param(prefix + "router.e_score_correction_bias", {config.moe.num_experts}, Init::kZeros,
                        false)) {
   bias_.trainable = false;
-  gate_.weight.packs = false;  // small, and near a tie a bit of it decides which expert is chosen
+  // Small, and near a tie a bit of it decides which expert is chosen.
+  gate_.weight.packs = gate_.weight.rounds = false;
 }
 
 void MoeRouter::visit(const ParamVisitor& visitor) {
@@ -30,7 +40,8 @@ void MoeRouter::visit(const ParamVisitor& visitor) {
   if (has_bias()) visitor(bias_);
 }
 
-MoeRouter::Choice MoeRouter::forward(Pass& p, View x) const {
+MoeRouter::Choice MoeRouter::forward(Pass& p, View activations) const {
+  const View x = widened(p, activations);
   const int64_t tokens = x.rows();
   Choice c{.logits = gate_.forward(p, x),
            .scores = p.arena().take(x.dtype, {tokens, config_.num_experts}),
@@ -91,7 +102,11 @@ void MoeRouter::backward(Pass& p, View x, const Choice& c, View dweight, View dx
                          .balance = balance(p),
                          .z_scale = config_.z_loss_coef / static_cast<double>(p.tally.tokens()),
                          .dlogits = dlogits});
-  gate_.backward(p, x, dlogits, dx, /*accumulate=*/true);
+  if (wide(dx.dtype) == dx.dtype) {
+    gate_.backward(p, x, dlogits, dx, /*accumulate=*/true);
+  } else {
+    accumulate(p.ctx, {.x = gate_.backward(p, widened(p, x), dlogits), .y = dx});
+  }
 }
 
 void MoeRouter::update_bias(const StepTally& tally) {

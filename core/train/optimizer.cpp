@@ -50,6 +50,7 @@ void Optimizer::update(Context& ctx, double lr, double gradient_norm, int64_t st
                 .g = flat(s.param->grad),
                 .m = flat(s.m.view()),
                 .v = flat(s.v.view()),
+                .rounded = s.param->rounded ? flat(s.param->rounded) : View{},
                 .lr = lr,
                 .beta1 = config_.beta1,
                 .beta2 = config_.beta2,

@@ -42,6 +42,11 @@ void dispatch(Context& ctx, std::string_view name, const Args& args, const Imple
   run(ctx, args);
 }
 
+/// What check_… expects of an operand that may be stored narrower than `dtype`, f32 as bf16.
+inline Dtype at_most(Dtype dtype, View v) {
+  return wide(v.dtype) == dtype ? v.dtype : dtype;
+}
+
 /// ContractError naming `what` unless v has this dtype and shape.
 void check_view(View v, Dtype dtype, const Shape& shape, std::string_view what);
 /// As check_view; an empty view passes.

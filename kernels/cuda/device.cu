@@ -9,11 +9,6 @@
 namespace natrix::cuda {
 namespace {
 
-void check_blas(cublasStatus_t status, const char* what) {
-  if (status != CUBLAS_STATUS_SUCCESS)
-    throw RunError(std::string(what) + ": " + cublasGetStatusString(status));
-}
-
 /// Bytes between rows that cudaMemcpy2D takes. Of very long sequences they are more, but then rows are few.
 constexpr size_t kLargestPitch = (size_t{1} << 31) - 1;
 
@@ -40,6 +35,7 @@ class Device {
     check(cudaStreamCreate(&stream), "a stream");  // in order with the copies of the default stream
     check_blas(cublasCreate(&blas), "cuBLAS");
     check_blas(cublasSetStream(blas, stream), "cuBLAS");
+    check_blas(cublasSetMathMode(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION), "cuBLAS");
     check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "device attributes");
   }
   ~Device() {
@@ -80,11 +76,8 @@ int multiprocessors(Context& ctx) {
   return ctx.device().multiprocessors;
 }
 
-void sgemm(Context& ctx, cublasOperation_t transa, cublasOperation_t transb, int64_t m, int64_t n, int64_t k,
-           const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  const float one = 1;
-  check_blas(cublasSgemm_64(ctx.device().blas, transa, transb, m, n, k, &one, a, lda, b, ldb, &beta, c, ldc),
-             "cublasSgemm");
+cublasHandle_t blas_of(Context& ctx) {
+  return ctx.device().blas;
 }
 
 void* allocate(int64_t bytes) {

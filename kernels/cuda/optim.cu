@@ -1,4 +1,5 @@
-// AdamW reads four numbers and writes three an element; the global norm reads one.
+// AdamW reads four numbers and writes three an element, and half a one where there is a bf16 copy; the global
+// norm reads one.
 #include <cmath>
 
 #include "kernels/base/transfer.h"
@@ -9,6 +10,7 @@ namespace natrix::cuda {
 
 void adamw(Context& ctx, const AdamW& a) {
   const Rows<float> w(a.w), g(a.g), m(a.m), v(a.v);
+  const Rows<BFloat16> rounded(a.rounded);
   const auto beta1 = static_cast<float>(a.beta1), beta2 = static_cast<float>(a.beta2);
   const auto rest1 = static_cast<float>(1 - a.beta1),
              rest2 = static_cast<float>(1 - a.beta2);  // exact in double
@@ -23,7 +25,9 @@ void adamw(Context& ctx, const AdamW& a) {
     const float m_i = beta1 * m.data[i] + rest1 * g_i, v_i = beta2 * v.data[i] + rest2 * g_i * g_i;
     m.data[i] = m_i;
     v.data[i] = v_i;
-    w.data[i] = w_i - lr * ((m_i / m_bias) / (sqrtf(v_i / v_bias) + eps) + decay * w_i);
+    const float next = w_i - lr * ((m_i / m_bias) / (sqrtf(v_i / v_bias) + eps) + decay * w_i);
+    w.data[i] = next;
+    if (rounded) rounded.data[i] = BFloat16(next);
   });
 }
 
