@@ -18,7 +18,7 @@ void adamw(Context& ctx, const AdamW& args) {
 
 void squared_norm(Context& ctx, const SquaredNorm& args) {
   check_dense(args.x, args.x.dtype, args.x.shape, "squared_norm: x");
-  require(args.sum != nullptr, "squared_norm: nowhere to put the sum");
+  check_dense(args.sum, Dtype::kF64, {1}, "squared_norm: sum");
   dispatch<SquaredNorm>(ctx, "squared_norm", args,
                         {.reference = reference::squared_norm,
                          .cpu = cpu::squared_norm,

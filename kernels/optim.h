@@ -19,10 +19,10 @@ struct AdamW {
 };
 void adamw(Context& ctx, const AdamW& args);
 
-/// *sum = Σ x², in double, over fixed blocks in order.
+/// sum = Σ x², in double, over fixed blocks in order.
 struct SquaredNorm {
   View x;
-  double* sum = nullptr;
+  View sum;  // out, [1] f64
 };
 void squared_norm(Context& ctx, const SquaredNorm& args);
 

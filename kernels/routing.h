@@ -52,9 +52,10 @@ struct RouteBackward {
 };
 void route_backward(Context& ctx, const RouteBackward& args);
 
-/// What the auxiliary losses need of a stretch of tokens. All outputs +=, in f64.
+/// What the auxiliary losses need of a stretch of tokens. All outputs +=, in f64, with the host.
 struct RouteTally {
-  View scores, expert, logsumexp;
+  View scores, logsumexp;
+  View expert;  // with the host, or not
   RouterScore score = RouterScore::kSoftmax;
   View counts;             // [E] f64: slots that chose the expert
   View score_sum;          // [E] f64: Σ_t p_te
@@ -65,7 +66,7 @@ void route_tally(Context& ctx, const RouteTally& args);
 /// Sorts slots by (expert, token). With capacity ≥ 0 an expert keeps its first `capacity` tokens; the others'
 /// slots get row −1. Runs on the host: its result decides the shapes of what follows.
 struct RoutePermutation {
-  View expert;  // [T, k] i32
+  View expert;  // [T, k] i32; with the host, or not
   int64_t capacity = -1;
   View row_of_slot;            // out, [T, k] i64: the row of a slot, or −1
   View slot_of_row;            // out, [T·k] i64; the first R are set

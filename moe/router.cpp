@@ -56,19 +56,21 @@ MoeRouter::Choice MoeRouter::forward(Pass& p, View activations) const {
                         .expert = c.expert,
                         .weight = c.weight,
                         .logsumexp = c.logsumexp});
+  return c;
+}
+
+void MoeRouter::count(Pass& p, const Choice& c, View chosen) const {
   if (p.visit == Visit::kFirst) {
     StepTally::Layer& t = p.tally.layer(sublayer_, config_.num_experts);
     route_tally(p.ctx, {.scores = c.scores,
-                        .expert = c.expert,
+                        .expert = chosen,
                         .logsumexp = c.logsumexp,
                         .score = score_of(config_),
                         .counts = t.counts.view(),
                         .score_sum = t.score_sum.view(),
                         .squared_logsumexp = t.squared_logsumexp.view()});
   }
-  if (p.keeps() || p.visit == Visit::kFirst)
-    p.tally.witness(p.segment.index, sublayer_, OnHost(c.expert).view());
-  return c;
+  if (p.keeps() || p.visit == Visit::kFirst) p.tally.witness(p.segment.index, sublayer_, chosen);
 }
 
 View MoeRouter::balance(Pass& p) const {
@@ -76,17 +78,17 @@ View MoeRouter::balance(Pass& p) const {
   const auto tokens = static_cast<double>(p.tally.tokens());
   const auto experts = static_cast<double>(config_.num_experts);
   const double* n = p.tally.layer(sublayer_, config_.num_experts).counts.view().as<double>();
-  View b = p.arena().take(gate_.weight.value.dtype, {config_.num_experts});
-  write_from_host(b, [&](View host) {
-    for_float(host.dtype, [&](auto zero) {
-      for (int64_t e = 0; e < config_.num_experts; ++e) {
-        const double share = n[e] / (tokens * static_cast<double>(config_.top_k));  // f_e
-        host.as<decltype(zero)>()[e] =
-            static_cast<decltype(zero)>(config_.aux_loss_coef * experts * share / tokens);
-      }
-    });
+  const Buffer b(gate_.weight.value.dtype, {config_.num_experts});
+  for_float(b.view().dtype, [&](auto zero) {
+    for (int64_t e = 0; e < config_.num_experts; ++e) {
+      const double share = n[e] / (tokens * static_cast<double>(config_.top_k));  // f_e
+      b.view().as<decltype(zero)>()[e] =
+          static_cast<decltype(zero)>(config_.aux_loss_coef * experts * share / tokens);
+    }
   });
-  return b;
+  View there = p.arena().like(b.view());
+  upload(p.ctx, b.view(), there);
+  return there;
 }
 
 void MoeRouter::backward(Pass& p, View x, const Choice& c, View dweight, View dx) {

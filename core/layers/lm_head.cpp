@@ -48,7 +48,7 @@ double LmHead::tiles(Context& ctx, View hidden, View targets, View losses, doubl
       matmul(ctx, {.a = dl, .b = h, .c = weight_->grad, .transpose_a = true, .accumulate = true});
     }
   }
-  const OnHost on_host(row_loss);  // the one time that it waits for the kernels
+  const OnHost on_host(ctx, row_loss);  // the one time that it waits for the kernels
   const double* all = on_host.view().as<double>();
   if (losses) std::copy_n(all, rows, losses.as<double>());
   return std::accumulate(all, all + rows, 0.0);

@@ -6,6 +6,7 @@
 #include "core/layers/param_store.h"
 #include "core/layers/weights.h"
 #include "kernels/activation.h"
+#include "kernels/base/range.h"
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
 
@@ -25,7 +26,9 @@ Model::Model(ModelConfig config, const Names& names)
 Model::~Model() = default;
 
 void Model::append(const std::string& norm_name, std::unique_ptr<Layer> layer) {
-  stack_.push_back({make_param(norm_name, {config_.d_model}, Init::kOnes, false), std::move(layer)});
+  const std::string place = config_.stack().substr(stack_.size(), 1) + " " + std::to_string(stack_.size());
+  stack_.push_back({make_param(norm_name, {config_.d_model}, Init::kOnes, false), std::move(layer),
+                    place + " forward", place + " backward"});
 }
 
 void Model::allocate(Dtype dtype, bool with_gradients, Memory memory) {
@@ -104,7 +107,11 @@ View Model::hidden(Pass& p, View tokens) const {
     } else {
       frame.emplace(p.arena());
     }
-    View y = stack_[i].layer->forward(p, u);
+    View y;
+    {
+      const Range range(p.ctx, stack_[i].forward_name.c_str());
+      y = stack_[i].layer->forward(p, u);
+    }
     if (p.observe != nullptr) (*p.observe)(static_cast<int>(i), y);
     rms_norm_forward(p.ctx, {.x = x,
                              .residual = y,
@@ -135,6 +142,7 @@ void Model::backward(Pass& p, View dhidden) {
                             .dweight = final_norm_.grad});
   for (size_t i = stack_.size(); i-- > 0;) {
     Arena::Frame frame(p.arena());
+    const Range range(p.ctx, stack_[i].backward_name.c_str());
     View du = stack_[i].layer->backward(p, as_activation(p, dx));
     rms_norm_backward(p.ctx, {.sum = saved.sums[i],
                               .weight = stack_[i].norm.value,

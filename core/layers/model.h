@@ -59,6 +59,7 @@ class Model {
   struct Sublayer {
     Param norm;
     std::unique_ptr<Layer> layer;
+    std::string forward_name, backward_name;  // "M 3 forward", in profiles
   };
   struct Saved {
     View tokens;

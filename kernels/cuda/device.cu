@@ -1,10 +1,12 @@
 // The device: stream, memory, errors.
 #include <algorithm>
+#include <nvtx3/nvToolsExt.h>
 #include <string>
 
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/staging.h"
 
 namespace natrix::cuda {
 namespace {
@@ -27,11 +29,38 @@ struct Extent {
   }
 };
 
+/// Of a device that has pools; others allocate and free for real each time.
+bool has_pool() {
+  int pools = 0;
+  check(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, 0), "device attributes");
+  return pools != 0;
+}
+
+cudaMemPool_t pool() {
+  cudaMemPool_t pool = nullptr;
+  check(cudaDeviceGetDefaultMemPool(&pool, 0), "the device's memory pool");
+  return pool;
+}
+
+/// By default a pool gives back all it does not need whenever the host waits.
+void keep_freed_memory() {
+  if (!has_pool()) return;
+  uint64_t everything = UINT64_MAX;
+  check(cudaMemPoolSetAttribute(pool(), cudaMemPoolAttrReleaseThreshold, &everything),
+        "the device's memory pool");
+}
+
+/// Whether a kernel may have failed before the call that says so: work is only queued when it is launched.
+bool reported_late(cudaError_t error) {
+  return error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure;
+}
+
 }  // namespace
 
 class Device {
  public:
   Device() {
+    keep_freed_memory();
     check(cudaStreamCreate(&stream), "a stream");  // in order with the copies of the default stream
     check_blas(cublasCreate(&blas), "cuBLAS");
     check_blas(cublasSetStream(blas, stream), "cuBLAS");
@@ -49,13 +78,17 @@ class Device {
   cudaStream_t stream = nullptr;
   cublasHandle_t blas = nullptr;
   int multiprocessors = 0;
+  Staging staging;
 };
 
 void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   const std::string text = cudaGetErrorString(error);
   cudaGetLastError();
-  throw RunError(std::string(what) + ": CUDA: " + text);
+  throw RunError(std::string(what) + ": CUDA: " + text +
+                 (reported_late(error) ? "; a kernel before this one may have failed: CUDA_LAUNCH_BLOCKING=1 "
+                                         "in the environment finds it"
+                                       : ""));
 }
 
 std::shared_ptr<Device> open_device() {
@@ -82,13 +115,37 @@ cublasHandle_t blas_of(Context& ctx) {
 
 void* allocate(int64_t bytes) {
   void* p = nullptr;
-  if (cudaMalloc(&p, static_cast<size_t>(bytes)) == cudaSuccess) return p;
+  const auto size = static_cast<size_t>(bytes);
+  // On the default stream, with which the streams of all contexts keep order.
+  if ((has_pool() ? cudaMallocAsync(&p, size, nullptr) : cudaMalloc(&p, size)) == cudaSuccess) return p;
   cudaGetLastError();
   return nullptr;
 }
 
 void release(void* p) noexcept {
-  cudaFree(p);
+  if (cudaFreeAsync(p, nullptr) == cudaSuccess) return;
+  cudaGetLastError();
+  cudaFree(p);  // a device without pools
+}
+
+int64_t peak_bytes() {
+  uint64_t bytes = 0;
+  if (has_pool()) check(cudaMemPoolGetAttribute(pool(), cudaMemPoolAttrUsedMemHigh, &bytes), "device memory");
+  return static_cast<int64_t>(bytes);
+}
+
+void upload(Device& device, View from, View to) {
+  device.staging.upload(device.stream, from, to);
+}
+void download(Device& device, View from, View to) {
+  device.staging.download(device.stream, from, to);
+}
+
+void begin_range(const char* name) {
+  nvtxRangePushA(name);
+}
+void end_range() {
+  nvtxRangePop();
 }
 
 bool is_device_memory(const void* p) {

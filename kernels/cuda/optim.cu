@@ -2,7 +2,6 @@
 // norm reads one.
 #include <cmath>
 
-#include "kernels/base/transfer.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/optim.h"
 
@@ -35,8 +34,7 @@ void squared_norm(Context& ctx, const SquaredNorm& a) {
   constexpr int64_t kPart = 2048;  // elements a warp
   const int64_t count = a.x.count(), parts = (count + kPart - 1) / kPart;
   Arena::Frame frame(ctx.arena());
-  const View sums = ctx.arena().take(Dtype::kF64, {parts});
-  const Rows<double> sum(sums);
+  const Rows<double> sum(ctx.arena().take(Dtype::kF64, {parts})), total(a.sum);
   const Rows<float> x(a.x);
   for_warps(ctx, parts, [=] __device__(int64_t p, int lane) {
     const int64_t end = (p + 1) * kPart < count ? (p + 1) * kPart : count;
@@ -47,9 +45,12 @@ void squared_norm(Context& ctx, const SquaredNorm& a) {
     for (int bits = 16; bits > 0; bits /= 2) squares += __shfl_xor_sync(kAllLanes, squares, bits);
     if (lane == 0) sum.data[p] = squares;
   });
-  const OnHost host(sums);
-  *a.sum = 0;
-  for (int64_t p = 0; p < parts; ++p) *a.sum += host.view().as<double>()[p];
+  for_warps(ctx, 1, [=] __device__(int64_t, int lane) {
+    double squares = 0;
+    for (int64_t p = lane; p < parts; p += 32) squares += sum.data[p];
+    for (int bits = 16; bits > 0; bits /= 2) squares += __shfl_xor_sync(kAllLanes, squares, bits);
+    if (lane == 0) total.data[0] = squares;
+  });
 }
 
 }  // namespace natrix::cuda

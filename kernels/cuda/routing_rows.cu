@@ -55,20 +55,19 @@ void combine_gradient(Context& ctx, const CombineRowsBackward& a) {
 
 }  // namespace
 
-/// On the host, which has to know the sizes of what follows: the one time in a layer's forward pass that it
-/// waits.
+/// On the host, which has to know the sizes of what follows.
 void route_permutation(Context& ctx, const RoutePermutation& a) {
-  const OnHost expert(a.expert);
+  const OnHost expert(ctx, a.expert);
   Buffer row_of_slot(Dtype::kI64, a.row_of_slot.shape), slot_of_row(Dtype::kI64, a.slot_of_row.shape);
   reference::route_permutation(ctx, {.expert = expert.view(),
                                      .capacity = a.capacity,
                                      .row_of_slot = row_of_slot.view(),
                                      .slot_of_row = slot_of_row.view(),
                                      .offsets = a.offsets});
-  copy(row_of_slot.view(), a.row_of_slot);
+  upload(ctx, row_of_slot.view(), a.row_of_slot);
   const int64_t rows = a.offsets.back();
   const auto first = [rows](View v) { return View(v.data, v.dtype, {rows}); };
-  copy(first(slot_of_row.view()), first(a.slot_of_row));
+  upload(ctx, first(slot_of_row.view()), first(a.slot_of_row));
 }
 
 void gather_rows(Context& ctx, const GatherRows& a) {
