@@ -54,8 +54,7 @@ void route_backward(Context& ctx, const RouteBackward& args);
 
 /// What the auxiliary losses need of a stretch of tokens. All outputs +=, in f64, with the host.
 struct RouteTally {
-  View scores, logsumexp;
-  View expert;  // with the host, or not
+  View scores, expert, logsumexp;  // expert with the host, or not
   RouterScore score = RouterScore::kSoftmax;
   View counts;             // [E] f64: slots that chose the expert
   View score_sum;          // [E] f64: Σ_t p_te

@@ -135,7 +135,7 @@ int Experiment::threads() const {
 }
 
 Context Experiment::context() const {
-  return Context(backend(), threads());
+  return Context(backend(), threads(), place_on_host());
 }
 
 AssembledModel Experiment::make_model(std::unique_ptr<RowExchange> exchange) const {

@@ -1,6 +1,7 @@
 #include "launch/run_mesh.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fmt/format.h>
 
 #include "distributed/all_to_all_exchange.h"
@@ -11,11 +12,6 @@ namespace natrix {
 
 void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
   check_share(config, shape.dp, shape.cp);
-  if (config.device.backend == DeviceBackend::kCuda && shape.ranks() > 1) {
-    throw InputError(
-        "device.backend: cuda works in one process only, so far: ranks exchange what lies with the host; use "
-        "cpu");
-  }
   const bool experts = config.model.stack().find('E') != std::string::npos;
   if (experts && shape.ep > config.model.moe.num_experts) {
     throw InputError(
@@ -37,13 +33,20 @@ RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Tran
     return;
   }
   world->watch().timeout = config.parallel.timeout;
-  mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world);
+  mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory());
   group_ = std::make_unique<MeshGroup>(*mesh_, ctx, dtype, config.parallel.cp_link);
 }
 
 std::unique_ptr<RowExchange> RunMesh::exchange() {
   if (shape().ep == 1) return nullptr;
   return std::make_unique<AllToAllExchange>(mesh_->ep());
+}
+
+int place_on_host() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}) {
+    if (const char* text = std::getenv(name)) return std::max(0, std::atoi(text));
+  }
+  return 0;
 }
 
 int threads_of_a_rank() {

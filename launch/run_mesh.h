@@ -29,6 +29,9 @@ class RunMesh {
   std::unique_ptr<RankGroup> group_;
 };
 
+/// This process among the ranks of its machine, from the launcher's environment; 0 without one.
+int place_on_host();
+
 /// Threads of a rank that was not told how many: its part of the processors that the ranks of a host may use.
 int threads_of_a_rank();
 

@@ -29,19 +29,32 @@ constexpr decltype(f) if_cuda() {
 /// The operand whose shape says how large an operation is: the first of these that its arguments have.
 template <class Args>
 View main_operand(const Args& a) {
-  if constexpr (requires { a.x; }) return a.x;
-  else if constexpr (requires { a.logits; }) return a.logits;
-  else if constexpr (requires { a.a; }) return a.a;
-  else if constexpr (requires { a.tokens; }) return a.tokens;
-  else if constexpr (requires { a.dy; }) return a.dy;
-  else if constexpr (requires { a.rows; }) return a.rows;
-  else if constexpr (requires { a.drows; }) return a.drows;
-  else if constexpr (requires { a.sum; }) return a.sum;
-  else if constexpr (requires { a.y; }) return a.y;
-  else if constexpr (requires { a.expert; }) return a.expert;
-  else if constexpr (requires { a.from; }) return a.from;
-  else if constexpr (requires { a.w; }) return a.w;
-  else return a.tail;
+  if constexpr (requires { a.x; })
+    return a.x;
+  else if constexpr (requires { a.logits; })
+    return a.logits;
+  else if constexpr (requires { a.a; })
+    return a.a;
+  else if constexpr (requires { a.tokens; })
+    return a.tokens;
+  else if constexpr (requires { a.dy; })
+    return a.dy;
+  else if constexpr (requires { a.rows; })
+    return a.rows;
+  else if constexpr (requires { a.drows; })
+    return a.drows;
+  else if constexpr (requires { a.sum; })
+    return a.sum;
+  else if constexpr (requires { a.y; })
+    return a.y;
+  else if constexpr (requires { a.expert; })
+    return a.expert;
+  else if constexpr (requires { a.from; })
+    return a.from;
+  else if constexpr (requires { a.w; })
+    return a.w;
+  else
+    return a.tail;
 }
 
 template <class Args>

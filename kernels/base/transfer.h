@@ -6,8 +6,9 @@
 
 namespace natrix {
 
-/// To memory of the host from where `ctx` computes, or the other way round; on the CPU, a copy like any other.
-/// Uploads wait for nothing, so that the host runs ahead of the device; a download waits for all kernels so far.
+/// To memory of the host from where `ctx` computes, or the other way round; on the CPU, a copy like any
+/// other. Uploads wait for nothing, so that the host runs ahead of the device; a download waits for all
+/// kernels so far.
 void upload(Context& ctx, View from, View to);
 void download(Context& ctx, View from, View to);
 

@@ -28,7 +28,7 @@ int64_t terms(const Matmul& p) {
 }
 
 void check_operands(const Matmul& p) {
-  for (const View v : {p.a, p.b, p.c}) check_reachable(v.data);
+  for (const void* data : {p.a.data, p.b.data, p.c.data}) check_reachable(data);
 }
 
 /// Arrays of pointers for a grouped product are read by the device. Offsets of so few products at a time

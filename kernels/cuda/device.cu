@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/host_access.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/staging.h"
 
@@ -29,16 +30,24 @@ struct Extent {
   }
 };
 
+/// Of the calling thread's device.
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "device attributes");
+  check(cudaDeviceGetAttribute(&value, which, device), "device attributes");
+  return value;
+}
+
 /// Of a device that has pools; others allocate and free for real each time.
 bool has_pool() {
-  int pools = 0;
-  check(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, 0), "device attributes");
-  return pools != 0;
+  return attribute(cudaDevAttrMemoryPoolsSupported) != 0;
 }
 
 cudaMemPool_t pool() {
+  int device = 0;
   cudaMemPool_t pool = nullptr;
-  check(cudaDeviceGetDefaultMemPool(&pool, 0), "the device's memory pool");
+  check(cudaGetDevice(&device), "the device's memory pool");
+  check(cudaDeviceGetDefaultMemPool(&pool, device), "the device's memory pool");
   return pool;
 }
 
@@ -65,7 +74,7 @@ class Device {
     check_blas(cublasCreate(&blas), "cuBLAS");
     check_blas(cublasSetStream(blas, stream), "cuBLAS");
     check_blas(cublasSetMathMode(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION), "cuBLAS");
-    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "device attributes");
+    multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
   }
   ~Device() {
     cudaStreamSynchronize(stream);
@@ -91,7 +100,7 @@ void check(cudaError_t error, const char* what) {
                                        : ""));
 }
 
-std::shared_ptr<Device> open_device() {
+std::shared_ptr<Device> open_device(int place) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
@@ -99,6 +108,7 @@ std::shared_ptr<Device> open_device() {
                      (error != cudaSuccess ? cudaGetErrorString(error) : "none found") +
                      "); use --backend cpu (or device.backend: cpu)");
   }
+  check(cudaSetDevice(place % count), "the device");
   return std::make_shared<Device>();
 }
 
@@ -139,6 +149,10 @@ void upload(Device& device, View from, View to) {
 }
 void download(Device& device, View from, View to) {
   device.staging.download(device.stream, from, to);
+}
+
+bool reads_host_memory() {
+  return attribute(cudaDevAttrPageableMemoryAccess) != 0;
 }
 
 void begin_range(const char* name) {

@@ -12,7 +12,9 @@ namespace natrix::cuda {
 /// A stream and the libraries' handles: what kernels of one Context run on, one after the other.
 class Device;
 
-std::shared_ptr<Device> open_device();
+/// That of the `place`-th process of this machine: devices are shared out in turn, and shared where they are
+/// fewer. It becomes the calling thread's device for allocate().
+std::shared_ptr<Device> open_device(int place);
 
 /// From the pool that CUDA keeps for the device: what is given back is used again, and a step after the first
 /// asks the driver for nothing. In the order of the work on the device, without waiting. Null if there is not

@@ -1,9 +1,8 @@
-#include "kernels/cuda/staging.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/staging.h"
 
 namespace natrix::cuda {
 namespace {
@@ -32,7 +31,8 @@ std::vector<Piece> pieces_of(View from, View to, size_t most) {
   }
   std::vector<Piece> pieces;
   if (width == 0) return pieces;
-  const size_t together = std::max(from_pitch, to_pitch) > kLargestPitch ? 1 : std::max<size_t>(most / width, 1);
+  const size_t together =
+      std::max(from_pitch, to_pitch) > kLargestPitch ? 1 : std::max<size_t>(most / width, 1);
   for (size_t r = 0; r < rows; r += together) {
     const size_t height = std::min(together, rows - r);
     for (size_t c = 0; c < width; c += most) {

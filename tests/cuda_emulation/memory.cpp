@@ -271,7 +271,9 @@ cudaError_t copy_bytes(void* to, const void* from, size_t bytes, cudaMemcpyKind 
 
 /// A copy waits where one side lies with the host; an asynchronous one, where it is not pinned.
 void note_copy(const void* to, const void* from, bool asynchronous) {
-  const auto waits = [&](const void* p) { return !is_device_memory(p) && !(asynchronous && is_pinned_memory(p)); };
+  const auto waits = [&](const void* p) {
+    return !is_device_memory(p) && !(asynchronous && is_pinned_memory(p));
+  };
   if (waits(to) || waits(from)) note_wait();
 }
 

@@ -35,7 +35,7 @@ uint64_t first_seed() {
 struct Settings {
   std::atomic<uint64_t> waits = 0;
   uint64_t seed = first_seed();
-  uint64_t launches = 0;
+  std::atomic<uint64_t> launches = 0;
   bool host_memory = false;
 };
 Settings& settings() {
@@ -111,6 +111,13 @@ using namespace cuda_emulation;
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  return device == 0 ? cudaSuccess : fail(cudaErrorInvalidValue, "there is one device");
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {

@@ -259,7 +259,7 @@ TEST_F(Bf16Cuda, SumsAndCasts) {
     });
   }
   // To the nearest, ties to even; what is not a number stays that; and back without loss.
-  const float given[] = {1.0f,    1.00390625f, 1.01171875f, 1.0039063f, -3e38f,
+  const float given[] = {1.0f,    1.00390625f, 1.01171875f, 1.0039064f, -3e38f,
                          3.4e38f, 1e-40f,      0.0f / 1.0f, NAN};
   const float want[] = {1.0f, 1.0f, 1.015625f, 1.0078125f};
   Buffer f(Dtype::kF32, {9}), b(Dtype::kBF16, {9}), back(Dtype::kF32, {9});

@@ -8,6 +8,7 @@
 
 #include "kernels/base/build.h"
 #include "kernels/base/transfer.h"
+#include "kernels/cuda/host_access.h"
 
 namespace natrix::test {
 namespace {
@@ -62,6 +63,16 @@ bool has_cuda() {
   if (!build::kCuda) return false;
   try {
     const Context ctx(Backend::kCuda);
+#ifdef NATRIX_KERNELS_GET_HOST_MEMORY
+    if constexpr (build::kCuda) {
+      if (cuda::reads_host_memory()) return true;
+      std::fputs(
+          "backend cuda is built, but kernels are not tested one by one: tests hand them memory of the host, "
+          "and this GPU cannot read it; tests of whole models run all the same\n",
+          stderr);
+      return false;
+    }
+#endif
     return true;
   } catch (const InputError& e) {
     std::fprintf(stderr, "backend cuda is built, but not tested: %s\n", e.what());

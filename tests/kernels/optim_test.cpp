@@ -224,7 +224,8 @@ TEST_P(Optim, RefusesWhatBreaksItsContract) {
   EXPECT_THROW(adamw(ctx, bad), ContractError);
   double sum = 0;
   EXPECT_THROW(squared_norm(ctx, {.x = x.view()}), ContractError);
-  EXPECT_THROW(squared_norm(ctx, {.x = wide.view().columns(1, 4), .sum = View(&sum, Dtype::kF64, {1})}), ContractError);
+  EXPECT_THROW(squared_norm(ctx, {.x = wide.view().columns(1, 4), .sum = View(&sum, Dtype::kF64, {1})}),
+               ContractError);
 }
 
 TEST(OptimCpu, ThreadsChangeNoBit) {
