@@ -240,7 +240,7 @@ void add_optimizer(Suite& suite, int64_t parameters) {
   add(
       "squared_norm", {.reads = bytes},
       [](Context& ctx, const OptimizerOperands& o) {
-        squared_norm(ctx, {.x = o.g.view(), .sum = o.sum.view().as<double>()});
+        squared_norm(ctx, {.x = o.g.view(), .sum = o.sum.view()});
       },
       [](const OptimizerOperands& o) { return std::vector<View>{o.sum.view()}; });
 }

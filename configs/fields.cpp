@@ -156,7 +156,7 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
   f.push_back(
       choice_field("device.dtype", c.device.dtype,
                    {{"fp32", DeviceDtype::kFp32}, {"bf16", DeviceDtype::kBf16}, {"fp64", DeviceDtype::kFp64}},
-                   "fp64: the reference backend only"));
+                   "bf16: backend cuda only; fp64: the reference backend only"));
   f.push_back(optional_integer_field("device.threads", c.device.threads, "auto", 1, 4096,
                                      "auto: as many as the process may use"));
   f.push_back(integer_field("checkpoint.every", c.checkpoint.every, 0, kUnlimited,

@@ -33,10 +33,10 @@ RowPlan reversed(const RowPlan& plan) {
 }  // namespace
 
 RowPlan AllToAllExchange::plan(Context& ctx, std::span<const int64_t> home_offsets) {
-  Arena::Frame frame(ctx.arena());
   const auto experts = static_cast<int64_t>(home_offsets.size()) - 1;
   const int64_t ranks = axis_.size(), first = first_expert(experts), owned = owned_experts(experts);
-  View mine = ctx.arena().take(Dtype::kI64, {experts}), all = ctx.arena().take(Dtype::kI64, {ranks, experts});
+  const Buffer mine_buffer(Dtype::kI64, {experts}), all_buffer(Dtype::kI64, {ranks, experts});
+  const View mine = mine_buffer.view(), all = all_buffer.view();  // with the host, which reads them
   for (int64_t e = 0; e < experts; ++e) {
     mine.as<int64_t>()[e] = home_offsets[static_cast<size_t>(e) + 1] - home_offsets[static_cast<size_t>(e)];
   }

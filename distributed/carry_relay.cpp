@@ -39,7 +39,7 @@ void CarryRelay::begin_segment(bool last) {
 View CarryRelay::enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>&) {
   // Every rank recorded what it entered the first segment after a boundary with.
   if (segment_ == 0 && (place_ == 0 || origin_ == Origin::kBoundary)) return begin_.at(key);
-  entering_.make(key, dtype_, shape);
+  entering_.make(key, dtype_, shape, ctx_.memory());
   View state = entering_.at(key);
   axis_.receive(ctx_, state, peer(place_ - 1));
   return state;

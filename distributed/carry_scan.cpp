@@ -1,5 +1,7 @@
 #include "distributed/carry_scan.h"
 
+#include "kernels/base/transfer.h"
+
 namespace natrix {
 namespace {
 
@@ -47,12 +49,15 @@ View CarryScan::enter(CarryKey key, const Shape& shape, const std::function<Segm
   const SegmentMap map = summarise();
   // What rank 0 enters with is news to the others in the first segment only.
   const int64_t parts = 1 + (map.decay ? 1 : 0) + (first_ ? 1 : 0);
-  Arena::Frame frame(ctx_.arena());
-  View mine = ctx_.arena().zeros(dtype_, {parts, flat[0]});
-  View all = ctx_.arena().take(dtype_, {axis_.size() * parts, flat[0]});
-  copy(map.state.reshaped(Shape{1, flat[0]}), mine.row_range(0, 1));
-  if (map.decay) copy(map.decay.reshaped(Shape{1, flat[0]}), mine.row_range(1, 1));
-  if (View b = begin_.at(key); first_ && b) copy(b.reshaped(Shape{1, flat[0]}), mine.row_range(parts - 1, 1));
+  // Maps are small and meet on the host, wherever they were computed.
+  const Buffer mine_buffer(dtype_, {parts, flat[0]}), all_buffer(dtype_, {axis_.size() * parts, flat[0]});
+  const View mine = mine_buffer.view(), all = all_buffer.view();
+  const auto put = [&](View part, int64_t row) {
+    copy(OnHost(ctx_, part).view().reshaped(Shape{1, flat[0]}), mine.row_range(row, 1));
+  };
+  put(map.state, 0);
+  if (map.decay) put(map.decay, 1);
+  if (View b = begin_.at(key); first_ && b) put(b, parts - 1);
   axis_.all_gather(ctx_, mine, all);
 
   const auto part = [&](int place, int64_t i) {
@@ -60,11 +65,11 @@ View CarryScan::enter(CarryKey key, const Shape& shape, const std::function<Segm
     return all.row_range(rank * parts + i, 1).reshaped(flat);
   };
   next_.make(key, dtype_, shape);
-  entering_.make(key, dtype_, shape);
+  entering_.make(key, dtype_, shape, ctx_.memory());
   View state = next_.at(key).reshaped(flat), mine_in = entering_.at(key).reshaped(flat);
   copy(first_ ? part(0, parts - 1) : start_.at(key).reshaped(flat), state);
   for (int place = 0; place < axis_.size(); ++place) {
-    if (place == place_) copy(state, mine_in);
+    if (place == place_) upload(ctx_, state, mine_in);
     apply(map.decay ? part(place, 1) : View{}, part(place, 0), state);
   }
   if (first_ && boundary_)

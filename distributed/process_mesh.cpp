@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "distributed/rank_communicator.h"
+#include "distributed/staged_communicator.h"
 
 namespace natrix {
 namespace {
@@ -53,13 +54,15 @@ ProcessMesh::ProcessMesh()
       ep_(std::make_unique<LocalCommunicator>()),
       expert_data_(std::make_unique<LocalCommunicator>()) {}
 
-ProcessMesh::ProcessMesh(MeshShape shape, Transport& world)
+ProcessMesh::ProcessMesh(MeshShape shape, Transport& world, Memory memory)
     : shape_(shape), watched_(world.split(0, "watch")) {
   require(world.size() == shape.ranks() && shape.ranks() % shape.ep == 0,
           "a mesh of another size than its world");
   const int rank = world.rank();
-  const auto axis = [&](int colour, const char* name) {
-    return std::make_unique<RankCommunicator>(world.split(colour, name));
+  const auto axis = [&](int colour, const char* name) -> std::unique_ptr<Communicator> {
+    auto ranks = std::make_unique<RankCommunicator>(world.split(colour, name));
+    if (memory == Memory::kHost) return ranks;
+    return std::make_unique<StagedCommunicator>(std::move(ranks));
   };
   world_ = axis(0, "world");
   gradients_ = axis(0, "gradients");

@@ -34,7 +34,8 @@ class ProcessMesh {
   /// One process.
   ProcessMesh();
   /// Collective over `world`, whose size is the shape's. Keeps world's watch, but not world itself.
-  ProcessMesh(MeshShape shape, Transport& world);
+  /// memory: where the tensors lie that its ranks exchange.
+  ProcessMesh(MeshShape shape, Transport& world, Memory memory = Memory::kHost);
   ~ProcessMesh();
 
   const MeshShape& shape() const { return shape_; }

@@ -62,7 +62,8 @@ void softplus_backward(Context& ctx, const SoftplusBackward& args) {
   const Like like{args.y};
   like(args.y, "softplus_backward: y");
   like(args.dy, "softplus_backward: dy");
-  like(args.dx, "softplus_backward: dx");
+  check_matrix(args.dx, at_most(args.y.dtype, args.dx), args.y.rows(), args.y.cols(),
+               "softplus_backward: dx");
   dispatch<SoftplusBackward>(ctx, "softplus_backward", args,
                              {.reference = reference::softplus_backward,
                               .cpu = cpu::softplus_backward,
@@ -70,12 +71,19 @@ void softplus_backward(Context& ctx, const SoftplusBackward& args) {
 }
 
 void accumulate(Context& ctx, const Accumulate& args) {
-  const Like like{args.x};
-  like(args.x, "accumulate: x");
-  like(args.y, "accumulate: y");
+  const Dtype x = args.x.dtype == wide(args.y.dtype) ? args.x.dtype : args.y.dtype;
+  check_matrix(args.x, x, args.y.rows(), args.y.cols(), "accumulate: x");
+  check_matrix(args.y, args.y.dtype, args.y.rows(), args.y.cols(), "accumulate: y");
   dispatch<Accumulate>(
       ctx, "accumulate", args,
       {.reference = reference::accumulate, .cpu = cpu::accumulate, .cuda = if_cuda<cuda::accumulate>()});
+}
+
+void cast(Context& ctx, const Cast& args) {
+  check_matrix(args.from, args.from.dtype, args.to.rows(), args.to.cols(), "cast: from");
+  require(wide(args.from.dtype) == wide(args.to.dtype), "cast: between bf16 and f32");
+  dispatch<Cast>(ctx, "cast", args,
+                 {.reference = reference::cast, .cpu = reference::cast, .cuda = if_cuda<cuda::cast>()});
 }
 
 }  // namespace natrix

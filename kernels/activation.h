@@ -4,6 +4,8 @@
 //   softplus     y = log(1 + exp(x + bias)), the identity above 20
 //
 // SwiGLU is the gated form with SiLU; Mamba's output gate y ⊙ silu(z) is the same with x = z and up = y.
+//
+// Dtypes: the activation's operands share one; softplus is f32 (or f64), its gradient may be stored as bf16.
 #pragma once
 
 #include "kernels/base/context.h"
@@ -37,10 +39,10 @@ void activation_forward(Context& ctx, const ActivationForward& args);
 
 struct ActivationBackward {
   Activation f = Activation::kSilu;
-  View x, up;    // as in forward
+  View x, up;  // as in forward
   View dout;
-  View dx;       // out (=); may alias x or dout
-  View dup;      // out (=) when up is given; may alias up
+  View dx;   // out (=); may alias x or dout
+  View dup;  // out (=) when up is given; may alias up
 };
 void activation_backward(Context& ctx, const ActivationBackward& args);
 
@@ -54,15 +56,21 @@ void softplus_forward(Context& ctx, const SoftplusForward& args);
 /// softplus'(x) = σ(x) = 1 − exp(−y): only the output is needed.
 struct SoftplusBackward {
   View y, dy;
-  View dx;     // out (=); may alias dy
+  View dx;  // out (=); may alias dy if it has its dtype
 };
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
 
-/// y += x.
+/// y += x; x in the dtype of y, or in f32 where y is bf16.
 struct Accumulate {
   View x, y;
 };
 void accumulate(Context& ctx, const Accumulate& args);
+
+/// to = from, in its own dtype: f32 to bf16 (the nearest) or back, or the same.
+struct Cast {
+  View from, to;
+};
+void cast(Context& ctx, const Cast& args);
 
 namespace reference {
 void activation_forward(Context& ctx, const ActivationForward& args);
@@ -70,6 +78,7 @@ void activation_backward(Context& ctx, const ActivationBackward& args);
 void softplus_forward(Context& ctx, const SoftplusForward& args);
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
 void accumulate(Context& ctx, const Accumulate& args);
+void cast(Context& ctx, const Cast& args);
 }  // namespace reference
 namespace cpu {
 void activation_forward(Context& ctx, const ActivationForward& args);
@@ -84,6 +93,7 @@ void activation_backward(Context& ctx, const ActivationBackward& args);
 void softplus_forward(Context& ctx, const SoftplusForward& args);
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
 void accumulate(Context& ctx, const Accumulate& args);
+void cast(Context& ctx, const Cast& args);
 }  // namespace cuda
 
 }  // namespace natrix

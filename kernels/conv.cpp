@@ -6,13 +6,14 @@ namespace natrix {
 namespace {
 
 struct ConvShapes {
-  Dtype dtype;
+  Dtype io, dtype;   // of x and y; of what is kept or accumulated
   Shape activation;  // [B, T, I]
   Shape tail;        // [B, K−1, I]
   Shape weight;      // [I, K]
 
-  ConvShapes(View x, View weight_view) : dtype(x.dtype), activation(x.shape), weight(weight_view.shape) {
-    require(dtype == Dtype::kF32 || dtype == Dtype::kF64, "conv_silu: x must be f32 or f64");
+  ConvShapes(View x, View weight_view)
+      : io(x.dtype), dtype(wide(x.dtype)), activation(x.shape), weight(weight_view.shape) {
+    require(dtype == Dtype::kF32 || dtype == Dtype::kF64, "conv_silu: x must be bf16, f32 or f64");
     require(activation.rank() == 3 && weight.rank() == 2 && weight[0] == activation[2] && weight[1] >= 1,
             "conv_silu: x must be [B, T, I] and weight [I, K]");
     require(x.count() > 0, "conv_silu: a segment has at least one token");
@@ -33,7 +34,7 @@ void check(const ConvSiluForward& a) {
   s.bias(a.bias, "conv_silu_forward: bias");
   check_optional(a.tail_in, s.dtype, s.tail, "conv_silu_forward: tail_in");
   s.doc_start(a.doc_start);
-  check_view(a.y, s.dtype, s.activation, "conv_silu_forward: y");
+  check_view(a.y, s.io, s.activation, "conv_silu_forward: y");
   check_optional(a.tail_out, s.dtype, s.tail, "conv_silu_forward: tail_out");
 }
 
@@ -42,9 +43,9 @@ void check(const ConvSiluBackward& a) {
   s.bias(a.bias, "conv_silu_backward: bias");
   check_optional(a.tail_in, s.dtype, s.tail, "conv_silu_backward: tail_in");
   s.doc_start(a.doc_start);
-  check_view(a.dy, s.dtype, s.activation, "conv_silu_backward: dy");
+  check_view(a.dy, s.io, s.activation, "conv_silu_backward: dy");
   check_optional(a.dtail_out, s.dtype, s.tail, "conv_silu_backward: dtail_out");
-  check_view(a.dx, s.dtype, s.activation, "conv_silu_backward: dx");
+  check_view(a.dx, s.io, s.activation, "conv_silu_backward: dx");
   check_dense(a.dweight, s.dtype, s.weight, "conv_silu_backward: dweight");
   s.bias(a.dbias, "conv_silu_backward: dbias");
   check_optional(a.dtail_in, s.dtype, s.tail, "conv_silu_backward: dtail_in");

@@ -3,12 +3,15 @@
 //   c_t = bias + Σ_k weight[:, k] ⊙ x_{t − (K−1) + k}      tap K−1 multiplies the current token
 //   y_t = silu(c_t)
 //
-// Shapes: B batch, T tokens, I channels, K taps. x, y [B, T, I] (strided rows allowed), weight [I, K], bias [I].
-// x_{−1}, …, x_{−(K−1)} come from tail_in [B, K−1, I]: the last K−1 inputs before this segment, oldest first.
-// tail_out is the same for the segment that follows: the last K−1 rows of [tail_in; x].
+// Shapes: B batch, T tokens, I channels, K taps. x, y [B, T, I] (strided rows allowed), weight [I, K], bias
+// [I]. x_{−1}, …, x_{−(K−1)} come from tail_in [B, K−1, I]: the last K−1 inputs before this segment, oldest
+// first. tail_out is the same for the segment that follows: the last K−1 rows of [tail_in; x].
 //
-// doc_start [B, T] u8, or empty: taps that reach across the start of a document read zero. tail_out holds plain
-// inputs; mask_conv_tail clears those rows of it that belong to an earlier document than the segment's last token.
+// Dtypes: x, y and their gradients share one; all else has the same, or f32 where they are bf16.
+//
+// doc_start [B, T] u8, or empty: taps that reach across the start of a document read zero. tail_out holds
+// plain inputs; mask_conv_tail clears those rows of it that belong to an earlier document than the segment's
+// last token.
 #pragma once
 
 #include "kernels/base/context.h"

@@ -8,10 +8,11 @@ namespace {
 void check(const Matmul& a) {
   const int64_t M = a.transpose_a ? a.a.cols() : a.a.rows(), K = a.transpose_a ? a.a.rows() : a.a.cols();
   const int64_t N = a.transpose_b ? a.b.rows() : a.b.cols();
-  check_matrix(a.a, a.c.dtype, a.a.rows(), a.a.cols(), "matmul: a");
-  check_matrix(a.b, a.c.dtype, a.transpose_b ? N : K, a.transpose_b ? K : N, "matmul: b");
+  const Dtype dtype = at_most(a.c.dtype, a.a);
+  check_matrix(a.a, dtype, a.a.rows(), a.a.cols(), "matmul: a");
+  check_matrix(a.b, dtype, a.transpose_b ? N : K, a.transpose_b ? K : N, "matmul: b");
   check_matrix(a.c, a.c.dtype, M, N, "matmul: c");
-  if (a.bias) check_dense(a.bias, a.c.dtype, {N}, "matmul: bias");
+  if (a.bias) check_dense(a.bias, wide(dtype), {N}, "matmul: bias");
   require(a.c.data != a.a.data && a.c.data != a.b.data, "matmul: c must not alias a or b");
 }
 
@@ -24,8 +25,9 @@ void check_offsets(std::span<const int64_t> offsets, int64_t groups, int64_t row
 void check(const GroupedMatmul& a) {
   require(a.b && a.b.shape.rank() == 3, "grouped_matmul: b must be [G, K, N], or [G, N, K] with transpose_b");
   const int64_t K = a.b.extent(a.transpose_b ? 2 : 1), N = a.b.extent(a.transpose_b ? 1 : 2);
-  check_matrix(a.a, a.c.dtype, a.c.rows(), K, "grouped_matmul: a");
-  check_view(a.b, a.c.dtype, a.b.shape, "grouped_matmul: b");
+  const Dtype dtype = at_most(a.c.dtype, a.a);
+  check_matrix(a.a, dtype, a.c.rows(), K, "grouped_matmul: a");
+  check_view(a.b, dtype, a.b.shape, "grouped_matmul: b");
   check_matrix(a.c, a.c.dtype, a.c.rows(), N, "grouped_matmul: c");
   check_offsets(a.offsets, a.b.extent(0), a.a.rows(),
                 "grouped_matmul: offsets must be G + 1 values that rise from 0 to the rows of a");
@@ -33,8 +35,9 @@ void check(const GroupedMatmul& a) {
 
 void check(const GroupedOuter& a) {
   require(a.c && a.c.shape.rank() == 3, "grouped_outer: c must be [G, M, N]");
-  check_matrix(a.a, a.c.dtype, a.a.rows(), a.c.extent(1), "grouped_outer: a");
-  check_matrix(a.b, a.c.dtype, a.a.rows(), a.c.extent(2), "grouped_outer: b");
+  const Dtype dtype = at_most(a.c.dtype, a.a);
+  check_matrix(a.a, dtype, a.a.rows(), a.c.extent(1), "grouped_outer: a");
+  check_matrix(a.b, dtype, a.a.rows(), a.c.extent(2), "grouped_outer: b");
   check_offsets(a.offsets, a.c.extent(0), a.a.rows(),
                 "grouped_outer: offsets must be G + 1 values that rise from 0 to the rows of a");
 }
@@ -64,8 +67,8 @@ void grouped_outer(Context& ctx, const GroupedOuter& args) {
 }
 
 void column_sum(Context& ctx, const ColumnSum& args) {
-  check_matrix(args.a, args.sum.dtype, args.a.rows(), args.sum.count(), "column_sum: a");
-  check_dense(args.sum, args.a.dtype, {args.a.cols()}, "column_sum: sum");
+  check_matrix(args.a, at_most(args.sum.dtype, args.a), args.a.rows(), args.sum.count(), "column_sum: a");
+  check_dense(args.sum, wide(args.a.dtype), {args.a.cols()}, "column_sum: sum");
   dispatch<ColumnSum>(
       ctx, "column_sum", args,
       {.reference = reference::column_sum, .cpu = cpu::column_sum, .cuda = if_cuda<cuda::column_sum>()});

@@ -4,10 +4,15 @@
 //   grouped_matmul   rows are sorted by group (an expert): c[rows of e] = a[rows of e] op(b[e])
 //   grouped_outer    c[e] += a[rows of e]ᵀ b[rows of e]                 the gradient of an expert's weight
 //
+// Dtypes: a and b share one, c has the same, or f32 where they are bf16; bias and column sums are f32 then.
+// Sums of products are in f32.
+//
 // A linear layer y = x Wᵀ with W [out, in] is matmul({.a = x, .b = W, .c = y, .transpose_b = true}).
 //
-// Contract for recompute: a row of c depends on that row of op(a) and on b alone, to the last bit, whatever other rows
-// stand in the call and however many: chunk sizes, expert loads, and decoding one token at a time do not change results.
+// Contract for recompute: a row of c depends on that row of op(a) and on b alone, to the last bit, whatever
+// other rows stand in the call and however many: chunk sizes, expert loads, and decoding one token at a time
+// do not change results. Backend cuda keeps it for calls of the same sizes only, kernels/cuda/matmul.cu says
+// why.
 #pragma once
 
 #include <span>

@@ -22,6 +22,7 @@ struct NormShapes {
     }
   }
   void like(View v, std::string_view what) const { check_matrix(v, dtype, rows, cols, what); }
+  void stored(View v, std::string_view what) const { check_matrix(v, at_most(dtype, v), rows, cols, what); }
   void optional(View v, std::string_view what) const {
     if (v) like(v, what);
   }
@@ -29,18 +30,18 @@ struct NormShapes {
 
 void check(const RmsNormForward& a) {
   const NormShapes s(a.x, a.weight, {}, a.inv_rms);
-  s.optional(a.residual, "rms_norm_forward: residual");
+  if (a.residual) s.stored(a.residual, "rms_norm_forward: residual");
   s.optional(a.sum, "rms_norm_forward: sum");
-  s.like(a.y, "rms_norm_forward: y");
+  s.stored(a.y, "rms_norm_forward: y");
   require(a.sum || !a.residual, "rms_norm_forward: a residual needs somewhere to put the sum");
 }
 
 void check(const RmsNormBackward& a) {
   const NormShapes s(a.sum, a.weight, a.dweight, a.inv_rms);
   require(static_cast<bool>(a.inv_rms), "rms_norm_backward: inv_rms of the forward pass is missing");
-  s.like(a.dy, "rms_norm_backward: dy");
+  s.stored(a.dy, "rms_norm_backward: dy");
   s.optional(a.dsum, "rms_norm_backward: dsum");
-  s.like(a.dx, "rms_norm_backward: dx");
+  s.stored(a.dx, "rms_norm_backward: dx");
 }
 
 }  // namespace

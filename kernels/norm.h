@@ -3,6 +3,9 @@
 //   s = x + residual
 //   y = s ⊙ weight · inv_rms        inv_rms = (mean(s²) + eps)^(−1/2), one per row
 //
+// Dtypes: sums, weights and statistics share one; residual and y, and in backward dy and dx, may be bf16
+// where that is f32.
+//
 // Rows are normalised over their D columns. Every operand but weight may have strided rows.
 #pragma once
 
@@ -13,10 +16,10 @@ namespace natrix {
 struct RmsNormForward {
   View x;         // [R.., D]
   View residual;  // optional, like x
-  View sum;       // out, optional, like x: x + residual; may alias x or residual. Required if residual is given.
-  View weight;    // [D]; optional (weightless)
-  View y;         // out, like x; may alias x when there is no residual
-  View inv_rms;   // out, optional, [R..] in the dtype of x
+  View sum;  // out, optional, like x: x + residual; may alias x or residual. Required if residual is given.
+  View weight;   // [D]; optional (weightless)
+  View y;        // out, like x; may alias x when there is no residual
+  View inv_rms;  // out, optional, [R..] in the dtype of x
   double eps = 1e-6;
 };
 void rms_norm_forward(Context& ctx, const RmsNormForward& args);

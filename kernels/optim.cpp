@@ -9,14 +9,16 @@ void adamw(Context& ctx, const AdamW& args) {
   check_dense(args.g, args.w.dtype, args.w.shape, "adamw: g");
   check_dense(args.m, args.w.dtype, args.w.shape, "adamw: m");
   check_dense(args.v, args.w.dtype, args.w.shape, "adamw: v");
+  check_optional(args.rounded, Dtype::kBF16, args.w.shape, "adamw: rounded");
   require(args.step >= 1, "adamw: steps are counted from 1");
   dispatch<AdamW>(ctx, "adamw", args,
                   {.reference = reference::adamw, .cpu = cpu::adamw, .cuda = if_cuda<cuda::adamw>()});
+  if (args.rounded && ctx.backend() != Backend::kCuda) convert(args.w, args.rounded);
 }
 
 void squared_norm(Context& ctx, const SquaredNorm& args) {
   check_dense(args.x, args.x.dtype, args.x.shape, "squared_norm: x");
-  require(args.sum != nullptr, "squared_norm: nowhere to put the sum");
+  check_dense(args.sum, Dtype::kF64, {1}, "squared_norm: sum");
   dispatch<SquaredNorm>(ctx, "squared_norm", args,
                         {.reference = reference::squared_norm,
                          .cpu = cpu::squared_norm,

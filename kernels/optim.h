@@ -12,16 +12,17 @@ namespace natrix {
 
 struct AdamW {
   View w, g, m, v;
+  View rounded;  // out, optional: the new w as bf16
   double lr = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
   double grad_scale = 1;
   int64_t step = 1;  // counted from 1
 };
 void adamw(Context& ctx, const AdamW& args);
 
-/// *sum = Σ x², in double, over fixed blocks in order.
+/// sum = Σ x², in double, over fixed blocks in order.
 struct SquaredNorm {
   View x;
-  double* sum = nullptr;
+  View sum;  // out, [1] f64
 };
 void squared_norm(Context& ctx, const SquaredNorm& args);
 

@@ -11,17 +11,6 @@ namespace {
 
 constexpr float kMostInt8 = 127;
 
-/// Ties to even. What is not a number stays that.
-uint16_t to_bf16(float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  if (std::isnan(x)) return static_cast<uint16_t>(bits >> 16 | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-float from_bf16(uint16_t bits) {
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-}
-
 float scale_of(const float* row, int64_t cols) {
   float most = 0;
   for (int64_t k = 0; k < cols; ++k) {
@@ -51,7 +40,8 @@ void pack_row(View weight, const PackedWeight& to, int64_t matrix, int64_t n) {
   const float* row = weight.row<float>(matrix * to.rows + n);
   switch (to.format) {
     case WeightFormat::kF32: return spread<float>(row, to, matrix, n, [](float w) { return w; });
-    case WeightFormat::kBF16: return spread<uint16_t>(row, to, matrix, n, to_bf16);
+    case WeightFormat::kBF16:
+      return spread<BFloat16>(row, to, matrix, n, [](float x) { return BFloat16(x); });
     case WeightFormat::kInt8: break;
   }
   const float scale = to.scale[matrix * to.rows + n] = scale_of(row, to.cols);
@@ -88,7 +78,7 @@ void pack_weight(Context& ctx, View weight, const PackedWeight& to) {
 float unpacked(const PackedWeight& w, int64_t matrix, int64_t n, int64_t k) {
   switch (w.format) {
     case WeightFormat::kF32: return element<float>(w, matrix, n, k);
-    case WeightFormat::kBF16: return from_bf16(element<uint16_t>(w, matrix, n, k));
+    case WeightFormat::kBF16: return static_cast<float>(element<BFloat16>(w, matrix, n, k));
     case WeightFormat::kInt8: break;
   }
   return w.scale[matrix * w.rows + n] * static_cast<float>(element<int8_t>(w, matrix, n, k));

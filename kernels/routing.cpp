@@ -110,7 +110,7 @@ void gather_rows_backward(Context& ctx, const GatherRowsBackward& a) {
 void combine_rows(Context& ctx, const CombineRows& a) {
   check_slots(a.row_of_slot, a.y.rows(), "combine_rows: row_of_slot is not a dense [T, k] i64");
   check_rows(a.rows, a.y.dtype, a.rows.rows(), a.y.cols(), "combine_rows: rows are not [R, D] like y");
-  check_rows(a.weight, a.y.dtype, a.y.rows(), a.row_of_slot.cols(),
+  check_rows(a.weight, wide(a.y.dtype), a.y.rows(), a.row_of_slot.cols(),
              "combine_rows: weight is not [T, k] like y");
   dispatch(ctx, "combine_rows", a,
            {.reference = reference::combine_rows,
@@ -124,8 +124,10 @@ void combine_rows_backward(Context& ctx, const CombineRowsBackward& a) {
   check_flat(a.slot_of_row, Dtype::kI64, rows, "combine_rows_backward: slot_of_row is not a dense [R] i64");
   check_rows(a.rows, a.dy.dtype, rows, a.dy.cols(), "combine_rows_backward: rows are not [R, D] like dy");
   check_rows(a.drows, a.dy.dtype, rows, a.dy.cols(), "combine_rows_backward: drows are not [R, D] like dy");
-  check_rows(a.weight, a.dy.dtype, tokens, top_k, "combine_rows_backward: weight is not [T, k] like dy");
-  check_rows(a.dweight, a.dy.dtype, tokens, top_k, "combine_rows_backward: dweight is not [T, k] like dy");
+  check_rows(a.weight, wide(a.dy.dtype), tokens, top_k,
+             "combine_rows_backward: weight is not [T, k] like dy");
+  check_rows(a.dweight, wide(a.dy.dtype), tokens, top_k,
+             "combine_rows_backward: dweight is not [T, k] like dy");
   dispatch(ctx, "combine_rows_backward", a,
            {.reference = reference::combine_rows_backward,
             .cpu = cpu::combine_rows_backward,

@@ -5,8 +5,10 @@
 //   weight = score of the chosen, optionally divided by their sum, times scale
 //
 // T tokens (all leading dimensions collapsed), E experts, k = top_k, R ≤ T·k rows after the permutation.
-// Divisors (the sum of the chosen scores, and of all sigmoids) get kTinyScoreSum added, as DeepSeek-V3's do: when every
-// one of them underflows, weights are zero and not NaN.
+// Divisors (the sum of the chosen scores, and of all sigmoids) get kTinyScoreSum added, as DeepSeek-V3's do:
+// when every one of them underflows, weights are zero and not NaN.
+//
+// Dtypes: tokens and rows share one; weights have the same, or f32 where they are bf16.
 //
 // A slot is the flat index t·k + j of token t's j-th choice. Rows are ordered by (expert, token).
 #pragma once
@@ -19,11 +21,12 @@ namespace natrix {
 
 enum class RouterScore { kSoftmax, kSigmoid };
 
-inline constexpr double kTinyScoreSum = 1e-20;  // below half a unit in the last place of any sum above 2e-13, in f32
+inline constexpr double kTinyScoreSum =
+    1e-20;  // below half a unit in the last place of any sum above 2e-13, in f32
 
 struct RouteForward {
-  View logits;     // [T, E]
-  View bias;       // [E], optional: for the choice only (arXiv 2408.15664)
+  View logits;  // [T, E]
+  View bias;    // [E], optional: for the choice only (arXiv 2408.15664)
   RouterScore score = RouterScore::kSoftmax;
   bool renormalize = false;
   double scale = 1.0;
@@ -34,24 +37,24 @@ struct RouteForward {
 };
 void route_forward(Context& ctx, const RouteForward& args);
 
-/// Gradient of   Σ weight·dweight  +  Σ_t Σ_e balance[e] · p_te  +  z_scale · Σ_t logsumexp_t²   in the logits, where
-/// p = scores for softmax and scores / Σ_e scores for sigmoid. balance carries the load-balancing loss:
-/// coefficient · E · f_e / T, with f_e and T of the whole step.
+/// Gradient of   Σ weight·dweight  +  Σ_t Σ_e balance[e] · p_te  +  z_scale · Σ_t logsumexp_t²   in the
+/// logits, where p = scores for softmax and scores / Σ_e scores for sigmoid. balance carries the
+/// load-balancing loss: coefficient · E · f_e / T, with f_e and T of the whole step.
 struct RouteBackward {
   View logits, scores, expert, weight, logsumexp;  // as in forward
   RouterScore score = RouterScore::kSoftmax;
   bool renormalize = false;
   double scale = 1.0;
-  View dweight;    // [T, k]
-  View balance;    // [E], optional
+  View dweight;  // [T, k]
+  View balance;  // [E], optional
   double z_scale = 0.0;
-  View dlogits;    // out (=), [T, E]
+  View dlogits;  // out (=), [T, E]
 };
 void route_backward(Context& ctx, const RouteBackward& args);
 
-/// What the auxiliary losses need of a stretch of tokens. All outputs +=, in f64.
+/// What the auxiliary losses need of a stretch of tokens. All outputs +=, in f64, with the host.
 struct RouteTally {
-  View scores, expert, logsumexp;
+  View scores, expert, logsumexp;  // expert with the host, or not
   RouterScore score = RouterScore::kSoftmax;
   View counts;             // [E] f64: slots that chose the expert
   View score_sum;          // [E] f64: Σ_t p_te
@@ -59,10 +62,10 @@ struct RouteTally {
 };
 void route_tally(Context& ctx, const RouteTally& args);
 
-/// Sorts slots by (expert, token). With capacity ≥ 0 an expert keeps its first `capacity` tokens; the others' slots
-/// get row −1. Runs on the host: its result decides the shapes of what follows.
+/// Sorts slots by (expert, token). With capacity ≥ 0 an expert keeps its first `capacity` tokens; the others'
+/// slots get row −1. Runs on the host: its result decides the shapes of what follows.
 struct RoutePermutation {
-  View expert;                 // [T, k] i32
+  View expert;  // [T, k] i32; with the host, or not
   int64_t capacity = -1;
   View row_of_slot;            // out, [T, k] i64: the row of a slot, or −1
   View slot_of_row;            // out, [T·k] i64; the first R are set
@@ -75,7 +78,7 @@ struct GatherRows {
   View x;            // [T, D]
   View slot_of_row;  // [R] i64
   int64_t top_k = 1;
-  View rows;         // out, [R, D]
+  View rows;  // out, [R, D]
 };
 void gather_rows(Context& ctx, const GatherRows& args);
 

@@ -8,7 +8,7 @@ namespace {
 /// What the four operations share: dt [B, T, I] gives the sizes, and A_log, B (or C) and doc_start go with
 /// it.
 struct ScanShapes {
-  Dtype dtype;
+  Dtype dtype;       // of all but x, y and their gradients, which may be narrower
   Shape activation;  // [B, T, I]
   Shape per_state;   // [B, T, N]
   Shape state;       // [B, I, N]
@@ -28,6 +28,8 @@ struct ScanShapes {
     check_dense(A_log, dtype, A, "scan: A_log");
   }
 
+  /// x, y or a gradient of theirs; those of one operation share a dtype.
+  void io(View v, View x, std::string_view what) const { check_view(v, at_most(dtype, x), activation, what); }
   void doc_start(View v) const {
     check_optional(v, Dtype::kU8, {activation[0], activation[1]}, "scan: doc_start");
   }
@@ -41,27 +43,27 @@ struct ScanShapes {
 
 void check(const ScanForward& a) {
   const ScanShapes s(a.dt, a.A_log);
-  check_view(a.x, s.dtype, s.activation, "scan_forward: x");
+  s.io(a.x, a.x, "scan_forward: x");
   check_view(a.B, s.dtype, s.per_state, "scan_forward: B");
   check_view(a.C, s.dtype, s.per_state, "scan_forward: C");
   s.optional_D(a.D, "scan_forward: D");
   s.doc_start(a.doc_start);
   s.optional_state(a.state_in, "scan_forward: state_in");
-  check_view(a.y, s.dtype, s.activation, "scan_forward: y");
+  s.io(a.y, a.x, "scan_forward: y");
   s.optional_state(a.state_out, "scan_forward: state_out");
 }
 
 void check(const ScanBackward& a) {
   const ScanShapes s(a.dt, a.A_log);
-  check_view(a.x, s.dtype, s.activation, "scan_backward: x");
+  s.io(a.x, a.x, "scan_backward: x");
   check_view(a.B, s.dtype, s.per_state, "scan_backward: B");
   check_view(a.C, s.dtype, s.per_state, "scan_backward: C");
   s.optional_D(a.D, "scan_backward: D");
   s.doc_start(a.doc_start);
   s.optional_state(a.state_in, "scan_backward: state_in");
-  check_view(a.dy, s.dtype, s.activation, "scan_backward: dy");
+  s.io(a.dy, a.x, "scan_backward: dy");
   s.optional_state(a.dstate_out, "scan_backward: dstate_out");
-  check_view(a.dx, s.dtype, s.activation, "scan_backward: dx");
+  s.io(a.dx, a.x, "scan_backward: dx");
   check_view(a.ddt, s.dtype, s.activation, "scan_backward: ddt");
   check_view(a.dB, s.dtype, s.per_state, "scan_backward: dB");
   check_view(a.dC, s.dtype, s.per_state, "scan_backward: dC");
@@ -73,7 +75,7 @@ void check(const ScanBackward& a) {
 
 void check(const ScanSummary& a) {
   const ScanShapes s(a.dt, a.A_log);
-  check_view(a.x, s.dtype, s.activation, "scan_summary: x");
+  s.io(a.x, a.x, "scan_summary: x");
   check_view(a.B, s.dtype, s.per_state, "scan_summary: B");
   s.doc_start(a.doc_start);
   check_dense(a.decay, s.dtype, s.state, "scan_summary: decay");
@@ -83,7 +85,7 @@ void check(const ScanSummary& a) {
 void check(const ScanSummaryBackward& a) {
   const ScanShapes s(a.dt, a.A_log);
   check_view(a.C, s.dtype, s.per_state, "scan_summary_backward: C");
-  check_view(a.dy, s.dtype, s.activation, "scan_summary_backward: dy");
+  s.io(a.dy, a.dy, "scan_summary_backward: dy");
   s.doc_start(a.doc_start);
   check_dense(a.decay, s.dtype, s.state, "scan_summary_backward: decay");
   check_dense(a.state, s.dtype, s.state, "scan_summary_backward: state");

@@ -1,4 +1,5 @@
-// Selective scan (Mamba-1, arXiv 2312.00752): a diagonal linear recurrence whose coefficients depend on the input.
+// Selective scan (Mamba-1, arXiv 2312.00752): a diagonal linear recurrence whose coefficients depend on the
+// input.
 //
 //   h_t = exp(dt_t A) ⊙ h_{t−1} + (dt_t x_t) B_tᵀ        A = −exp(A_log)
 //   y_t = h_t C_t + D ⊙ x_t
@@ -6,12 +7,14 @@
 // Shapes: B batch, T tokens, I d_inner, N d_state. x, dt, y and their gradients are [B, T, I]; B and C are
 // [B, T, N]; all of these may be strided rows. A_log is [I, N]. dt is after softplus.
 // D is [I]; without one there is no skip connection, and no dD.
-// State [B, I, N]: contiguous, in the dtype of x. f32 on every backend; f64 on the reference backend only.
+// State [B, I, N]: contiguous. Dtypes: x, y, dx and dy share one; all else has the same, or f32 where they
+// are bf16. f32 on every backend; f64 on the reference backend, bf16 on backend cuda only.
 //
 // doc_start [B, T] u8, or empty: where it is 1 a new document begins, and h_{t−1} counts as zero.
 //
-// A stretch of tokens is an affine map of its state, state_out = decay ⊙ state_in + state. That is all that segments
-// and ranks need to hand on, see core/sequence/carry_link.h. No buffer of [T, I, N] elements exists anywhere.
+// A stretch of tokens is an affine map of its state, state_out = decay ⊙ state_in + state. That is all that
+// segments and ranks need to hand on, see core/sequence/carry_link.h. No buffer of [T, I, N] elements exists
+// anywhere.
 #pragma once
 
 #include "kernels/base/context.h"
@@ -32,10 +35,10 @@ void scan_forward(Context& ctx, const ScanForward& args);
 struct ScanBackward {
   View x, dt, A_log, B, C, D, doc_start, state_in;  // as in forward
   View dy;
-  View dstate_out;          // optional: the gradient that the following segment hands back; zero when empty
-  View dx, ddt, dB, dC;     // out (=)
-  View dA_log, dD;          // out (+=)
-  View dstate_in;           // out (=), optional: for the segment before; may alias dstate_out
+  View dstate_out;       // optional: the gradient that the following segment hands back; zero when empty
+  View dx, ddt, dB, dC;  // out (=)
+  View dA_log, dD;       // out (+=)
+  View dstate_in;        // out (=), optional: for the segment before; may alias dstate_out
 };
 void scan_backward(Context& ctx, const ScanBackward& args);
 

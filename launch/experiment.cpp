@@ -124,9 +124,10 @@ Backend Experiment::backend() const {
 Dtype Experiment::dtype() const {
   if (config.device.dtype == DeviceDtype::kFp32) return Dtype::kF32;
   if (config.device.dtype == DeviceDtype::kFp64 && backend() == Backend::kReference) return Dtype::kF64;
+  if (config.device.dtype == DeviceDtype::kBf16 && backend() == Backend::kCuda) return Dtype::kBF16;
   throw InputError(config.device.dtype == DeviceDtype::kFp64
                        ? "device.dtype: fp64 needs device.backend: reference"
-                       : "device.dtype: bf16 is not there yet; use fp32");
+                       : "device.dtype: bf16 needs device.backend: cuda; the CPU computes in fp32");
 }
 
 int Experiment::threads() const {
@@ -134,7 +135,7 @@ int Experiment::threads() const {
 }
 
 Context Experiment::context() const {
-  return Context(backend(), threads());
+  return Context(backend(), threads(), place_on_host());
 }
 
 AssembledModel Experiment::make_model(std::unique_ptr<RowExchange> exchange) const {

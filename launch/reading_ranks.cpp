@@ -50,7 +50,7 @@ ReadingRanks::ReadingRanks(const std::vector<std::string>& settings, Reads reads
   config_.parallel = parse_parallel(settings, reads, session.size());
   const MeshShape shape = settle_mesh(config_.parallel, session.size());
   config_.model = read_hf_config(dir_);
-  check_mesh(config_.model, ctx_.backend() == Backend::kCuda, shape);
+  check_mesh(config_.model, shape);
   if (reads == Reads::kOneText && shape.dp > 1) {
     throw InputError(
         fmt::format("parallel.dp: one text is read by the ranks of cp together, and dp = {} would leave some "

@@ -1,6 +1,7 @@
 #include "launch/run_mesh.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fmt/format.h>
 
 #include "distributed/all_to_all_exchange.h"
@@ -9,12 +10,7 @@
 
 namespace natrix {
 
-void check_mesh(const ModelConfig& model, bool on_cuda, const MeshShape& shape) {
-  if (on_cuda && shape.ranks() > 1) {
-    throw InputError(
-        "device.backend: cuda works in one process only, so far: ranks exchange what lies with the host; use "
-        "cpu");
-  }
+void check_mesh(const ModelConfig& model, const MeshShape& shape) {
   const bool experts = model.stack().find('E') != std::string::npos;
   if (experts && shape.ep > model.moe.num_experts) {
     throw InputError(
@@ -25,7 +21,7 @@ void check_mesh(const ModelConfig& model, bool on_cuda, const MeshShape& shape) 
 
 void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
   check_share(config, shape.dp, shape.cp);
-  check_mesh(config.model, config.device.backend == DeviceBackend::kCuda, shape);
+  check_mesh(config.model, shape);
 }
 
 RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world) {
@@ -35,7 +31,7 @@ RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Tran
     return;
   }
   world->watch().timeout = config.parallel.timeout;
-  mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world);
+  mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory());
   group_ = std::make_unique<MeshGroup>(*mesh_, ctx, dtype, config.parallel);
 }
 
@@ -47,6 +43,13 @@ std::unique_ptr<RowExchange> RunMesh::exchange() {
 Traffic RunMesh::gradient_traffic() const {
   Traffic t = mesh_->gradients().traffic();
   return t += mesh_->expert_data().traffic();
+}
+
+int place_on_host() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}) {
+    if (const char* text = std::getenv(name)) return std::max(0, std::atoi(text));
+  }
+  return 0;
 }
 
 int threads_of_a_rank() {

@@ -13,8 +13,8 @@ namespace natrix {
 /// InputError where this mesh cannot hold this experiment: rows, tokens or experts that cannot be shared out.
 void check_layout(const ExperimentConfig& config, const MeshShape& shape);
 
-/// The part of it that concerns the model and the machine.
-void check_mesh(const ModelConfig& model, bool on_cuda, const MeshShape& shape);
+/// The part of it that concerns the model.
+void check_mesh(const ModelConfig& model, const MeshShape& shape);
 
 class RunMesh {
  public:
@@ -33,6 +33,9 @@ class RunMesh {
   std::unique_ptr<ProcessMesh> mesh_;
   std::unique_ptr<RankGroup> group_;
 };
+
+/// This process among the ranks of its machine, from the launcher's environment; 0 without one.
+int place_on_host();
 
 /// Threads of a rank that was not told how many: its part of the processors that the ranks of a host may use.
 int threads_of_a_rank();

@@ -12,7 +12,7 @@ Experts::Experts(const ModelConfig& config, int64_t first, int64_t count, const 
   const auto halves = static_cast<int64_t>(inputs.size());
   in_ = make_param(prefix + "experts.in", {count, halves * f, d}, Init::kUniform, true);
   down_ = make_param(prefix + "experts.down", {count, d, f}, Init::kResidualOut, true);
-  in_.packs = down_.packs = true;
+  in_.packs = down_.packs = in_.rounds = down_.rounds = true;
   if (count < config.moe.num_experts) {
     for (Param* p : {&in_, &down_}) {
       p->spread_first = first;
@@ -45,11 +45,11 @@ View Experts::backward(Pass& p, View rows, View hidden, std::span<const int64_t>
   View activated = activate(p, activation_, hidden);
   grouped_outer(p.ctx, {.a = dout, .b = activated, .c = down_.grad, .offsets = offsets});
   View dactivated = p.arena().like(activated);
-  grouped_matmul(p.ctx, {.a = dout, .b = down_.value, .c = dactivated, .offsets = offsets});
+  grouped_matmul(p.ctx, {.a = dout, .b = operand(down_, dout.dtype), .c = dactivated, .offsets = offsets});
   View dhidden = activate_backward(p, activation_, hidden, dactivated);
   grouped_outer(p.ctx, {.a = dhidden, .b = rows, .c = in_.grad, .offsets = offsets});
   View drows = p.arena().like(rows);
-  grouped_matmul(p.ctx, {.a = dhidden, .b = in_.value, .c = drows, .offsets = offsets});
+  grouped_matmul(p.ctx, {.a = dhidden, .b = operand(in_, dhidden.dtype), .c = drows, .offsets = offsets});
   return drows;
 }
 

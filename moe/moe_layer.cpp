@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/activation.h"
+#include "kernels/base/transfer.h"
 #include "kernels/routing.h"
 
 namespace natrix {
@@ -35,10 +36,13 @@ int64_t MoeLayer::capacity(int64_t tokens) const {
 View MoeLayer::forward(Pass& p, View x) const {
   const int64_t tokens = x.rows(), slots = tokens * config_.top_k;
   Saved s{.x = x, .choice = router_.forward(p, x)};
+  // The one time in a layer's forward pass that the host waits: what follows depends on the sizes.
+  const OnHost chosen(p.ctx, s.choice.expert);
+  router_.count(p, s.choice, chosen.view());
   s.row_of_slot = p.arena().take(Dtype::kI64, {tokens, config_.top_k});
   s.slot_of_row = p.arena().take(Dtype::kI64, {slots});
   std::vector<int64_t> offsets(static_cast<size_t>(config_.num_experts) + 1);
-  route_permutation(p.ctx, {.expert = s.choice.expert,
+  route_permutation(p.ctx, {.expert = chosen.view(),
                             .capacity = capacity(tokens),
                             .row_of_slot = s.row_of_slot,
                             .slot_of_row = s.slot_of_row,

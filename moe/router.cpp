@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/activation.h"
 #include "kernels/base/transfer.h"
 #include "kernels/matmul.h"
 #include "kernels/routing.h"
@@ -13,6 +14,14 @@ RouterScore score_of(const MoeConfig& c) {
   return c.router == Router::kSoftmax ? RouterScore::kSoftmax : RouterScore::kSigmoid;
 }
 
+/// The router computes in f32 whatever activations are.
+View widened(Pass& p, View x) {
+  if (wide(x.dtype) == x.dtype) return x;
+  View y = p.arena().take(wide(x.dtype), x.shape);
+  cast(p.ctx, {.from = x, .to = y});
+  return y;
+}
+
 }  // namespace
 
 MoeRouter::MoeRouter(const ModelConfig& config, int sublayer, const std::string& prefix)
@@ -22,7 +31,8 @@ MoeRouter::MoeRouter(const ModelConfig& config, int sublayer, const std::string&
       bias_(make_param(prefix + "router.e_score_correction_bias", {config.moe.num_experts}, Init::kZeros,
                        false)) {
   bias_.trainable = false;
-  gate_.weight.packs = false;  // small, and near a tie a bit of it decides which expert is chosen
+  // Small, and near a tie a bit of it decides which expert is chosen.
+  gate_.weight.packs = gate_.weight.rounds = false;
 }
 
 void MoeRouter::visit(const ParamVisitor& visitor) {
@@ -30,7 +40,8 @@ void MoeRouter::visit(const ParamVisitor& visitor) {
   if (has_bias()) visitor(bias_);
 }
 
-MoeRouter::Choice MoeRouter::forward(Pass& p, View x) const {
+MoeRouter::Choice MoeRouter::forward(Pass& p, View activations) const {
+  const View x = widened(p, activations);
   const int64_t tokens = x.rows();
   Choice c{.logits = gate_.forward(p, x),
            .scores = p.arena().take(x.dtype, {tokens, config_.num_experts}),
@@ -45,19 +56,21 @@ MoeRouter::Choice MoeRouter::forward(Pass& p, View x) const {
                         .expert = c.expert,
                         .weight = c.weight,
                         .logsumexp = c.logsumexp});
+  return c;
+}
+
+void MoeRouter::count(Pass& p, const Choice& c, View chosen) const {
   if (p.visit == Visit::kFirst) {
     StepTally::Layer& t = p.tally.layer(sublayer_, config_.num_experts);
     route_tally(p.ctx, {.scores = c.scores,
-                        .expert = c.expert,
+                        .expert = chosen,
                         .logsumexp = c.logsumexp,
                         .score = score_of(config_),
                         .counts = t.counts.view(),
                         .score_sum = t.score_sum.view(),
                         .squared_logsumexp = t.squared_logsumexp.view()});
   }
-  if (p.keeps() || p.visit == Visit::kFirst)
-    p.tally.witness(p.segment.index, sublayer_, OnHost(c.expert).view());
-  return c;
+  if (p.keeps() || p.visit == Visit::kFirst) p.tally.witness(p.segment.index, sublayer_, chosen);
 }
 
 View MoeRouter::balance(Pass& p) const {
@@ -65,17 +78,17 @@ View MoeRouter::balance(Pass& p) const {
   const auto tokens = static_cast<double>(p.tally.tokens());
   const auto experts = static_cast<double>(config_.num_experts);
   const double* n = p.tally.layer(sublayer_, config_.num_experts).counts.view().as<double>();
-  View b = p.arena().take(gate_.weight.value.dtype, {config_.num_experts});
-  write_from_host(b, [&](View host) {
-    for_float(host.dtype, [&](auto zero) {
-      for (int64_t e = 0; e < config_.num_experts; ++e) {
-        const double share = n[e] / (tokens * static_cast<double>(config_.top_k));  // f_e
-        host.as<decltype(zero)>()[e] =
-            static_cast<decltype(zero)>(config_.aux_loss_coef * experts * share / tokens);
-      }
-    });
+  const Buffer b(gate_.weight.value.dtype, {config_.num_experts});
+  for_float(b.view().dtype, [&](auto zero) {
+    for (int64_t e = 0; e < config_.num_experts; ++e) {
+      const double share = n[e] / (tokens * static_cast<double>(config_.top_k));  // f_e
+      b.view().as<decltype(zero)>()[e] =
+          static_cast<decltype(zero)>(config_.aux_loss_coef * experts * share / tokens);
+    }
   });
-  return b;
+  View there = p.arena().like(b.view());
+  upload(p.ctx, b.view(), there);
+  return there;
 }
 
 void MoeRouter::backward(Pass& p, View x, const Choice& c, View dweight, View dx) {
@@ -91,7 +104,11 @@ void MoeRouter::backward(Pass& p, View x, const Choice& c, View dweight, View dx
                          .balance = balance(p),
                          .z_scale = config_.z_loss_coef / static_cast<double>(p.tally.tokens()),
                          .dlogits = dlogits});
-  gate_.backward(p, x, dlogits, dx, /*accumulate=*/true);
+  if (wide(dx.dtype) == dx.dtype) {
+    gate_.backward(p, x, dlogits, dx, /*accumulate=*/true);
+  } else {
+    accumulate(p.ctx, {.x = gate_.backward(p, widened(p, x), dlogits), .y = dx});
+  }
 }
 
 void MoeRouter::update_bias(const StepTally& tally) {

@@ -22,8 +22,10 @@ class MoeRouter {
   struct Choice {  // for T tokens
     View logits, scores, expert, weight, logsumexp;
   };
-  /// Scores and chooses; counts into the step's tally on a first visit.
   Choice forward(Pass& pass, View x) const;
+  /// Counts the choice into the step's tally on a first visit, and checks that a later one chose the same.
+  /// chosen: choice.expert, where the host can read it.
+  void count(Pass& pass, const Choice& choice, View chosen) const;
   /// dx += and the gradient of W_r, given the gradient of the weights [T, k] and the completed tally.
   void backward(Pass& pass, View x, const Choice& choice, View dweight, View dx);
   void visit(const ParamVisitor& visitor);

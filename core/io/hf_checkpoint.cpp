@@ -218,6 +218,7 @@ void load_weights(const std::string& dir, const ModelConfig& config, const std::
     for (const ParamPart& part : param->parts) {
       load_float(stored.tensors.at(part.name).view, part_of(param->value, part));
     }
+    refresh_rounded(*param);
   }
 }
 

@@ -9,11 +9,6 @@
 namespace natrix {
 namespace {
 
-struct Bf16 {
-  uint16_t bits;
-  operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
-};
-
 struct Half {
   uint16_t bits;
   operator float() const {
@@ -46,7 +41,7 @@ void load_as(View stored, To* to) {
   switch (stored.dtype) {
     case Dtype::kF32: return load<float>(stored.data, to, count);
     case Dtype::kF64: return load<double>(stored.data, to, count);
-    case Dtype::kBF16: return load<Bf16>(stored.data, to, count);
+    case Dtype::kBF16: return load<BFloat16>(stored.data, to, count);
     case Dtype::kF16: return load<Half>(stored.data, to, count);
     default:
       throw InputError(std::string("a tensor holds ") + name_of(stored.dtype) + "; expected floating point");

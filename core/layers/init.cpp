@@ -50,6 +50,7 @@ void initialise(const std::vector<Param*>& params, uint64_t seed, int64_t residu
         }
       });
     });
+    refresh_rounded(*p);
   }
 }
 

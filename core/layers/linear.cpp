@@ -13,12 +13,19 @@ Param make_param(std::string name, Shape shape, Init init, bool decays) {
 
 Linear::Linear(const std::string& prefix, int64_t in, int64_t out, bool with_bias, Init init)
     : weight(make_param(prefix + ".weight", {out, in}, init, true)), has_bias_(with_bias) {
-  weight.packs = true;
+  weight.packs = weight.rounds = true;
   if (with_bias) bias = make_param(prefix + ".bias", {out}, Init::kZeros, false);
 }
 
 View Linear::forward(Pass& p, View x, bool add_bias) const {
-  View y = p.arena().take(x.dtype, x.shape.with_last(weight.shape[0]));
+  return forward_into(p, x, p.arena().take(x.dtype, x.shape.with_last(weight.shape[0])), add_bias);
+}
+
+View Linear::forward_wide(Pass& p, View x, bool add_bias) const {
+  return forward_into(p, x, p.arena().take(wide(x.dtype), x.shape.with_last(weight.shape[0])), add_bias);
+}
+
+View Linear::forward_into(Pass& p, View x, View y, bool add_bias) const {
   multiply(p.ctx, x, weight, y, has_bias_ && add_bias ? bias.value : View{});
   return y;
 }
@@ -26,7 +33,7 @@ View Linear::forward(Pass& p, View x, bool add_bias) const {
 View Linear::backward(Pass& p, View x, View dy, View dx_into, bool accumulate) {
   backward_weights(p, x, dy);
   View dx = dx_into ? dx_into : p.arena().take(x.dtype, x.shape);
-  matmul(p.ctx, {.a = dy, .b = weight.value, .c = dx, .accumulate = accumulate});
+  matmul(p.ctx, {.a = dy, .b = operand(weight, dy.dtype), .c = dx, .accumulate = accumulate});
   return dx;
 }
 

@@ -13,7 +13,9 @@ class Linear {
 
   /// [.., in] → [.., out]. `bias` can be left to a kernel that fuses it.
   View forward(Pass& pass, View x, bool add_bias = true) const;
-  /// dx; adds to the gradients. An empty `dx_into` allocates.
+  /// The same in f32 where x is bf16.
+  View forward_wide(Pass& pass, View x, bool add_bias = true) const;
+  /// dx; adds to the gradients. An empty `dx_into` allocates one like x. dy in the dtype of x.
   View backward(Pass& pass, View x, View dy, View dx_into = {}, bool accumulate = false);
   /// Only the gradients of weight and bias.
   void backward_weights(Pass& pass, View x, View dy);
@@ -22,6 +24,8 @@ class Linear {
   Param weight, bias;
 
  private:
+  View forward_into(Pass& pass, View x, View y, bool add_bias) const;
+
   bool has_bias_ = false;
 };
 

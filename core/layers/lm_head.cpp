@@ -14,7 +14,7 @@ int64_t LmHead::tile_rows(int64_t vocabulary) {
 }
 
 View LmHead::logits(Context& ctx, View hidden) const {
-  View out = ctx.arena().take(hidden.dtype, Shape{hidden.rows(), weight_->shape[0]});
+  View out = ctx.arena().take(wide(hidden.dtype), Shape{hidden.rows(), weight_->shape[0]});
   multiply(ctx, hidden, *weight_, out);
   return out;
 }
@@ -37,17 +37,18 @@ double LmHead::tiles(Context& ctx, View hidden, View targets, View losses, doubl
     const int64_t n = std::min(step, rows - first);
     View h = hidden.row_range(first, n);
     View l = logits(ctx, h);
+    View dl = l.dtype == h.dtype ? l : dhidden ? ctx.arena().take(h.dtype, l.shape) : View{};
     cross_entropy(ctx, {.logits = l,
                         .targets = flat_targets.row_range(first, n).reshaped({n}),
                         .loss = row_loss.row_range(first, n).reshaped({n}),
-                        .dlogits = dhidden ? l : View{},
+                        .dlogits = dhidden ? dl : View{},
                         .scale = scale});
     if (dhidden) {
-      matmul(ctx, {.a = l, .b = weight_->value, .c = dhidden.row_range(first, n)});
-      matmul(ctx, {.a = l, .b = h, .c = weight_->grad, .transpose_a = true, .accumulate = true});
+      matmul(ctx, {.a = dl, .b = operand(*weight_, h.dtype), .c = dhidden.row_range(first, n)});
+      matmul(ctx, {.a = dl, .b = h, .c = weight_->grad, .transpose_a = true, .accumulate = true});
     }
   }
-  const OnHost on_host(row_loss);  // the one time that it waits for the kernels
+  const OnHost on_host(ctx, row_loss);  // the one time that it waits for the kernels
   const double* all = on_host.view().as<double>();
   if (losses) std::copy_n(all, rows, losses.as<double>());
   return std::accumulate(all, all + rows, 0.0);

@@ -11,7 +11,7 @@ class LmHead {
   /// weight [V, D]: a parameter of its own, or the embedding's (tied). Borrowed.
   explicit LmHead(Param& weight) : weight_(&weight) {}
 
-  /// hidden [R.., D] → logits [R, V], in the arena.
+  /// hidden [R.., D] → logits [R, V], in the arena; f32 where hidden is bf16.
   View logits(Context& ctx, View hidden) const;
 
   /// Σ of the cross-entropies in nats (summed in f64 in the order of the rows). targets [R..] i64, with the

@@ -53,7 +53,8 @@ View Mamba1::forward(Pass& p, View x) const {
   View uz = in_proj_.forward(p, x);
   View u = uz.columns(0, d_inner_), z = uz.columns(d_inner_, d_inner_);
 
-  View tail_out = p.arena().take(x.dtype, tail_shape(seg));
+  const Dtype state = wide(x.dtype);  // of what is carried
+  View tail_out = p.arena().take(state, tail_shape(seg));
   View c = p.arena().take(x.dtype, u.shape);
   // The tail that this segment leaves does not depend on the one it enters with, unless it is shorter than K
   // − 1.
@@ -74,7 +75,7 @@ View Mamba1::forward(Pass& p, View x) const {
 
   Selection sel = select(p, c);
   View h = p.carry.enter({layer_, CarryPart::kSsmState}, state_shape(seg), [&] {
-    SegmentMap map{p.arena().take(x.dtype, state_shape(seg)), p.arena().take(x.dtype, state_shape(seg))};
+    SegmentMap map{p.arena().take(state, state_shape(seg)), p.arena().take(state, state_shape(seg))};
     scan_summary(p.ctx, {.x = c,
                          .dt = sel.dt,
                          .A_log = A_log_.value,
@@ -84,7 +85,7 @@ View Mamba1::forward(Pass& p, View x) const {
                          .state = map.state});
     return map;
   });
-  View y = p.arena().take(x.dtype, c.shape), h_out = p.arena().take(x.dtype, state_shape(seg));
+  View y = p.arena().take(x.dtype, c.shape), h_out = p.arena().take(state, state_shape(seg));
   scan_forward(p.ctx, {.x = c,
                        .dt = sel.dt,
                        .A_log = A_log_.value,
@@ -105,6 +106,7 @@ View Mamba1::backward(Pass& p, View dout) {
   const Segment& seg = p.segment;
   const Saved s = p.saved.pop<Saved>();
   View u = s.uz.columns(0, d_inner_), z = s.uz.columns(d_inner_, d_inner_);
+  const Dtype state = wide(dout.dtype);
   View duz = p.arena().like(s.uz);
   View du = duz.columns(0, d_inner_), dz = duz.columns(d_inner_, d_inner_);
 
@@ -113,7 +115,7 @@ View Mamba1::backward(Pass& p, View dout) {
   activation_backward(p.ctx, {.x = z, .up = s.y, .dout = dgated, .dx = dz, .dup = dy});
 
   View dh_out = p.carry.enter({layer_, CarryPart::kSsmState}, state_shape(seg), [&] {
-    SegmentMap map{p.arena().take(dy.dtype, state_shape(seg)), p.arena().take(dy.dtype, state_shape(seg))};
+    SegmentMap map{p.arena().take(state, state_shape(seg)), p.arena().take(state, state_shape(seg))};
     scan_summary_backward(p.ctx, {.dt = s.sel.dt,
                                   .A_log = A_log_.value,
                                   .C = s.sel.C,
@@ -123,8 +125,7 @@ View Mamba1::backward(Pass& p, View dout) {
                                   .state = map.state});
     return map;
   });
-  View dc = p.arena().like(s.c), ddt = p.arena().like(s.sel.dt),
-       dh = p.arena().take(dy.dtype, state_shape(seg));
+  View dc = p.arena().like(s.c), ddt = p.arena().like(s.sel.dt), dh = p.arena().take(state, state_shape(seg));
   View dB = p.arena().like(s.sel.B), dC = p.arena().like(s.sel.C);
   scan_backward(p.ctx, {.x = s.c,
                         .dt = s.sel.dt,
@@ -161,9 +162,9 @@ View Mamba1::backward(Pass& p, View dout) {
   };
   View dtail_out = p.carry.enter({layer_, CarryPart::kConvTail}, tail_shape(seg), [&] {
     // Run once with a zero gradient from behind: what remains is this segment's own contribution.
-    SegmentMap map{.decay = {}, .state = p.arena().take(dy.dtype, tail_shape(seg))};
-    conv_backward({}, map.state, p.arena().zeros(dy.dtype, conv_weight_.shape),
-                  conv_bias_ ? p.arena().zeros(dy.dtype, {d_inner_}) : View{});
+    SegmentMap map{.decay = {}, .state = p.arena().take(state, tail_shape(seg))};
+    conv_backward({}, map.state, p.arena().zeros(state, conv_weight_.shape),
+                  conv_bias_ ? p.arena().zeros(state, {d_inner_}) : View{});
     return map;
   });
   if (dtail_out && seg.doc_start) {
@@ -172,7 +173,7 @@ View Mamba1::backward(Pass& p, View dout) {
     mask_conv_tail(p.ctx, {.tail = masked, .doc_start = seg.doc_start});
     dtail_out = masked;
   }
-  View dtail = p.arena().take(dy.dtype, tail_shape(seg));
+  View dtail = p.arena().take(state, tail_shape(seg));
   conv_backward(dtail_out, dtail, conv_weight_.grad, conv_bias_ ? conv_bias_param_.grad : View{});
   p.carry.leave({layer_, CarryPart::kConvTail}, dtail);
   return in_proj_.backward(p, s.x, duz);
@@ -180,30 +181,35 @@ View Mamba1::backward(Pass& p, View dout) {
 
 Mamba1::Selection Mamba1::select(Pass& p, View c) const {
   Selection sel;
-  sel.projected = x_proj_.forward(p, c);
-  const auto normed = [&](int64_t first, int64_t width, const Param& weight, View& inv_rms) {
+  sel.projected = x_proj_.forward_wide(p, c);
+  const auto normed = [&](int64_t first, int64_t width, const Param& weight, View& inv_rms, Dtype dtype) {
     View raw = sel.projected.columns(first, width);
-    if (!inner_norms_) return raw;
-    View y = p.arena().take(raw.dtype, raw.shape);
+    if (!inner_norms_ && dtype == raw.dtype) return raw;
+    View y = p.arena().take(dtype, raw.shape);
+    if (!inner_norms_) {
+      cast(p.ctx, {.from = raw, .to = y});
+      return y;
+    }
     inv_rms = p.arena().take(raw.dtype, Shape{p.segment.batch, p.segment.tokens});
     rms_norm_forward(p.ctx, {.x = raw, .weight = weight.value, .y = y, .inv_rms = inv_rms, .eps = norm_eps_});
     return y;
   };
-  sel.dt_low = normed(0, dt_rank_, dt_norm_, sel.inv_dt);
-  sel.B = normed(dt_rank_, d_state_, B_norm_, sel.inv_B);
-  sel.C = normed(dt_rank_ + d_state_, d_state_, C_norm_, sel.inv_C);
-  sel.dt = dt_proj_.forward(p, sel.dt_low, /*add_bias=*/false);
+  sel.dt_low = normed(0, dt_rank_, dt_norm_, sel.inv_dt, c.dtype);  // the only one that is multiplied again
+  sel.B = normed(dt_rank_, d_state_, B_norm_, sel.inv_B, sel.projected.dtype);
+  sel.C = normed(dt_rank_ + d_state_, d_state_, C_norm_, sel.inv_C, sel.projected.dtype);
+  sel.dt = dt_proj_.forward_wide(p, sel.dt_low, /*add_bias=*/false);
   softplus_forward(p.ctx, {.x = sel.dt, .bias = dt_proj_.bias.value, .y = sel.dt});
   return sel;
 }
 
 void Mamba1::select_backward(Pass& p, const Saved& s, View ddt, View dB, View dC, View dc) {
-  softplus_backward(p.ctx, {.y = s.sel.dt, .dy = ddt, .dx = ddt});
-  View ddt_low = dt_proj_.backward(p, s.sel.dt_low, ddt);
-  View dprojected = p.arena().like(s.sel.projected);
+  View dlinear = ddt.dtype == s.c.dtype ? ddt : p.arena().take(s.c.dtype, ddt.shape);
+  softplus_backward(p.ctx, {.y = s.sel.dt, .dy = ddt, .dx = dlinear});
+  View ddt_low = dt_proj_.backward(p, s.sel.dt_low, dlinear, p.arena().take(ddt.dtype, s.sel.dt_low.shape));
+  View dprojected = p.arena().take(s.c.dtype, s.sel.projected.shape);
   const auto through_norm = [&](int64_t first, int64_t width, Param& weight, View inv_rms, View dnormed) {
     View draw = dprojected.columns(first, width);
-    if (!inner_norms_) return copy(dnormed, draw);
+    if (!inner_norms_) return cast(p.ctx, {.from = dnormed, .to = draw});
     rms_norm_backward(p.ctx, {.sum = s.sel.projected.columns(first, width),
                               .weight = weight.value,
                               .inv_rms = inv_rms,
@@ -218,10 +224,10 @@ void Mamba1::select_backward(Pass& p, const Saved& s, View ddt, View dB, View dC
 }
 
 View Mamba1::tail_of(Pass& p, View u) const {
-  View tail = p.arena().take(u.dtype, tail_shape(p.segment));
+  View tail = p.arena().take(wide(u.dtype), tail_shape(p.segment));
   for (int64_t b = 0; b < p.segment.batch; ++b) {
-    copy(u.row_range((b + 1) * p.segment.tokens - (d_conv_ - 1), d_conv_ - 1),
-         tail.row_range(b * (d_conv_ - 1), d_conv_ - 1));
+    cast(p.ctx, {.from = u.row_range((b + 1) * p.segment.tokens - (d_conv_ - 1), d_conv_ - 1),
+                 .to = tail.row_range(b * (d_conv_ - 1), d_conv_ - 1)});
   }
   if (p.segment.doc_start) mask_conv_tail(p.ctx, {.tail = tail, .doc_start = p.segment.doc_start});
   return tail;

@@ -5,6 +5,8 @@
 #include "core/layers/linear.h"
 #include "core/layers/param_store.h"
 #include "core/layers/weights.h"
+#include "kernels/activation.h"
+#include "kernels/base/range.h"
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
 
@@ -18,15 +20,19 @@ Model::Model(ModelConfig config, const Names& names)
       head_weight_(make_param(names.head, embedding_.shape, Init::kNormal, true)),
       head_(std::make_unique<LmHead>(config_.tie_embeddings ? embedding_ : head_weight_)) {
   embedding_.packs = head_weight_.packs = true;
+  (config_.tie_embeddings ? embedding_ : head_weight_).rounds = true;  // a lookup goes to the residual stream
 }
 
 Model::~Model() = default;
 
 void Model::append(const std::string& norm_name, std::unique_ptr<Layer> layer) {
-  stack_.push_back({make_param(norm_name, {config_.d_model}, Init::kOnes, false), std::move(layer)});
+  const std::string place = config_.stack().substr(stack_.size(), 1) + " " + std::to_string(stack_.size());
+  stack_.push_back({make_param(norm_name, {config_.d_model}, Init::kOnes, false), std::move(layer),
+                    place + " forward", place + " backward"});
 }
 
 void Model::allocate(Dtype dtype, bool with_gradients, Memory memory) {
+  activations_ = dtype;
   store_ = std::make_unique<ParamStore>(params(), dtype, with_gradients, memory);
 }
 
@@ -80,13 +86,20 @@ View Model::embed(Pass& p, View tokens) const {
   return x;
 }
 
+View Model::as_activation(Pass& p, View v) const {
+  if (v.dtype == activations_) return v;
+  View rounded = p.arena().take(activations_, v.shape);
+  cast(p.ctx, {.from = v, .to = rounded});
+  return rounded;
+}
+
 const Param& Model::norm_after(size_t sublayers) const {
   return sublayers < stack_.size() ? stack_[sublayers].norm : final_norm_;
 }
 
 View Model::hidden(Pass& p, View tokens) const {
-  View x = embed(p, tokens);   // the residual stream
-  View u = p.arena().like(x);  // what the next sublayer reads
+  View x = embed(p, tokens);                       // the residual stream
+  View u = p.arena().take(activations_, x.shape);  // what the next sublayer reads
   Saved saved{.tokens = tokens, .sums = {}, .inv_rms = {}};
   const auto take_inv_rms = [&] { return p.arena().take(x.dtype, Shape{p.segment.batch, p.segment.tokens}); };
   View inv_rms = p.keeps() ? take_inv_rms() : View{};
@@ -104,7 +117,11 @@ View Model::hidden(Pass& p, View tokens) const {
     } else {
       frame.emplace(p.arena());
     }
-    View y = stack_[i].layer->forward(p, u);
+    View y;
+    {
+      const Range range(p.ctx, stack_[i].forward_name.c_str());
+      y = stack_[i].layer->forward(p, u);
+    }
     if (p.observe != nullptr) (*p.observe)(static_cast<int>(i), y);
     rms_norm_forward(p.ctx, {.x = x,
                              .residual = y,
@@ -127,7 +144,7 @@ View Model::hidden(Pass& p, View tokens) const {
 void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
   const std::vector<size_t> first = done ? first_params() : std::vector<size_t>{};
   const Saved saved = p.saved.pop<Saved>();
-  View dx = p.arena().like(dhidden);  // the gradient of the residual stream
+  View dx = p.arena().take(dtype(), dhidden.shape);  // the gradient of the residual stream
   rms_norm_backward(p.ctx, {.sum = saved.sums.back(),
                             .weight = final_norm_.value,
                             .inv_rms = saved.inv_rms.back(),
@@ -137,7 +154,8 @@ void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
   if (done) done(first.back());
   for (size_t i = stack_.size(); i-- > 0;) {
     Arena::Frame frame(p.arena());
-    View du = stack_[i].layer->backward(p, dx);
+    const Range range(p.ctx, stack_[i].backward_name.c_str());
+    View du = stack_[i].layer->backward(p, as_activation(p, dx));
     rms_norm_backward(p.ctx, {.sum = saved.sums[i],
                               .weight = stack_[i].norm.value,
                               .inv_rms = saved.inv_rms[i],

@@ -31,14 +31,16 @@ class Model {
   /// Appends a sublayer; norm_name: its norm's weight.
   void append(const std::string& norm_name, std::unique_ptr<Layer> layer);
   /// Allocates all parameters and their gradients (zero) where the context that will run the model computes.
-  /// Call once, after the last append.
+  /// Call once, after the last append. dtype: of activations. bf16 leaves f32 what needs it: parameters and
+  /// their gradients, the residual stream, carried states, Δ, the router, norms' statistics, logits, the
+  /// loss.
   void allocate(Dtype dtype, bool with_gradients, Memory memory = Memory::kHost);
   /// For reading only from now on: large weights in a format that is streamed (kernels/packed_weight.h). The
   /// model is f32 and without gradients; what reads Param::value, as saving does, comes before.
   void pack(Context& ctx, WeightFormat format);
 
-  /// tokens [B, T] i64 → the final norm's output [B, T, D], in the arena. Pushes what backward pops when
-  /// pass.keeps().
+  /// tokens [B, T] i64 → the final norm's output [B, T, D], an activation in the arena. Pushes what backward
+  /// pops when pass.keeps().
   View hidden(Pass& pass, View tokens) const;
   /// Adds to all gradients, given the gradient of hidden() [B, T, D] (overwritten): from the top down, so
   /// that they are done from the last to the first. The head's are done before.
@@ -47,6 +49,7 @@ class Model {
   LmHead& head() { return *head_; }
   const LmHead& head() const { return *head_; }
   const ModelConfig& config() const { return config_; }
+  /// Of parameters, gradients, carried states and the residual stream.
   Dtype dtype() const;
 
   /// Every parameter once, in the order of the stack.
@@ -60,6 +63,7 @@ class Model {
   struct Sublayer {
     Param norm;
     std::unique_ptr<Layer> layer;
+    std::string forward_name, backward_name;  // "M 3 forward", in profiles
   };
   struct Saved {
     View tokens;
@@ -67,9 +71,11 @@ class Model {
   };
   View embed(Pass& pass, View tokens) const;
   std::vector<size_t> first_params();  // in params(), of each sublayer, and of what comes after the last
+  View as_activation(Pass& pass, View v) const;     // v itself, or a copy in the dtype of activations
   const Param& norm_after(size_t sublayers) const;  // of the sublayer that comes next, or the final norm
 
   ModelConfig config_;
+  Dtype activations_ = Dtype::kF32;
   Param embedding_, final_norm_, head_weight_;
   std::unique_ptr<LmHead> head_;
   std::vector<Sublayer> stack_;

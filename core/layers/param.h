@@ -29,13 +29,23 @@ struct Param {
   bool decays = false;    // weight decay applies
   bool trainable = true;  // false: a buffer such as the selection bias; saved, but not AdamW's
   bool packs = false;     // only multiplied by or looked up in: may be packed where nothing is trained
+  bool rounds = false;    // an operand of products with activations: bf16 where those are
   /// Spread over ranks along the leading extent: rows [spread_first, spread_first + shape[0]) of spread_of
   /// are here, as experts are under expert parallelism. 0: all of it is.
   int64_t spread_first = 0, spread_of = 0;
   std::vector<ParamPart> parts;
-  View value, grad;     // set by ParamStore; grad accumulates (+=) over backward calls
+  View value, grad;  // set by ParamStore; grad accumulates (+=) over backward calls
+  View rounded;      // value in bf16, where activations are bf16 and `rounds`. Who writes value writes it too
   PackedWeight packed;  // instead of value once ParamStore::pack() has been called, where `packs`
 };
+
+/// What a product with activations of this dtype multiplies by.
+inline View operand(const Param& p, Dtype activations) {
+  require(activations != Dtype::kBF16 || p.rounded, "a parameter without a bf16 copy meets bf16 activations");
+  return activations == Dtype::kBF16 ? p.rounded : p.value;
+}
+/// After a change of value on the host's side: AdamW, on the device, does it itself.
+void refresh_rounded(const Param& p);
 
 /// The shape of the whole tensor, wherever its parts are.
 inline Shape whole_shape(const Param& p) {

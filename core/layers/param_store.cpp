@@ -1,5 +1,7 @@
 #include "core/layers/param_store.h"
 
+#include "kernels/base/transfer.h"
+
 namespace natrix {
 namespace {
 
@@ -38,8 +40,21 @@ std::vector<int64_t> param_offsets(const std::vector<Param*>& params, Dtype dtyp
   return first;
 }
 
-ParamStore::ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients, Memory memory)
+void refresh_rounded(const Param& p) {
+  if (!p.rounded) return;
+  const OnHost value(p.value);
+  write_from_host(p.rounded, [&](View to) { convert(value.view(), to); });
+}
+
+ParamStore::ParamStore(const std::vector<Param*>& params, Dtype activations, bool with_gradients,
+                       Memory memory)
     : params_(params) {
+  const Dtype dtype = wide(activations);
+  for (Param* p : params) {
+    if (activations == Dtype::kBF16 && p->rounds) {
+      p->rounded = rounded_.emplace_back(Dtype::kBF16, p->shape, memory).view();
+    }
+  }
   const std::vector<int64_t> first = param_offsets(params, dtype);
   if (!with_gradients) {
     for (Param* p : params) p->value = values_of_.emplace_back(dtype, p->shape, memory).view();

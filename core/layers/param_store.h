@@ -1,6 +1,7 @@
 // ParamStore: memory of parameters. With gradients, one flat buffer for all parameters and one for all
 // gradients, in the order of the stack: what the global norm, AdamW's sharding and gradient buckets read.
-// Tensors start at cache lines. Without, each has its own, which packing gives back.
+// Tensors start at cache lines. Without, each has its own, which packing gives back. Where activations are
+// bf16, those that products read have a copy in bf16, too.
 #pragma once
 
 #include <vector>
@@ -15,6 +16,7 @@ std::vector<int64_t> param_offsets(const std::vector<Param*>& params, Dtype dtyp
 
 class ParamStore {
  public:
+  /// dtype: of activations; that of the parameters is wide(dtype).
   ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients,
              Memory memory = Memory::kHost);
   void zero_gradients();
@@ -27,6 +29,7 @@ class ParamStore {
   std::vector<Param*> params_;
   Buffer values_, gradients_;
   std::vector<Buffer> values_of_;  // of each parameter
+  std::vector<Buffer> rounded_;
   Buffer packed_, scales_;
 };
 

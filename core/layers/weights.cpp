@@ -8,12 +8,13 @@ namespace natrix {
 
 void multiply(Context& ctx, View x, const Param& weight, View y, View bias) {
   if (weight.packed) return packed_matmul(ctx, {.a = x, .b = weight.packed, .c = y, .bias = bias});
-  matmul(ctx, {.a = x, .b = weight.value, .c = y, .bias = bias, .transpose_b = true});
+  matmul(ctx, {.a = x, .b = operand(weight, x.dtype), .c = y, .bias = bias, .transpose_b = true});
 }
 
 void multiply_grouped(Context& ctx, View x, const Param& stack, std::span<const int64_t> offsets, View y) {
   if (stack.packed) return packed_matmul(ctx, {.a = x, .b = stack.packed, .c = y, .offsets = offsets});
-  grouped_matmul(ctx, {.a = x, .b = stack.value, .c = y, .offsets = offsets, .transpose_b = true});
+  grouped_matmul(ctx,
+                 {.a = x, .b = operand(stack, x.dtype), .c = y, .offsets = offsets, .transpose_b = true});
 }
 
 void look_up(Context& ctx, View tokens, const Param& table, View y) {

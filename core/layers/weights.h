@@ -8,7 +8,7 @@
 
 namespace natrix {
 
-/// y = x Wᵀ [+ bias]; x [R, in], W [out, in], y [R, out].
+/// y = x Wᵀ [+ bias]; x [R, in], W [out, in], y [R, out] (f32 if it likes, where x is bf16).
 void multiply(Context& ctx, View x, const Param& weight, View y, View bias = {});
 /// y = x Wᵀ of the matrix of each row's expert; rows are sorted by it (kernels/matmul.h, GroupedMatmul).
 void multiply_grouped(Context& ctx, View x, const Param& stack, std::span<const int64_t> offsets, View y);

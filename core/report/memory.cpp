@@ -3,6 +3,9 @@
 #include <fstream>
 #include <string>
 
+#include "kernels/base/build.h"
+#include "kernels/cuda/device.h"
+
 namespace natrix {
 namespace {
 
@@ -22,6 +25,13 @@ int64_t resident_bytes() {
 }
 int64_t peak_resident_bytes() {
   return status_bytes("VmHWM:");
+}
+
+int64_t peak_memory_bytes(const Context& ctx) {
+  if constexpr (build::kCuda) {
+    if (ctx.backend() == Backend::kCuda) return cuda::peak_bytes();
+  }
+  return peak_resident_bytes();
 }
 
 void reset_peak_resident() {

@@ -31,7 +31,7 @@ struct StepMetrics {
   double aux_loss = 0, z_loss = 0;  // without their coefficients; 0 without experts
   double tokens_per_second = kNotMeasured;
   double seconds = kNotMeasured;                 // wall time of the step
-  int64_t memory_bytes = 0;                      // peak resident memory of the process
+  int64_t memory_bytes = 0;                      // peak resident memory of the process; of a device's, on one
   std::vector<std::vector<double>> expert_load;  // [MoE layer][expert]: share of the slots, sums to 1 a layer
 };
 

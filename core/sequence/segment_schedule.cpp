@@ -6,6 +6,7 @@
 
 #include "core/layers/carried_shapes.h"
 #include "core/sequence/revolve.h"
+#include "kernels/base/transfer.h"
 
 namespace natrix {
 
@@ -65,7 +66,7 @@ Sequences SegmentSchedule::slice(const Sequences& rows, int64_t segment) {
   const auto columns = [&](View v) {
     if (!v) return View{};
     View part = ctx_.arena().take(v.dtype, {rows.batch(), count});
-    copy(v.columns(first, count), part);
+    upload(ctx_, v.columns(first, count), part);
     return part;
   };
   // Kernels have a shorter path without document starts.

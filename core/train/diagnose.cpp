@@ -116,10 +116,10 @@ bool all_finite(View anywhere) {
   const OnHost host(anywhere);
   const View v = host.view();
   bool finite = true;
-  for_float(v.dtype, [&](auto zero) {
+  for_stored(v.dtype, [&](auto zero) {
     for (int64_t r = 0; r < v.rows() && finite; ++r) {
       const auto* p = v.row<decltype(zero)>(r);
-      finite = std::all_of(p, p + v.cols(), [](auto x) { return std::isfinite(x); });
+      finite = std::all_of(p, p + v.cols(), [](auto x) { return std::isfinite(static_cast<double>(x)); });
     }
   });
   return finite;

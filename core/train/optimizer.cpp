@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "kernels/base/transfer.h"
 #include "kernels/optim.h"
 
 namespace natrix {
@@ -31,11 +32,17 @@ Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Param*> params) 
 }
 
 double Optimizer::gradient_norm(Context& ctx, RankGroup& group) const {
+  Arena::Frame frame(ctx.arena());
+  const auto count = static_cast<int64_t>(slots_.size());
+  const View sums = ctx.arena().take(Dtype::kF64, {count, 1});
+  for (int64_t i = 0; i < count; ++i) {
+    squared_norm(ctx, {.x = slots_[static_cast<size_t>(i)].param->grad,
+                       .sum = sums.row_range(i, 1).reshaped({1})});
+  }
+  const OnHost squares(ctx, sums);
   double everywhere = 0, spread = 0;
-  for (const Slot& s : slots_) {
-    double sum = 0;
-    squared_norm(ctx, {.x = s.param->grad, .sum = &sum});
-    (s.param->spread_of > 0 ? spread : everywhere) += sum;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    (slots_[i].param->spread_of > 0 ? spread : everywhere) += squares.view().as<double>()[i];
   }
   return std::sqrt(everywhere + group.sum_over_owners(ctx, spread));
 }
@@ -50,6 +57,7 @@ void Optimizer::update(Context& ctx, double lr, double gradient_norm, int64_t st
                 .g = flat(s.param->grad),
                 .m = flat(s.m.view()),
                 .v = flat(s.v.view()),
+                .rounded = s.param->rounded ? flat(s.param->rounded) : View{},
                 .lr = lr,
                 .beta1 = config_.beta1,
                 .beta2 = config_.beta2,

@@ -125,7 +125,7 @@ void Trainer::record(const StepFigures& f, double norm, double lr, double second
                       .z_loss = f.z_loss,
                       .tokens_per_second = static_cast<double>(f.tokens) / seconds,
                       .seconds = seconds,
-                      .memory_bytes = peak_resident_bytes(),
+                      .memory_bytes = peak_memory_bytes(p_.ctx),
                       .expert_load = f.expert_load};
   metrics_->append(m);
   const auto left = static_cast<double>(p_.config.train.steps - position_.step);

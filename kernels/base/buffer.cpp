@@ -97,11 +97,12 @@ void copy(View from, View to) {
 void convert(View from, View to) {
   if (from.dtype == to.dtype) return copy(from, to);
   require(from.rows() == to.rows() && from.cols() == to.cols(), "convert between unlike views");
-  for_float(from.dtype, [&](auto a) {
-    for_float(to.dtype, [&](auto b) {
+  for_stored(from.dtype, [&](auto a) {
+    for_stored(to.dtype, [&](auto b) {
       for (int64_t r = 0; r < from.rows(); ++r) {
         for (int64_t c = 0; c < from.cols(); ++c) {
-          to.row<decltype(b)>(r)[c] = static_cast<decltype(b)>(from.row<decltype(a)>(r)[c]);
+          const auto value = static_cast<double>(from.row<decltype(a)>(r)[c]);
+          to.row<decltype(b)>(r)[c] = static_cast<decltype(b)>(value);
         }
       }
     });

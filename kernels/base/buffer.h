@@ -40,7 +40,7 @@ class Buffer {
 /// Either side may lie on a device; then it waits for the kernels before it, and they for it.
 /// Same dtype on both sides.
 void copy(View from, View to);
-/// Copies with conversion between f32 and f64; between memories, without.
+/// Copies with conversion between f32, f64 and bf16; between memories, without.
 void convert(View from, View to);
 void fill_zero(View v);
 /// Sum of `extents` products, refusing what does not fit into int64_t or is negative.

@@ -36,11 +36,11 @@ int available_processors() {
   return std::max(n, 1);
 }
 
-Context::Context(Backend backend, int threads)
+Context::Context(Backend backend, int threads, [[maybe_unused]] int place)
     : backend_(backend), threads_(threads > 0 ? threads : available_processors()), arena_(memory()) {
   if (backend != Backend::kCuda) return;
   if constexpr (build::kCuda) {
-    device_ = cuda::open_device();
+    device_ = cuda::open_device(place);
   } else {
     fail_unavailable(*this, "--backend cuda");
   }

@@ -22,9 +22,10 @@ Memory memory_of(Backend backend);
 
 class Context {
  public:
-  /// threads 0: as many as the processors this process may use. InputError where this build or this machine
-  /// lacks the backend.
-  explicit Context(Backend backend, int threads = 0);
+  /// threads 0: as many as the processors this process may use. place: of this process among those of its
+  /// machine, which share out its devices in turn. InputError where this build or this machine lacks the
+  /// backend.
+  explicit Context(Backend backend, int threads = 0, int place = 0);
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "kernels/base/build.h"
-#include "kernels/base/context.h"
+#include "kernels/base/range.h"
 
 namespace natrix {
 
@@ -26,6 +26,37 @@ constexpr decltype(f) if_cuda() {
   }
 }
 
+/// The operand whose shape says how large an operation is: the first of these that its arguments have.
+template <class Args>
+View main_operand(const Args& a) {
+  if constexpr (requires { a.x; })
+    return a.x;
+  else if constexpr (requires { a.logits; })
+    return a.logits;
+  else if constexpr (requires { a.a; })
+    return a.a;
+  else if constexpr (requires { a.tokens; })
+    return a.tokens;
+  else if constexpr (requires { a.dy; })
+    return a.dy;
+  else if constexpr (requires { a.rows; })
+    return a.rows;
+  else if constexpr (requires { a.drows; })
+    return a.drows;
+  else if constexpr (requires { a.sum; })
+    return a.sum;
+  else if constexpr (requires { a.y; })
+    return a.y;
+  else if constexpr (requires { a.expert; })
+    return a.expert;
+  else if constexpr (requires { a.from; })
+    return a.from;
+  else if constexpr (requires { a.w; })
+    return a.w;
+  else
+    return a.tail;
+}
+
 template <class Args>
 void dispatch(Context& ctx, std::string_view name, const Args& args, const Implementations<Args>& table) {
   const auto run = ctx.backend() == Backend::kReference ? table.reference
@@ -33,13 +64,19 @@ void dispatch(Context& ctx, std::string_view name, const Args& args, const Imple
                                                         : table.cuda;
   if (run == nullptr) fail_unavailable(ctx, name);
   if constexpr (build::kCuda) {
+    const Range range(ctx, name.data());  // names are literals
     try {
       return run(ctx, args);
     } catch (const RunError& e) {  // CUDA does not say whose call failed
-      throw RunError(std::string(name) + ": " + e.what());
+      throw RunError(std::string(name) + " of " + main_operand(args).to_string() + ": " + e.what());
     }
   }
   run(ctx, args);
+}
+
+/// What check_… expects of an operand that may be stored narrower than `dtype`, f32 as bf16.
+inline Dtype at_most(Dtype dtype, View v) {
+  return wide(v.dtype) == dtype ? v.dtype : dtype;
 }
 
 /// ContractError naming `what` unless v has this dtype and shape.

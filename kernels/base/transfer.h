@@ -6,10 +6,18 @@
 
 namespace natrix {
 
+/// To memory of the host from where `ctx` computes, or the other way round; on the CPU, a copy like any
+/// other. Uploads wait for nothing, so that the host runs ahead of the device; a download waits for all
+/// kernels so far.
+void upload(Context& ctx, View from, View to);
+void download(Context& ctx, View from, View to);
+
 /// What the host can read of a view: the view itself, or a copy of what lies on a device. Waits for the
 /// kernels that write it.
 class OnHost {
  public:
+  OnHost(Context& ctx, View v);
+  /// Where there is no context: slower, through pageable memory.
   explicit OnHost(View v);
   View view() const { return view_; }
 

@@ -14,6 +14,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "kernels/base/bfloat16.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -22,6 +23,10 @@ enum class Dtype : uint8_t { kF32, kF64, kBF16, kF16, kI32, kI64, kU8 };
 
 int64_t size_of(Dtype dtype);
 const char* name_of(Dtype dtype);  // "f32", "i64", …
+/// What is computed in and accumulated in where activations are `dtype`: f32 for bf16, else the same.
+constexpr Dtype wide(Dtype dtype) {
+  return dtype == Dtype::kBF16 ? Dtype::kF32 : dtype;
+}
 
 template <class T>
 struct DtypeOf;
@@ -32,6 +37,10 @@ struct DtypeOf<float> {
 template <>
 struct DtypeOf<double> {
   static constexpr Dtype value = Dtype::kF64;
+};
+template <>
+struct DtypeOf<BFloat16> {
+  static constexpr Dtype value = Dtype::kBF16;
 };
 template <>
 struct DtypeOf<int32_t> {
@@ -119,6 +128,13 @@ void for_float(Dtype dtype, F&& f) {
     case Dtype::kF64: return f(double{});
     default: contract_broken("expected f32 or f64", std::source_location::current());
   }
+}
+
+/// The same for what is stored as bf16, too.
+template <class F>
+void for_stored(Dtype dtype, F&& f) {
+  if (dtype == Dtype::kBF16) return f(BFloat16{});
+  for_float(dtype, f);
 }
 
 }  // namespace natrix

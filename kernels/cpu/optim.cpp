@@ -113,8 +113,9 @@ void squared_norm(Context& ctx, const SquaredNorm& args) {
     partial.as<double>()[begin / kElementsABlock] =
         HWY_DYNAMIC_DISPATCH(SquaredNormOf)(args.x.as<float>() + begin, end - begin);
   });
-  *args.sum = 0;
-  for (int64_t b = 0; b < partial.count(); ++b) *args.sum += partial.as<double>()[b];
+  double& sum = *args.sum.as<double>();
+  sum = 0;
+  for (int64_t b = 0; b < partial.count(); ++b) sum += partial.as<double>()[b];
 }
 
 }  // namespace natrix::cpu

@@ -1,7 +1,7 @@
 // The causal convolution, channels last: a thread a channel, so that a warp reads 32 neighbouring channels of
 // a token. It walks a tile of kTile tokens with the last K inputs in registers. Bytes a channel and token,
-// forward: 4 in, 4 out, and (K − 1) / kTile of 4 more for the inputs before the tile; the exponential of SiLU
-// hides behind them.
+// forward: 4 in, 4 out (2 and 2 in bf16), and (K − 1) / kTile of the former more for the inputs before the
+// tile; the exponential of SiLU hides behind them.
 //
 // Backward walks the same tiles and computes the pre-activations again. A tile's gradients of inputs need the
 // K − 1 tokens that follow it, so it walks on into them.
@@ -15,8 +15,11 @@ namespace {
 constexpr int64_t kTile = 64;
 constexpr int kThreads = 128;
 
+/// T: of x, y and their gradients.
+template <class T>
 struct Inputs {
-  Rows<float> x, weight, bias, tail;
+  Rows<T> x;
+  Rows<float> weight, bias, tail;
   Rows<uint8_t> doc_start;
   int64_t tokens, channels, taps;
 
@@ -32,7 +35,7 @@ struct Inputs {
 
   /// x_t, where t counts from −(K−1).
   __device__ float input(int64_t b, int64_t t, int64_t i) const {
-    if (t >= 0) return x[b * tokens + t][i];
+    if (t >= 0) return static_cast<float>(x[b * tokens + t][i]);
     return tail ? tail[(b + 1) * (taps - 1) + t][i] : 0.0f;
   }
   __device__ bool starts(int64_t b, int64_t t) const { return doc_start && t >= 0 && doc_start[b][t] != 0; }
@@ -44,7 +47,8 @@ struct Window {
   float x[K] = {};
   int length = 0;  // inputs of the token's document, at most K
 
-  __device__ void push(const Inputs& in, int64_t b, int64_t t, int64_t i) {
+  template <class T>
+  __device__ void push(const Inputs<T>& in, int64_t b, int64_t t, int64_t i) {
     if (in.starts(b, t)) {
       length = 0;
       for (int k = 0; k < K; ++k) x[k] = 0;
@@ -60,8 +64,8 @@ struct Window {
   }
 };
 
-template <int K>
-__global__ void __launch_bounds__(kThreads) conv_forward_kernel(Inputs in, Rows<float> y) {
+template <int K, class T>
+__global__ void __launch_bounds__(kThreads) conv_forward_kernel(Inputs<T> in, Rows<T> y) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x, b = blockIdx.z;
   if (i >= in.channels) return;
   float weight[K];
@@ -74,19 +78,22 @@ __global__ void __launch_bounds__(kThreads) conv_forward_kernel(Inputs in, Rows<
     for (int64_t t = first; t < end; ++t) {
       window.push(in, b, t, i);
       const float c = window.convolve(weight, bias);
-      y[b * in.tokens + t][i] = c * sigmoid(c);
+      y[b * in.tokens + t][i] = static_cast<T>(c * sigmoid(c));
     }
   }
 }
 
 /// Where gradients go. `partial` has a row for each sequence and tile: K of the taps and one of the bias, for
 /// each channel.
+template <class T>
 struct Gradients {
-  Rows<float> dy, dtail_out, dx, dtail_in, partial;
+  Rows<T> dy, dx;
+  Rows<float> dtail_out, dtail_in, partial;
 };
 
-template <int K>
-__global__ void __launch_bounds__(kThreads) conv_backward_kernel(Inputs in, Gradients g, int64_t tiles) {
+template <int K, class T>
+__global__ void __launch_bounds__(kThreads)
+    conv_backward_kernel(Inputs<T> in, Gradients<T> g, int64_t tiles) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x, b = blockIdx.z;
   if (i >= in.channels) return;
   float weight[K];
@@ -94,9 +101,8 @@ __global__ void __launch_bounds__(kThreads) conv_backward_kernel(Inputs in, Grad
   const float bias = in.bias ? in.bias[0][i] : 0.0f;
   for (int64_t tile = blockIdx.y; tile < tiles; tile += gridDim.y) {
     const int64_t first = tile * kTile, end = first + kTile < in.tokens ? first + kTile : in.tokens;
-    const int64_t from =
-        tile == 0 ? -(K - 1) : first;  // inputs whose gradient this tile writes: [from, end)
-    float dweight[K] = {}, dbias = 0, dinput[K] = {};  // dinput[k] of token t − (K−1) + k
+    const int64_t from = tile == 0 ? -(K - 1) : first;  // inputs whose gradient this tile writes: [from, end)
+    float dweight[K] = {}, dbias = 0, dinput[K] = {};   // dinput[k] of token t − (K−1) + k
     Window<K> window;
     for (int64_t t = first - (K - 1); t < first; ++t) window.push(in, b, t, i);
     for (int64_t t = first; t < end + K - 1; ++t) {
@@ -105,7 +111,7 @@ __global__ void __launch_bounds__(kThreads) conv_backward_kernel(Inputs in, Grad
       if (t < in.tokens) {
         window.push(in, b, t, i);
         const float c = window.convolve(weight, bias);
-        const float dc = g.dy[b * in.tokens + t][i] * silu_derivative(c);
+        const float dc = static_cast<float>(g.dy[b * in.tokens + t][i]) * silu_derivative(c);
         for (int k = 0; k < K; ++k) {
           if (k >= K - window.length) dinput[k] += dc * weight[k];
           if (t < end) dweight[k] += dc * window.x[k];
@@ -117,7 +123,7 @@ __global__ void __launch_bounds__(kThreads) conv_backward_kernel(Inputs in, Grad
       const int64_t r = s - (in.tokens - (K - 1));
       const float later = g.dtail_out && r >= 0 ? g.dtail_out[b * (K - 1) + r][i] : 0.0f;
       if (s >= 0) {
-        g.dx[b * in.tokens + s][i] = dinput[0] + later;
+        g.dx[b * in.tokens + s][i] = static_cast<T>(dinput[0] + later);
       } else if (g.dtail_in) {
         g.dtail_in[(b + 1) * (K - 1) + s][i] = dinput[0] + later;
       }
@@ -128,8 +134,8 @@ __global__ void __launch_bounds__(kThreads) conv_backward_kernel(Inputs in, Grad
   }
 }
 
-dim3 grid_of(const Inputs& in, int64_t batch, int64_t tiles) {
-  return dim3(blocks_for(in.channels, kThreads), static_cast<unsigned>(tiles < 32768 ? tiles : 32768),
+dim3 grid_of(int64_t channels, int64_t batch, int64_t tiles) {
+  return dim3(blocks_for(channels, kThreads), static_cast<unsigned>(tiles < 32768 ? tiles : 32768),
               static_cast<unsigned>(batch));
 }
 
@@ -151,15 +157,14 @@ void for_taps(int64_t taps, F f) {
   }
 }
 
-}  // namespace
-
-void conv_silu_forward(Context& ctx, const ConvSiluForward& a) {
-  const Inputs in(a.x, a.weight, a.bias, a.tail_in, a.doc_start);
+template <class T>
+void forward(Context& ctx, const ConvSiluForward& a) {
+  const Inputs<T> in(a.x, a.weight, a.bias, a.tail_in, a.doc_start);
   const int64_t batch = a.x.extent(0), tail = in.taps - 1;
   const int64_t tiles = (in.tokens + kTile - 1) / kTile;
   for_taps(in.taps, [&](auto taps) {
-    launch(conv_forward_kernel<taps()>, grid_of(in, batch, tiles), kThreads, 0, stream_of(ctx), in,
-           Rows<float>(a.y));
+    launch(conv_forward_kernel<taps(), T>, grid_of(in.channels, batch, tiles), kThreads, 0, stream_of(ctx),
+           in, Rows<T>(a.y));
   });
   if (!a.tail_out || tail == 0) return;
   const Rows<float> tail_out(a.tail_out);
@@ -168,16 +173,18 @@ void conv_silu_forward(Context& ctx, const ConvSiluForward& a) {
   });
 }
 
-void conv_silu_backward(Context& ctx, const ConvSiluBackward& a) {
-  const Inputs in(a.x, a.weight, a.bias, a.tail_in, a.doc_start);
+template <class T>
+void backward(Context& ctx, const ConvSiluBackward& a) {
+  const Inputs<T> in(a.x, a.weight, a.bias, a.tail_in, a.doc_start);
   const int64_t batch = a.x.extent(0), tiles = (in.tokens + kTile - 1) / kTile, taps = in.taps,
                 channels = in.channels;
   Arena::Frame frame(ctx.arena());
   const View partial = ctx.arena().take(Dtype::kF32, {batch * tiles, (taps + 1) * channels});
-  const Gradients g{Rows<float>(a.dy), Rows<float>(a.dtail_out), Rows<float>(a.dx), Rows<float>(a.dtail_in),
-                    Rows<float>(partial)};
+  const Gradients<T> g{Rows<T>(a.dy), Rows<T>(a.dx), Rows<float>(a.dtail_out), Rows<float>(a.dtail_in),
+                       Rows<float>(partial)};
   for_taps(taps, [&](auto k) {
-    launch(conv_backward_kernel<k()>, grid_of(in, batch, tiles), kThreads, 0, stream_of(ctx), in, g, tiles);
+    launch(conv_backward_kernel<k(), T>, grid_of(channels, batch, tiles), kThreads, 0, stream_of(ctx), in, g,
+           tiles);
   });
   const Rows<float> parts = g.partial;
   add_column_sums(ctx, batch * tiles, taps * channels, Rows<float>(a.dweight).data,
@@ -188,6 +195,16 @@ void conv_silu_backward(Context& ctx, const ConvSiluBackward& a) {
     add_column_sums(ctx, batch * tiles, channels, Rows<float>(a.dbias).data,
                     [=] __device__(int64_t r, int64_t i) { return parts[r][taps * channels + i]; });
   }
+}
+
+}  // namespace
+
+void conv_silu_forward(Context& ctx, const ConvSiluForward& a) {
+  for_io(a.x.dtype, [&](auto zero) { forward<decltype(zero)>(ctx, a); });
+}
+
+void conv_silu_backward(Context& ctx, const ConvSiluBackward& a) {
+  for_io(a.x.dtype, [&](auto zero) { backward<decltype(zero)>(ctx, a); });
 }
 
 void mask_conv_tail(Context& ctx, const MaskConvTail& a) {

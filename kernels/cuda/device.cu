@@ -1,18 +1,16 @@
 // The device: stream, memory, errors.
 #include <algorithm>
+#include <nvtx3/nvToolsExt.h>
 #include <string>
 
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/host_access.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/staging.h"
 
 namespace natrix::cuda {
 namespace {
-
-void check_blas(cublasStatus_t status, const char* what) {
-  if (status != CUBLAS_STATUS_SUCCESS)
-    throw RunError(std::string(what) + ": " + cublasGetStatusString(status));
-}
 
 /// Bytes between rows that cudaMemcpy2D takes. Of very long sequences they are more, but then rows are few.
 constexpr size_t kLargestPitch = (size_t{1} << 31) - 1;
@@ -32,15 +30,51 @@ struct Extent {
   }
 };
 
+/// Of the calling thread's device.
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "device attributes");
+  check(cudaDeviceGetAttribute(&value, which, device), "device attributes");
+  return value;
+}
+
+/// Of a device that has pools; others allocate and free for real each time.
+bool has_pool() {
+  return attribute(cudaDevAttrMemoryPoolsSupported) != 0;
+}
+
+cudaMemPool_t pool() {
+  int device = 0;
+  cudaMemPool_t pool = nullptr;
+  check(cudaGetDevice(&device), "the device's memory pool");
+  check(cudaDeviceGetDefaultMemPool(&pool, device), "the device's memory pool");
+  return pool;
+}
+
+/// By default a pool gives back all it does not need whenever the host waits.
+void keep_freed_memory() {
+  if (!has_pool()) return;
+  uint64_t everything = UINT64_MAX;
+  check(cudaMemPoolSetAttribute(pool(), cudaMemPoolAttrReleaseThreshold, &everything),
+        "the device's memory pool");
+}
+
+/// Whether a kernel may have failed before the call that says so: work is only queued when it is launched.
+bool reported_late(cudaError_t error) {
+  return error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure;
+}
+
 }  // namespace
 
 class Device {
  public:
   Device() {
+    keep_freed_memory();
     check(cudaStreamCreate(&stream), "a stream");  // in order with the copies of the default stream
     check_blas(cublasCreate(&blas), "cuBLAS");
     check_blas(cublasSetStream(blas, stream), "cuBLAS");
-    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "device attributes");
+    check_blas(cublasSetMathMode(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION), "cuBLAS");
+    multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
   }
   ~Device() {
     cudaStreamSynchronize(stream);
@@ -53,16 +87,20 @@ class Device {
   cudaStream_t stream = nullptr;
   cublasHandle_t blas = nullptr;
   int multiprocessors = 0;
+  Staging staging;
 };
 
 void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   const std::string text = cudaGetErrorString(error);
   cudaGetLastError();
-  throw RunError(std::string(what) + ": CUDA: " + text);
+  throw RunError(std::string(what) + ": CUDA: " + text +
+                 (reported_late(error) ? "; a kernel before this one may have failed: CUDA_LAUNCH_BLOCKING=1 "
+                                         "in the environment finds it"
+                                       : ""));
 }
 
-std::shared_ptr<Device> open_device() {
+std::shared_ptr<Device> open_device(int place) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
@@ -70,6 +108,7 @@ std::shared_ptr<Device> open_device() {
                      (error != cudaSuccess ? cudaGetErrorString(error) : "none found") +
                      "); use --backend cpu (or device.backend: cpu)");
   }
+  check(cudaSetDevice(place % count), "the device");
   return std::make_shared<Device>();
 }
 
@@ -80,22 +119,47 @@ int multiprocessors(Context& ctx) {
   return ctx.device().multiprocessors;
 }
 
-void sgemm(Context& ctx, cublasOperation_t transa, cublasOperation_t transb, int64_t m, int64_t n, int64_t k,
-           const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  const float one = 1;
-  check_blas(cublasSgemm_64(ctx.device().blas, transa, transb, m, n, k, &one, a, lda, b, ldb, &beta, c, ldc),
-             "cublasSgemm");
+cublasHandle_t blas_of(Context& ctx) {
+  return ctx.device().blas;
 }
 
 void* allocate(int64_t bytes) {
   void* p = nullptr;
-  if (cudaMalloc(&p, static_cast<size_t>(bytes)) == cudaSuccess) return p;
+  const auto size = static_cast<size_t>(bytes);
+  // On the default stream, with which the streams of all contexts keep order.
+  if ((has_pool() ? cudaMallocAsync(&p, size, nullptr) : cudaMalloc(&p, size)) == cudaSuccess) return p;
   cudaGetLastError();
   return nullptr;
 }
 
 void release(void* p) noexcept {
-  cudaFree(p);
+  if (cudaFreeAsync(p, nullptr) == cudaSuccess) return;
+  cudaGetLastError();
+  cudaFree(p);  // a device without pools
+}
+
+int64_t peak_bytes() {
+  uint64_t bytes = 0;
+  if (has_pool()) check(cudaMemPoolGetAttribute(pool(), cudaMemPoolAttrUsedMemHigh, &bytes), "device memory");
+  return static_cast<int64_t>(bytes);
+}
+
+void upload(Device& device, View from, View to) {
+  device.staging.upload(device.stream, from, to);
+}
+void download(Device& device, View from, View to) {
+  device.staging.download(device.stream, from, to);
+}
+
+bool reads_host_memory() {
+  return attribute(cudaDevAttrPageableMemoryAccess) != 0;
+}
+
+void begin_range(const char* name) {
+  nvtxRangePushA(name);
+}
+void end_range() {
+  nvtxRangePop();
 }
 
 bool is_device_memory(const void* p) {

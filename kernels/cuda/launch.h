@@ -51,6 +51,15 @@ struct Rows {
   __device__ T* operator[](int64_t r) const { return data + r * stride; }
 };
 
+/// Calls f with a value of the type that activations of `dtype` have: kernels are instantiated for f32 and
+/// bf16, and compute in f32.
+template <class F>
+void for_io(Dtype dtype, F&& f) {
+  if (dtype == Dtype::kBF16) return f(BFloat16{});
+  require(dtype == Dtype::kF32, "backend cuda has activations in f32 and bf16");
+  f(float{});
+}
+
 inline unsigned blocks_for(int64_t count, int64_t per_block) {
   const int64_t blocks = (count + per_block - 1) / per_block;
   require(blocks < (int64_t{1} << 31), "a grid of more than 2^31 blocks");

@@ -20,13 +20,14 @@ __device__ float over_block(float x, float* shared, Combine combine) {
   return x;
 }
 
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    cross_entropy_kernel(Rows<float> logits, Rows<int64_t> targets, Rows<double> loss, Rows<float> dlogits,
+    cross_entropy_kernel(Rows<float> logits, Rows<int64_t> targets, Rows<double> loss, Rows<T> dlogits,
                          int64_t vocabulary, float scale) {
   __shared__ float shared[kWarps];
   const int64_t r = blockIdx.x, target = targets.data[r];
   if (target == kIgnoreTarget) {
-    for (int64_t c = threadIdx.x; dlogits && c < vocabulary; c += kThreads) dlogits[r][c] = 0;
+    for (int64_t c = threadIdx.x; dlogits && c < vocabulary; c += kThreads) dlogits[r][c] = T(0.0f);
     if (threadIdx.x == 0) loss.data[r] = 0;
     return;
   }
@@ -42,7 +43,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   __syncthreads();  // dlogits may be logits
   for (int64_t c = threadIdx.x; dlogits && c < vocabulary; c += kThreads) {
-    dlogits[r][c] = scale * (expf(x[c] - most) / sum - (c == target ? 1.0f : 0.0f));
+    dlogits[r][c] = static_cast<T>(scale * (expf(x[c] - most) / sum - (c == target ? 1.0f : 0.0f)));
   }
 }
 
@@ -50,9 +51,12 @@ __global__ void __launch_bounds__(kThreads)
 
 void cross_entropy(Context& ctx, const CrossEntropy& a) {
   if (a.logits.rows() == 0) return;
-  launch(cross_entropy_kernel, blocks_for(a.logits.rows(), 1), kThreads, 0, stream_of(ctx),
-         Rows<float>(a.logits), Rows<int64_t>(a.targets), Rows<double>(a.loss), Rows<float>(a.dlogits),
-         a.logits.cols(), static_cast<float>(a.scale));
+  for_io(a.dlogits ? a.dlogits.dtype : Dtype::kF32, [&](auto zero) {
+    using T = decltype(zero);
+    launch(cross_entropy_kernel<T>, blocks_for(a.logits.rows(), 1), kThreads, 0, stream_of(ctx),
+           Rows<float>(a.logits), Rows<int64_t>(a.targets), Rows<double>(a.loss), Rows<T>(a.dlogits),
+           a.logits.cols(), static_cast<float>(a.scale));
+  });
 }
 
 }  // namespace natrix::cuda

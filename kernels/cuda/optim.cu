@@ -1,7 +1,7 @@
-// AdamW reads four numbers and writes three an element; the global norm reads one.
+// AdamW reads four numbers and writes three an element, and half a one where there is a bf16 copy; the global
+// norm reads one.
 #include <cmath>
 
-#include "kernels/base/transfer.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/optim.h"
 
@@ -9,6 +9,7 @@ namespace natrix::cuda {
 
 void adamw(Context& ctx, const AdamW& a) {
   const Rows<float> w(a.w), g(a.g), m(a.m), v(a.v);
+  const Rows<BFloat16> rounded(a.rounded);
   const auto beta1 = static_cast<float>(a.beta1), beta2 = static_cast<float>(a.beta2);
   const auto rest1 = static_cast<float>(1 - a.beta1),
              rest2 = static_cast<float>(1 - a.beta2);  // exact in double
@@ -23,7 +24,9 @@ void adamw(Context& ctx, const AdamW& a) {
     const float m_i = beta1 * m.data[i] + rest1 * g_i, v_i = beta2 * v.data[i] + rest2 * g_i * g_i;
     m.data[i] = m_i;
     v.data[i] = v_i;
-    w.data[i] = w_i - lr * ((m_i / m_bias) / (sqrtf(v_i / v_bias) + eps) + decay * w_i);
+    const float next = w_i - lr * ((m_i / m_bias) / (sqrtf(v_i / v_bias) + eps) + decay * w_i);
+    w.data[i] = next;
+    if (rounded) rounded.data[i] = BFloat16(next);
   });
 }
 
@@ -31,8 +34,7 @@ void squared_norm(Context& ctx, const SquaredNorm& a) {
   constexpr int64_t kPart = 2048;  // elements a warp
   const int64_t count = a.x.count(), parts = (count + kPart - 1) / kPart;
   Arena::Frame frame(ctx.arena());
-  const View sums = ctx.arena().take(Dtype::kF64, {parts});
-  const Rows<double> sum(sums);
+  const Rows<double> sum(ctx.arena().take(Dtype::kF64, {parts})), total(a.sum);
   const Rows<float> x(a.x);
   for_warps(ctx, parts, [=] __device__(int64_t p, int lane) {
     const int64_t end = (p + 1) * kPart < count ? (p + 1) * kPart : count;
@@ -43,9 +45,12 @@ void squared_norm(Context& ctx, const SquaredNorm& a) {
     for (int bits = 16; bits > 0; bits /= 2) squares += __shfl_xor_sync(kAllLanes, squares, bits);
     if (lane == 0) sum.data[p] = squares;
   });
-  const OnHost host(sums);
-  *a.sum = 0;
-  for (int64_t p = 0; p < parts; ++p) *a.sum += host.view().as<double>()[p];
+  for_warps(ctx, 1, [=] __device__(int64_t, int lane) {
+    double squares = 0;
+    for (int64_t p = lane; p < parts; p += 32) squares += sum.data[p];
+    for (int bits = 16; bits > 0; bits /= 2) squares += __shfl_xor_sync(kAllLanes, squares, bits);
+    if (lane == 0) total.data[0] = squares;
+  });
 }
 
 }  // namespace natrix::cuda

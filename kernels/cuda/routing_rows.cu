@@ -9,68 +9,85 @@ namespace {
 constexpr int64_t kDropped = -1;
 
 /// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]; weights of one where there are none.
+template <class T>
 void sum_rows(Context& ctx, View from, View slots, View weights, View to, bool accumulate) {
-  const Rows<float> rows(from), weight(weights), y(to);
+  const Rows<T> rows(from), y(to);
+  const Rows<float> weight(weights);
   const Rows<int64_t> row_of_slot(slots);
   const int64_t top_k = slots.cols();
   for_cells(ctx, to.rows(), to.cols(), [=] __device__(int64_t t, int64_t d) {
-    float sum = accumulate ? y[t][d] : 0.0f;
+    float sum = accumulate ? static_cast<float>(y[t][d]) : 0.0f;
     for (int64_t j = 0; j < top_k; ++j) {
       const int64_t row = row_of_slot[t][j];
-      if (row != kDropped) sum += (weight ? weight[t][j] : 1.0f) * rows[row][d];
+      if (row != kDropped) sum += (weight ? weight[t][j] : 1.0f) * static_cast<float>(rows[row][d]);
     }
-    y[t][d] = sum;
+    y[t][d] = static_cast<T>(sum);
   });
 }
 
-}  // namespace
-
-/// On the host, which has to know the sizes of what follows: the one time in a layer's forward pass that it
-/// waits.
-void route_permutation(Context& ctx, const RoutePermutation& a) {
-  const OnHost expert(a.expert);
-  Buffer row_of_slot(Dtype::kI64, a.row_of_slot.shape), slot_of_row(Dtype::kI64, a.slot_of_row.shape);
-  reference::route_permutation(ctx, {.expert = expert.view(),
-                                     .capacity = a.capacity,
-                                     .row_of_slot = row_of_slot.view(),
-                                     .slot_of_row = slot_of_row.view(),
-                                     .offsets = a.offsets});
-  copy(row_of_slot.view(), a.row_of_slot);
-  const int64_t rows = a.offsets.back();
-  const auto first = [rows](View v) { return View(v.data, v.dtype, {rows}); };
-  copy(first(slot_of_row.view()), first(a.slot_of_row));
-}
-
-void gather_rows(Context& ctx, const GatherRows& a) {
-  const Rows<float> x(a.x), rows(a.rows);
+template <class T>
+void gather(Context& ctx, const GatherRows& a) {
+  const Rows<T> x(a.x), rows(a.rows);
   const Rows<int64_t> slot_of_row(a.slot_of_row);
   const int64_t top_k = a.top_k;
   for_cells(ctx, a.rows.rows(), a.rows.cols(),
             [=] __device__(int64_t r, int64_t d) { rows[r][d] = x[slot_of_row.data[r] / top_k][d]; });
 }
 
-void gather_rows_backward(Context& ctx, const GatherRowsBackward& a) {
-  sum_rows(ctx, a.drows, a.row_of_slot, /*weights=*/{}, a.dx, a.accumulate);
-}
-
-void combine_rows(Context& ctx, const CombineRows& a) {
-  sum_rows(ctx, a.rows, a.row_of_slot, a.weight, a.y, a.accumulate);
-}
-
-void combine_rows_backward(Context& ctx, const CombineRowsBackward& a) {
-  const Rows<float> rows(a.rows), weight(a.weight), dy(a.dy), drows(a.drows), dweight(a.dweight);
+template <class T>
+void combine_gradient(Context& ctx, const CombineRowsBackward& a) {
+  const Rows<T> rows(a.rows), dy(a.dy), drows(a.drows);
+  const Rows<float> weight(a.weight), dweight(a.dweight);
   const Rows<int64_t> row_of_slot(a.row_of_slot);
   const int64_t top_k = a.row_of_slot.cols(), cols = a.dy.cols();
   for_warps(ctx, a.dy.rows() * top_k, [=] __device__(int64_t slot, int lane) {
     const int64_t t = slot / top_k, j = slot % top_k, row = row_of_slot[t][j];
     float dot = 0;
     for (int64_t d = lane; row != kDropped && d < cols; d += 32) {
-      dot += rows[row][d] * dy[t][d];  // before drows is written: they may be the same element
-      drows[row][d] = weight[t][j] * dy[t][d];
+      const auto gradient = static_cast<float>(dy[t][d]);
+      dot += static_cast<float>(rows[row][d]) * gradient;  // before drows is written: they may be the same
+      drows[row][d] = static_cast<T>(weight[t][j] * gradient);
     }
     dot = warp_sum(dot);
     if (lane == 0) dweight[t][j] = dot;
   });
+}
+
+}  // namespace
+
+/// On the host, which has to know the sizes of what follows.
+void route_permutation(Context& ctx, const RoutePermutation& a) {
+  const OnHost expert(ctx, a.expert);
+  Buffer row_of_slot(Dtype::kI64, a.row_of_slot.shape), slot_of_row(Dtype::kI64, a.slot_of_row.shape);
+  reference::route_permutation(ctx, {.expert = expert.view(),
+                                     .capacity = a.capacity,
+                                     .row_of_slot = row_of_slot.view(),
+                                     .slot_of_row = slot_of_row.view(),
+                                     .offsets = a.offsets});
+  upload(ctx, row_of_slot.view(), a.row_of_slot);
+  const int64_t rows = a.offsets.back();
+  const auto first = [rows](View v) { return View(v.data, v.dtype, {rows}); };
+  upload(ctx, first(slot_of_row.view()), first(a.slot_of_row));
+}
+
+void gather_rows(Context& ctx, const GatherRows& a) {
+  for_io(a.x.dtype, [&](auto zero) { gather<decltype(zero)>(ctx, a); });
+}
+
+void gather_rows_backward(Context& ctx, const GatherRowsBackward& a) {
+  for_io(a.dx.dtype, [&](auto zero) {
+    sum_rows<decltype(zero)>(ctx, a.drows, a.row_of_slot, /*weights=*/{}, a.dx, a.accumulate);
+  });
+}
+
+void combine_rows(Context& ctx, const CombineRows& a) {
+  for_io(a.y.dtype, [&](auto zero) {
+    sum_rows<decltype(zero)>(ctx, a.rows, a.row_of_slot, a.weight, a.y, a.accumulate);
+  });
+}
+
+void combine_rows_backward(Context& ctx, const CombineRowsBackward& a) {
+  for_io(a.dy.dtype, [&](auto zero) { combine_gradient<decltype(zero)>(ctx, a); });
 }
 
 }  // namespace natrix::cuda

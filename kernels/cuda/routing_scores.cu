@@ -1,6 +1,4 @@
 // Scores, choice and weights: a warp a token. Lane l holds experts l, l + 32, …
-#include <vector>
-
 #include "kernels/base/transfer.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/routing.h"
@@ -119,15 +117,43 @@ void route_backward(Context& ctx, const RouteBackward& a) {
   });
 }
 
+/// Sums over tokens on the device, a warp a part of them in their order; the host adds the counts, whose
+/// experts it mostly has at hand, and the sums of the parts.
 void route_tally(Context& ctx, const RouteTally& a) {
-  const OnHost scores(a.scores), expert(a.expert), logsumexp(a.logsumexp);
-  reference::route_tally(ctx, {.scores = scores.view(),
-                               .expert = expert.view(),
-                               .logsumexp = logsumexp.view(),
-                               .score = a.score,
-                               .counts = a.counts,
-                               .score_sum = a.score_sum,
-                               .squared_logsumexp = a.squared_logsumexp});
+  constexpr int64_t kPart = 64;  // tokens
+  const int64_t tokens = a.scores.rows(), parts = (tokens + kPart - 1) / kPart;
+  const auto experts = static_cast<int>(a.scores.cols());
+  const bool softmax = a.score == RouterScore::kSoftmax;
+  Arena::Frame frame(ctx.arena());
+  const View partial = ctx.arena().take(Dtype::kF64, {parts, experts + 1});  // Σ p_te, then Σ logsumexp²
+  const Rows<double> part(partial);
+  const Rows<float> scores(a.scores), logsumexp(a.logsumexp);
+  for_warps(ctx, parts, [=] __device__(int64_t p, int lane) {
+    for (int e = lane; e <= experts; e += 32) part[p][e] = 0;
+    const int64_t end = (p + 1) * kPart < tokens ? (p + 1) * kPart : tokens;
+    for (int64_t t = p * kPart; t < end; ++t) {
+      double all = 1;
+      if (!softmax) {
+        all = 0;
+        for (int e = lane; e < experts; e += 32) all += static_cast<double>(scores[t][e]);
+        for (int bits = 16; bits > 0; bits /= 2) all += __shfl_xor_sync(kAllLanes, all, bits);
+        all += kTinyScoreSum;
+      }
+      for (int e = lane; e < experts; e += 32) part[p][e] += static_cast<double>(scores[t][e]) / all;
+      const auto lse = static_cast<double>(logsumexp.data[t]);
+      if (experts % 32 == lane) part[p][experts] += lse * lse;
+    }
+  });
+  const OnHost expert(ctx, a.expert), sums(ctx, partial);
+  for (int64_t r = 0; r < expert.view().rows(); ++r) {
+    for (int64_t j = 0; j < expert.view().cols(); ++j)
+      ++a.counts.as<double>()[expert.view().row<int32_t>(r)[j]];
+  }
+  for (int64_t p = 0; p < parts; ++p) {
+    const double* s = sums.view().row<double>(p);
+    for (int e = 0; e < experts; ++e) a.score_sum.as<double>()[e] += s[e];
+    *a.squared_logsumexp.as<double>() += s[experts];
+  }
 }
 
 }  // namespace natrix::cuda

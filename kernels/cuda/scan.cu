@@ -1,6 +1,6 @@
 // The selective scan forward: a thread a channel, its states in registers, a warp reading 32 neighbouring
-// channels of a token. Bytes a channel and token: x, dt in, y out: 12. exp2 a channel and token: N, or 2 N
-// when the sequence is split in time because its channels alone would not fill the GPU.
+// channels of a token. Bytes a channel and token: x, dt in, y out: 12, in bf16 8. exp2 a channel and token:
+// N, or 2 N when the sequence is split in time because its channels alone would not fill the GPU.
 #include "kernels/cuda/scan_tiles.h"
 #include "kernels/scan.h"
 
@@ -13,10 +13,10 @@ constexpr int64_t kFullThreads = 512;  // a multiprocessor, to hide the latency 
 
 /// kGroup: states that a thread holds at a time; of more than that it makes several passes, adding to y.
 /// The bound on blocks keeps nvcc 13 from spilling, for sm_80 and 8 states, for the sake of more warps.
-template <int kGroup>
+template <int kGroup, class T>
 __global__ void __launch_bounds__(kThreads, kFullThreads / kThreads)
-    scan_forward_kernel(ScanInputs in, Tiles tiles, Rows<float> D, StateView state_in, Rows<float> y,
-                        StateView state_out) {
+    scan_forward_kernel(ScanInputs in, Rows<T> values, Tiles tiles, Rows<float> D, StateView state_in,
+                        Rows<T> y, StateView state_out) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x, b = blockIdx.z;
   if (i >= in.channels) return;
   const float skip = D ? D[0][i] : 0.0f;
@@ -32,16 +32,16 @@ __global__ void __launch_bounds__(kThreads, kFullThreads / kThreads)
       }
       for (int64_t t = first; t < end; ++t) {
         const int64_t row = b * in.tokens + t;
-        const float dt = in.dt[row][i], x = in.x[row][i], input = dt * x;
+        const float dt = in.dt[row][i], x = static_cast<float>(values[row][i]), input = dt * x;
         const float *B = in.B[row] + n0, *C = in.C[row] + n0;
         const bool starts = in.starts(b, t);
-        float sum = n0 == 0 ? skip * x : y[row][i];
+        float sum = n0 == 0 ? skip * x : static_cast<float>(y[row][i]);
         for (int n = 0; n < kGroup; ++n) {
           if (n0 + n >= in.states) break;
           h[n] = (starts ? 0.0f : exp2f(dt * rate[n])) * h[n] + input * B[n];
           sum += h[n] * C[n];
         }
-        y[row][i] = sum;
+        y[row][i] = static_cast<T>(sum);
       }
       for (int n = 0; state_out && end == in.tokens && n < kGroup; ++n) {
         if (n0 + n < in.states) state_out.at(b, i, n0 + n) = h[n];
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads, kFullThreads / kThreads)
 }  // namespace
 
 void scan_forward(Context& ctx, const ScanForward& a) {
-  const ScanInputs in(a.x, a.dt, a.A_log, a.B, a.C, a.doc_start);
+  const ScanInputs in(a.dt, a.A_log, a.B, a.C, a.doc_start);
   Arena::Frame frame(ctx.arena());
   Tiles tiles;
   if (in.tokens > kTile && in.batch * in.channels < kFullThreads * multiprocessors(ctx)) {
@@ -64,18 +64,21 @@ void scan_forward(Context& ctx, const ScanForward& a) {
     tiles.length = in.tokens;
     tiles.count = 1;
   }
-  const auto kernel = in.states <= 4   ? scan_forward_kernel<4>
-                      : in.states <= 8 ? scan_forward_kernel<8>
-                                       : scan_forward_kernel<16>;
   const dim3 grid(blocks_for(in.channels, kThreads),
                   static_cast<unsigned>(tiles.count < 32768 ? tiles.count : 32768),
                   static_cast<unsigned>(in.batch));
-  launch(kernel, grid, kThreads, 0, stream_of(ctx), in, tiles, Rows<float>(a.D), StateView(a.state_in),
-         Rows<float>(a.y), StateView(a.state_out));
+  for_io(a.x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto kernel = in.states <= 4   ? scan_forward_kernel<4, T>
+                        : in.states <= 8 ? scan_forward_kernel<8, T>
+                                         : scan_forward_kernel<16, T>;
+    launch(kernel, grid, kThreads, 0, stream_of(ctx), in, Rows<T>(a.x), tiles, Rows<float>(a.D),
+           StateView(a.state_in), Rows<T>(a.y), StateView(a.state_out));
+  });
 }
 
 void scan_summary(Context& ctx, const ScanSummary& a) {
-  const ScanInputs in(a.x, a.dt, a.A_log, a.B, {}, a.doc_start);
+  const ScanInputs in(a.dt, a.A_log, a.B, {}, a.doc_start);
   Arena::Frame frame(ctx.arena());
   const Tiles tiles = take_tiles(ctx, in, kTile);
   summarise_tiles(ctx, in, tiles, Direction::kForward, a.x, a.B);
@@ -83,7 +86,7 @@ void scan_summary(Context& ctx, const ScanSummary& a) {
 }
 
 void scan_summary_backward(Context& ctx, const ScanSummaryBackward& a) {
-  const ScanInputs in({}, a.dt, a.A_log, {}, a.C, a.doc_start);
+  const ScanInputs in(a.dt, a.A_log, {}, a.C, a.doc_start);
   Arena::Frame frame(ctx.arena());
   const Tiles tiles = take_tiles(ctx, in, kTile);
   summarise_tiles(ctx, in, tiles, Direction::kBackward, a.dy, a.C);

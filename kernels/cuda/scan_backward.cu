@@ -18,8 +18,11 @@ namespace {
 constexpr int kTile = 32, kStretch = 8, kStretches = kTile / kStretch;
 constexpr int kPerThread = 4, kMostWarps = 8, kSlice = kPerThread * kMostWarps;  // states of one launch
 
-struct Outputs {
-  Rows<float> D, dy, dx, ddt;
+/// T: of x, dy and dx.
+template <class T>
+struct Operands {
+  Rows<T> x, dy, dx;
+  Rows<float> D, ddt;
   float* partial;  // [channel blocks, B T, 2 N]: dB and dC
 };
 
@@ -42,8 +45,9 @@ __device__ float transposed_sum(float (&v)[8], int lane) {
 }
 
 /// The states [first, first + 4 · warps) of all tiles.
+template <class T>
 __global__ void __launch_bounds__(32 * kMostWarps)
-    scan_backward_kernel(ScanInputs in, Outputs out, Tiles states, Tiles gradients, int64_t first_state) {
+    scan_backward_kernel(ScanInputs in, Operands<T> io, Tiles states, Tiles gradients, int64_t first_state) {
   const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y),
             warps = static_cast<int>(blockDim.y);
   const int64_t i = int64_t{blockIdx.x} * 32 + lane, b = blockIdx.z, n0 = first_state + warp * kPerThread;
@@ -54,7 +58,9 @@ __global__ void __launch_bounds__(32 * kMostWarps)
 
   float rate[kPerThread];
   for (int k = 0; k < kPerThread; ++k) rate[k] = there && n0 + k < in.states ? in.rate(i, n0 + k) : 0.0f;
-  const auto column = [&](const Rows<float>& m, int64_t row) { return there ? m[row][i] : 0.0f; };
+  const auto column = [&](const auto& m, int64_t row) {
+    return there ? static_cast<float>(m[row][i]) : 0.0f;
+  };
   const auto state = [&](const Rows<float>& m, int64_t row, int k) {
     return n0 + k < in.states ? m[row][n0 + k] : 0.0f;
   };
@@ -71,7 +77,7 @@ __global__ void __launch_bounds__(32 * kMostWarps)
       for (int k = 0; k < kPerThread; ++k) before_stretch[(s * kPerThread + k) * warps * 32] = h[k];
       for (int64_t t = first + s * kStretch; t < first + (s + 1) * kStretch && t < end; ++t) {
         const int64_t row = b * in.tokens + t;
-        const float dt = column(in.dt, row), input = dt * column(in.x, row);
+        const float dt = column(in.dt, row), input = dt * column(io.x, row);
         const bool starts = in.starts(b, t);
         for (int k = 0; k < kPerThread; ++k)
           h[k] = (starts ? 0.0f : exp2f(dt * rate[k])) * h[k] + input * state(in.B, row, k);
@@ -87,7 +93,7 @@ __global__ void __launch_bounds__(32 * kMostWarps)
       for (int j = 0; j < kStretch; ++j) {
         const int64_t t = begin + j, row = b * in.tokens + t;
         if (t >= end) break;
-        const float dt = column(in.dt, row), input = dt * column(in.x, row);
+        const float dt = column(in.dt, row), input = dt * column(io.x, row);
         const bool starts = in.starts(b, t);
         for (int k = 0; k < kPerThread; ++k) {
           earlier[j][k] = h[k];
@@ -99,7 +105,7 @@ __global__ void __launch_bounds__(32 * kMostWarps)
       for (int j = kStretch - 1; j >= 0; --j) {
         const int64_t t = begin + j, row = b * in.tokens + t;
         if (t >= end) continue;
-        const float dt = column(in.dt, row), x = column(in.x, row), dy = column(out.dy, row), input = dt * x;
+        const float dt = column(in.dt, row), x = column(io.x, row), dy = column(io.dy, row), input = dt * x;
         float sums[2 * kPerThread];  // of dB, then of dC
         float gB = 0, pA = 0;        // p = ∂L/∂(dt A)
         for (int k = 0; k < kPerThread; ++k) {
@@ -117,7 +123,7 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         const int value = lane / 4;  // of the eight
         const int64_t n = n0 + value % kPerThread;
         if (lane % 4 == 0 && n < in.states) {
-          out.partial[((blockIdx.x * in.batch * in.tokens + row) * 2 + value / kPerThread) * in.states + n] =
+          io.partial[((blockIdx.x * in.batch * in.tokens + row) * 2 + value / kPerThread) * in.states + n] =
               total;
         }
         over_states[(j * warps + warp) * 32 + lane] = gB;
@@ -132,10 +138,10 @@ __global__ void __launch_bounds__(32 * kMostWarps)
           gB += over_states[(j * warps + w) * 32 + lane];
           pA += over_states[((kStretch + j) * warps + w) * 32 + lane];
         }
-        const float skip = first_state == 0 && out.D ? out.D[0][i] * out.dy[row][i] : 0.0f;
-        const float dx = in.dt[row][i] * gB + skip, ddt = pA + in.x[row][i] * gB;
-        out.dx[row][i] = first_state == 0 ? dx : out.dx[row][i] + dx;
-        out.ddt[row][i] = first_state == 0 ? ddt : out.ddt[row][i] + ddt;
+        const float skip = first_state == 0 && io.D ? io.D[0][i] * column(io.dy, row) : 0.0f;
+        const float dx = in.dt[row][i] * gB + skip, ddt = pA + column(io.x, row) * gB;
+        io.dx[row][i] = static_cast<T>(first_state == 0 ? dx : column(io.dx, row) + dx);
+        io.ddt[row][i] = first_state == 0 ? ddt : io.ddt[row][i] + ddt;
       }
       __syncthreads();  // before the next stretch writes over_states
     }
@@ -145,6 +151,7 @@ __global__ void __launch_bounds__(32 * kMostWarps)
   }
 }
 
+template <class T>
 void add_parameter_gradients(Context& ctx, const ScanBackward& a, const ScanInputs& in, const Tiles& tiles) {
   const int64_t states = in.states, channels = in.channels;
   const float* parts = tiles.state;  // [B · tiles, N, I]
@@ -153,15 +160,16 @@ void add_parameter_gradients(Context& ctx, const ScanBackward& a, const ScanInpu
                     return parts[(r * states + c % states) * channels + c / states];
                   });
   if (!a.dD) return;
-  const Rows<float> x(a.x), dy(a.dy);
+  const Rows<T> x(a.x), dy(a.dy);
   add_column_sums(ctx, in.batch * in.tokens, channels, Rows<float>(a.dD).data,
-                  [=] __device__(int64_t r, int64_t i) { return x[r][i] * dy[r][i]; });
+                  [=] __device__(int64_t r, int64_t i) {
+                    return static_cast<float>(x[r][i]) * static_cast<float>(dy[r][i]);
+                  });
 }
 
-}  // namespace
-
-void scan_backward(Context& ctx, const ScanBackward& a) {
-  const ScanInputs in(a.x, a.dt, a.A_log, a.B, a.C, a.doc_start);
+template <class T>
+void backward(Context& ctx, const ScanBackward& a) {
+  const ScanInputs in(a.dt, a.A_log, a.B, a.C, a.doc_start);
   Arena::Frame frame(ctx.arena());
   const Tiles states = take_tiles(ctx, in, kTile), gradients = take_tiles(ctx, in, kTile);
   summarise_tiles(ctx, in, states, Direction::kForward, a.x, a.B);
@@ -171,7 +179,8 @@ void scan_backward(Context& ctx, const ScanBackward& a) {
 
   const int64_t rows = in.batch * in.tokens, channel_blocks = (in.channels + 31) / 32;
   float* partial = ctx.arena().take(Dtype::kF32, {channel_blocks, rows, 2 * in.states}).as<float>();
-  const Outputs out{Rows<float>(a.D), Rows<float>(a.dy), Rows<float>(a.dx), Rows<float>(a.ddt), partial};
+  const Operands<T> io{Rows<T>(a.x),     Rows<T>(a.dy),      Rows<T>(a.dx),
+                       Rows<float>(a.D), Rows<float>(a.ddt), partial};
   const dim3 grid(blocks_for(in.channels, 32),
                   static_cast<unsigned>(states.count < 32768 ? states.count : 32768),
                   static_cast<unsigned>(in.batch));
@@ -179,7 +188,7 @@ void scan_backward(Context& ctx, const ScanBackward& a) {
     const int64_t left = in.states - first, count = left < kSlice ? left : kSlice;
     const auto warps = static_cast<unsigned>((count + kPerThread - 1) / kPerThread);
     const size_t shared = (kStretches * kPerThread + 2 * kStretch) * size_t{warps} * 32 * sizeof(float);
-    launch(scan_backward_kernel, grid, dim3(32, warps), shared, stream_of(ctx), in, out, states, gradients,
+    launch(scan_backward_kernel<T>, grid, dim3(32, warps), shared, stream_of(ctx), in, io, states, gradients,
            first);
   }
   const Rows<float> dB(a.dB), dC(a.dC);
@@ -189,7 +198,13 @@ void scan_backward(Context& ctx, const ScanBackward& a) {
     for (int64_t block = 0; block < channel_blocks; ++block) sum += partial[(block * rows + r) * width + c];
     (c < n_states ? dB[r][c] : dC[r][c - n_states]) = sum;
   });
-  add_parameter_gradients(ctx, a, in, states);
+  add_parameter_gradients<T>(ctx, a, in, states);
+}
+
+}  // namespace
+
+void scan_backward(Context& ctx, const ScanBackward& a) {
+  for_io(a.x.dtype, [&](auto zero) { backward<decltype(zero)>(ctx, a); });
 }
 
 }  // namespace natrix::cuda

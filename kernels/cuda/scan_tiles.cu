@@ -8,9 +8,9 @@ constexpr int kGroup = 16;  // states that a thread holds at a time
 
 /// A thread a channel and tile. Reads dt and `values` once for every kGroup states; N exp2 a token and
 /// channel.
-template <bool backward>
+template <bool backward, class T>
 __global__ void __launch_bounds__(kThreads)
-    summarise_kernel(ScanInputs in, Tiles tiles, Rows<float> values, Rows<float> vectors) {
+    summarise_kernel(ScanInputs in, Tiles tiles, Rows<T> values, Rows<float> vectors) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x, b = blockIdx.z;
   if (i >= in.channels) return;
   for (int64_t tile = blockIdx.y; tile < tiles.count; tile += gridDim.y) {
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int n = 0; n < kGroup; ++n) rate[n] = n0 + n < in.states ? in.rate(i, n0 + n) : 0.0f;
       for (int64_t k = 0; k < count; ++k) {
         const int64_t t = backward ? first + count - 1 - k : first + k, row = b * in.tokens + t;
-        const float dt = in.dt[row][i], value = values[row][i];
+        const float dt = in.dt[row][i], value = static_cast<float>(values[row][i]);
         const bool starts = in.starts(b, t);
         const float* vector = vectors[row] + n0;
         for (int n = 0; n < kGroup; ++n) {
@@ -58,8 +58,11 @@ void summarise_tiles(Context& ctx, const ScanInputs& in, const Tiles& tiles, Dir
   const dim3 grid(blocks_for(in.channels, kThreads),
                   static_cast<unsigned>(tiles.count < 32768 ? tiles.count : 32768),
                   static_cast<unsigned>(in.batch));
-  launch(direction == Direction::kBackward ? summarise_kernel<true> : summarise_kernel<false>, grid, kThreads,
-         0, stream_of(ctx), in, tiles, Rows<float>(values), Rows<float>(vectors));
+  for_io(values.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    launch(direction == Direction::kBackward ? summarise_kernel<true, T> : summarise_kernel<false, T>, grid,
+           kThreads, 0, stream_of(ctx), in, tiles, Rows<T>(values), Rows<float>(vectors));
+  });
 }
 
 void prefix_tiles(Context& ctx, const ScanInputs& in, const Tiles& tiles, Direction direction, View before,

@@ -19,15 +19,14 @@ constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 constexpr float kReset =
     -1;  // in place of a tile's Σ dt, which is never negative: a document starts in the tile
 
-/// What every kernel of the scan reads.
+/// What every kernel of the scan reads, besides x, which may be bf16.
 struct ScanInputs {
-  Rows<float> x, dt, A_log, B, C;
+  Rows<float> dt, A_log, B, C;
   Rows<uint8_t> doc_start;
   int64_t batch, tokens, channels, states;
 
-  ScanInputs(View x_, View dt_, View A_log_, View B_, View C_, View doc_start_)
-      : x(x_),
-        dt(dt_),
+  ScanInputs(View dt_, View A_log_, View B_, View C_, View doc_start_)
+      : dt(dt_),
         A_log(A_log_),
         B(B_),
         C(C_),
@@ -79,7 +78,7 @@ Tiles take_tiles(Context& ctx, const ScanInputs& in, int64_t length);
 enum class Direction { kForward, kBackward };  // in time
 
 /// The map of every tile. Forward it is that of the state and needs x and B; backward, that of the state's
-/// gradient, and dy and C. `values` is x or dy, `vectors` B or C.
+/// gradient, and dy and C. `values` is x or dy, f32 or bf16; `vectors` B or C.
 void summarise_tiles(Context& ctx, const ScanInputs& in, const Tiles& tiles, Direction direction, View values,
                      View vectors);
 

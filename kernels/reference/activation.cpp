@@ -79,4 +79,8 @@ void accumulate(Context&, const Accumulate& args) {
   for_float(args.x.dtype, [&](auto zero) { add_to<decltype(zero)>(args); });
 }
 
+void cast(Context&, const Cast& a) {
+  convert(a.from, a.to);
+}
+
 }  // namespace natrix::reference

@@ -36,7 +36,7 @@ void squared_norm(Context&, const SquaredNorm& args) {
     const auto* x = args.x.as<decltype(zero)>();
     for (int64_t i = 0; i < args.x.count(); ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   });
-  *args.sum = sum;
+  *args.sum.as<double>() = sum;
 }
 
 }  // namespace natrix::reference

@@ -28,9 +28,13 @@ Backend CommonFlags::backend_kind() const {
 Dtype CommonFlags::element() const {
   if (dtype == "fp32") return Dtype::kF32;
   if (dtype == "fp64" && backend_kind() == Backend::kReference) return Dtype::kF64;
+  if (dtype == "bf16" && backend_kind() == Backend::kCuda) return Dtype::kBF16;
+  const char* others = backend_kind() == Backend::kReference ? " or fp64"
+                       : backend_kind() == Backend::kCuda    ? " or bf16"
+                       : dtype == "bf16"                     ? "; bf16 needs --backend cuda"
+                                                             : "; fp64 needs --backend reference";
   throw InputError(
-      fmt::format("--dtype {}: the {} backend computes in fp32{}", dtype, name_of(backend_kind()),
-                  backend_kind() == Backend::kReference ? " or fp64" : "; fp64 needs --backend reference"));
+      fmt::format("--dtype {}: the {} backend computes in fp32{}", dtype, name_of(backend_kind()), others));
 }
 
 Context CommonFlags::context() const {
@@ -78,7 +82,8 @@ void add_common_flags(CLI::App& command, CommonFlags& f) {
       ->capture_default_str();
   command.add_option("--backend,--device", f.backend, "auto, cpu, cuda or reference (plain loops in double)")
       ->capture_default_str();
-  command.add_option("--dtype", f.dtype, "fp32; fp64 with --backend reference")->capture_default_str();
+  command.add_option("--dtype", f.dtype, "fp32; fp64 with --backend reference, bf16 with --backend cuda")
+      ->capture_default_str();
   command
       .add_option("-t,--threads", f.threads,
                   "Threads; 0: as many as this process, or its part of a host's ranks, may use")

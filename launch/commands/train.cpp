@@ -137,7 +137,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
   const auto held_out = held_out_of(e);
   RunDirectory run(e);
   Context ctx = e.context();
-  RunMesh mesh(e.config, ctx, e.dtype(), session.world());
+  RunMesh mesh(e.config, ctx, wide(e.dtype()), session.world());
   RankGroup& group = mesh.group();
   AssembledModel model = e.make_model(mesh.exchange());
   AssembledModel whole = describe_model(e.config.model);

@@ -34,6 +34,11 @@ bool is_device_memory(const void* p);
 /// A description of the first allocation that was written beyond its end, or "".
 std::string overrun();
 
+/// Whether cudaMallocHost gave it.
+bool is_pinned_memory(const void* p);
+/// Counts one more of host_waits().
+void note_wait();
+
 /// Remembered until cudaGetLastError.
 cudaError_t fail(cudaError_t error, const std::string& what);
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -34,6 +35,8 @@ struct Allocation {
 
 struct Device {
   std::mutex mutex;
+  std::map<const char*, size_t> pinned;                // bytes of each
+  uint64_t used = 0, most_used = 0;                    // of the pool
   std::map<char*, Allocation> live;                    // by the pointer that the caller has
   char *lowest = nullptr, *highest = nullptr;          // of all that was ever allocated
   const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);  // −1: without keys
@@ -109,6 +112,14 @@ bool is_device_memory(const void* p) {
   return static_cast<const char*>(p) < a.pages + a.mapped;
 }
 
+bool is_pinned_memory(const void* p) {
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  const auto* byte = static_cast<const char*>(p);
+  auto next = d.pinned.upper_bound(byte);
+  return next != d.pinned.begin() && byte < std::prev(next)->first + std::prev(next)->second;
+}
+
 std::string overrun() {
   Device& d = device();
   const std::lock_guard lock(d.mutex);
@@ -171,14 +182,66 @@ cudaError_t cudaFree(void* p) {
   return cudaSuccess;
 }
 
+cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t) {
+  const cudaError_t error = cudaMalloc(p, bytes);
+  if (error != cudaSuccess) return error;
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  d.used += bytes;
+  d.most_used = std::max(d.most_used, d.used);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeAsync(void* p, cudaStream_t) {
+  if (p != nullptr) {
+    Device& d = device();
+    const std::lock_guard lock(d.mutex);
+    const auto found = d.live.find(static_cast<char*>(p));
+    if (found != d.live.end()) d.used -= found->second.bytes;
+  }
+  return cudaFree(p);
+}
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
+  *pool = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr attribute, void* value) {
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  *static_cast<uint64_t*>(value) = attribute == cudaMemPoolAttrUsedMemHigh ? d.most_used : d.used;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** p, size_t bytes) {
+  *p = std::malloc(bytes);
+  if (*p == nullptr) return fail(cudaErrorMemoryAllocation, "cudaMallocHost: out of memory");
+  std::memset(*p, kPoison, bytes);
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  d.pinned[static_cast<char*>(*p)] = bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* p) {
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  if (d.pinned.erase(static_cast<char*>(p)) == 0)
+    return fail(cudaErrorInvalidValue, "cudaFreeHost: a pointer that cudaMallocHost did not give");
+  std::free(p);
+  return cudaSuccess;
+}
+
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
   *attributes = {};
   attributes->type = is_device_memory(p) ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered;
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                         size_t height, cudaMemcpyKind kind) {
+namespace {
+
+cudaError_t copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                      size_t height, cudaMemcpyKind kind) {
   if (to_pitch > kLargestPitch || from_pitch > kLargestPitch) return fail_pitch();
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
@@ -195,18 +258,44 @@ cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t fro
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+cudaError_t copy_bytes(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   constexpr size_t kPiece = size_t{1} << 30;
   for (size_t at = 0; at < bytes; at += kPiece) {
     const size_t n = std::min(kPiece, bytes - at);
     const cudaError_t error =
-        cudaMemcpy2D(static_cast<char*>(to) + at, n, static_cast<const char*>(from) + at, n, n, 1, kind);
+        copy_rows(static_cast<char*>(to) + at, n, static_cast<const char*>(from) + at, n, n, 1, kind);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
 }
+
+/// A copy waits where one side lies with the host; an asynchronous one, where it is not pinned.
+void note_copy(const void* to, const void* from, bool asynchronous) {
+  const auto waits = [&](const void* p) {
+    return !is_device_memory(p) && !(asynchronous && is_pinned_memory(p));
+  };
+  if (waits(to) || waits(from)) note_wait();
+}
+
+}  // namespace
+
+cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                         size_t height, cudaMemcpyKind kind) {
+  note_copy(to, from, false);
+  return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
+}
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind kind, cudaStream_t) {
+  note_copy(to, from, true);
+  return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
+}
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  note_copy(to, from, false);
+  return copy_bytes(to, from, bytes, kind);
+}
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  return cudaMemcpy(to, from, bytes, kind);
+  note_copy(to, from, true);
+  return copy_bytes(to, from, bytes, kind);
 }
 
 cudaError_t cudaMemset2D(void* p, size_t pitch, int value, size_t width, size_t height) {

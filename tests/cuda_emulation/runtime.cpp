@@ -1,4 +1,5 @@
 // Launches, streams, events, errors. A stream's work is done when the call returns.
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <mutex>
@@ -32,8 +33,9 @@ uint64_t first_seed() {
 }
 
 struct Settings {
+  std::atomic<uint64_t> waits = 0;
   uint64_t seed = first_seed();
-  uint64_t launches = 0;
+  std::atomic<uint64_t> launches = 0;
   bool host_memory = false;
 };
 Settings& settings() {
@@ -54,6 +56,12 @@ void set_seed(uint64_t seed) {
 }
 uint64_t seed() {
   return settings().seed;
+}
+uint64_t host_waits() {
+  return settings().waits;
+}
+void note_wait() {
+  ++settings().waits;
 }
 void allow_host_memory(bool allowed) {
   settings().host_memory = allowed;
@@ -105,9 +113,16 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   return cudaSuccess;
 }
+cudaError_t cudaSetDevice(int device) {
+  return device == 0 ? cudaSuccess : fail(cudaErrorInvalidValue, "there is one device");
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   // One multiprocessor: small tests then reach the paths that fill a GPU.
-  *value = attribute == cudaDevAttrMultiProcessorCount ? 1 : settings().host_memory ? 1 : 0;
+  *value = attribute != cudaDevAttrPageableMemoryAccess || settings().host_memory ? 1 : 0;
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
@@ -123,9 +138,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  note_wait();
   return cudaPeekAtLastError();
 }
 cudaError_t cudaDeviceSynchronize() {
+  note_wait();
   return cudaPeekAtLastError();
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
@@ -134,6 +151,12 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
   *event = new CUevent_st;
   return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  return cudaEventCreate(event);
+}
+cudaError_t cudaEventQuery(cudaEvent_t) {
+  return cudaPeekAtLastError();
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;

@@ -8,6 +8,7 @@
 
 #include "kernels/base/build.h"
 #include "kernels/base/transfer.h"
+#include "kernels/cuda/host_access.h"
 
 namespace natrix::test {
 namespace {
@@ -16,6 +17,7 @@ double element(View v, int64_t r, int64_t c) {
   switch (v.dtype) {
     case Dtype::kF32: return static_cast<double>(v.row<float>(r)[c]);
     case Dtype::kF64: return v.row<double>(r)[c];
+    case Dtype::kBF16: return static_cast<double>(v.row<BFloat16>(r)[c]);
     case Dtype::kI32: return static_cast<double>(v.row<int32_t>(r)[c]);
     case Dtype::kI64: return static_cast<double>(v.row<int64_t>(r)[c]);
     case Dtype::kU8: return static_cast<double>(v.row<uint8_t>(r)[c]);
@@ -25,7 +27,7 @@ double element(View v, int64_t r, int64_t c) {
 
 Buffer drawn(Dtype dtype, Shape shape, const std::function<double()>& value) {
   Buffer b(dtype, shape);
-  for_float(dtype, [&](auto zero) {
+  for_stored(dtype, [&](auto zero) {
     auto* p = b.view().as<decltype(zero)>();
     for (int64_t i = 0; i < shape.count(); ++i) p[i] = static_cast<decltype(zero)>(value());
   });
@@ -61,6 +63,16 @@ bool has_cuda() {
   if (!build::kCuda) return false;
   try {
     const Context ctx(Backend::kCuda);
+#ifdef NATRIX_KERNELS_GET_HOST_MEMORY
+    if constexpr (build::kCuda) {
+      if (cuda::reads_host_memory()) return true;
+      std::fputs(
+          "backend cuda is built, but kernels are not tested one by one: tests hand them memory of the host, "
+          "and this GPU cannot read it; tests of whole models run all the same\n",
+          stderr);
+      return false;
+    }
+#endif
     return true;
   } catch (const InputError& e) {
     std::fprintf(stderr, "backend cuda is built, but not tested: %s\n", e.what());
@@ -107,6 +119,11 @@ double relative_difference(View got_anywhere, View want_anywhere) {
 double f32_tolerance(int64_t terms, double constant) {
   return constant * std::sqrt(static_cast<double>(std::max<int64_t>(terms, 1))) *
          static_cast<double>(std::numeric_limits<float>::epsilon());
+}
+
+double bf16_tolerance(Dtype stored, int64_t terms) {
+  constexpr double kHalfUnit = 1.0 / 256;
+  return f32_tolerance(terms) + (stored == Dtype::kBF16 ? kHalfUnit : 0.0);
 }
 
 double finite_difference_error(View x, View dx, const std::function<double()>& loss, int64_t samples,

@@ -37,7 +37,7 @@ bool has_cuda();
 /// reference and cpu, and cuda where it can be tested.
 std::vector<Backend> backends();
 
-/// An owned copy in another dtype (f32 <-> f64), contiguous.
+/// An owned copy in another dtype (f32, f64, bf16), contiguous.
 Buffer as(Dtype dtype, View v);
 /// A buffer filled with NaN, to show that a kernel writes every element of its output.
 Buffer poisoned(Dtype dtype, Shape shape);
@@ -50,6 +50,11 @@ double relative_difference(View got, View want);
 /// probabilistic γ̃_n (√n) of Higham, Accuracy and Stability of Numerical Algorithms, §3.1, with a constant
 /// for the functions (exp, …) in between.
 double f32_tolerance(int64_t terms, double constant = 8.0);
+
+/// The same for a kernel whose activations are bf16, against the exact result of the very operands it was
+/// given, already rounded: it computes in f32 and rounds what it stores as bf16, once, by at most half a unit
+/// in the last of 8 places, 2^-8 of the result.
+double bf16_tolerance(Dtype stored, int64_t terms);
 
 /// Central differences of `loss` in the f64 elements of `x` against `dx` (at most `samples` elements, spread
 /// evenly): the worst |fd − dx| / (|fd| + max |dx|).

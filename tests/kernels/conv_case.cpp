@@ -28,19 +28,25 @@ ConvCase ConvCase::as(Dtype dtype) const {
   return c;
 }
 
+ConvCase ConvCase::narrowed() const {
+  ConvCase c = as(Dtype::kF32);
+  narrow(c.in, {"x", "dy"});
+  return c;
+}
+
 Buffers ConvCase::outputs() const {
   Buffers out;
   out["y"] = poisoned(dtype(), (*this)["x"].shape);
-  if (size.taps > 1) out["tail_out"] = poisoned(dtype(), {size.batch, size.taps - 1, size.channels});
+  if (size.taps > 1) out["tail_out"] = poisoned(wide(dtype()), {size.batch, size.taps - 1, size.channels});
   return out;
 }
 
 Buffers ConvCase::gradients(double before) const {
   Buffers out;
   out["x"] = poisoned(dtype(), (*this)["x"].shape);
-  out["weight"] = filled(dtype(), (*this)["weight"].shape, before);
-  if ((*this)["bias"]) out["bias"] = filled(dtype(), (*this)["bias"].shape, before);
-  if (size.taps > 1) out["tail_in"] = poisoned(dtype(), {size.batch, size.taps - 1, size.channels});
+  out["weight"] = filled(wide(dtype()), (*this)["weight"].shape, before);
+  if ((*this)["bias"]) out["bias"] = filled(wide(dtype()), (*this)["bias"].shape, before);
+  if (size.taps > 1) out["tail_in"] = poisoned(wide(dtype()), {size.batch, size.taps - 1, size.channels});
   return out;
 }
 

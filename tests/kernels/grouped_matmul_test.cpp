@@ -41,6 +41,13 @@ Buffer one_by_one(Context& ctx, View a, View b, std::span<const int64_t> offsets
   return c;
 }
 
+/// The same bits; of a device, whose library chooses its kernel by the size of a product, the same to
+/// rounding.
+bool agree(Context& ctx, View got, View want, int64_t terms) {
+  if (ctx.backend() != Backend::kCuda) return same_bits(got, want);
+  return relative_difference(got, want) <= f32_tolerance(terms);
+}
+
 class Grouped : public ::testing::TestWithParam<Backend> {};
 INSTANTIATE_TEST_SUITE_P(Backends, Grouped, ::testing::ValuesIn(backends()),
                          [](const auto& backend) { return name_of(backend.param); });
@@ -57,7 +64,7 @@ TEST_P(Grouped, MatmulIsOneProductAGroup) {
     Buffer c = poisoned(Dtype::kF32, {offsets.back(), N});
     grouped_matmul(
         ctx, {.a = a.view(), .b = b.view(), .c = c.view(), .offsets = offsets, .transpose_b = transpose_b});
-    EXPECT_TRUE(same_bits(c.view(), one_by_one(ctx, a.view(), b.view(), offsets, transpose_b, N).view()))
+    EXPECT_TRUE(agree(ctx, c.view(), one_by_one(ctx, a.view(), b.view(), offsets, transpose_b, N).view(), K))
         << hint(random);
   }
 }
@@ -83,7 +90,7 @@ TEST_P(Grouped, OuterIsOneProductAGroupAndAdds) {
                    .accumulate = true});
       EXPECT_EQ(rows == 0, same_bits(matrix_of(want.view(), e), matrix_of(before.view(), e)));
     }
-    EXPECT_TRUE(same_bits(c.view(), want.view())) << hint(random);
+    EXPECT_TRUE(agree(ctx, c.view(), want.view(), 40)) << hint(random);
   }
 }
 

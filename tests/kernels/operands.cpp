@@ -22,7 +22,7 @@ View Views::operator[](const std::string& name) const {
 
 Buffer filled(Dtype dtype, const Shape& shape, double value) {
   Buffer b(dtype, shape);
-  for_float(dtype, [&](auto zero) {
+  for_stored(dtype, [&](auto zero) {
     using T = decltype(zero);
     std::fill_n(b.view().as<T>(), shape.count(), static_cast<T>(value));
   });
@@ -78,6 +78,9 @@ Buffers as(Dtype dtype, const Buffers& buffers) {
   return out;
 }
 
+void narrow(Buffers& buffers, std::initializer_list<const char*> names) {
+  for (const char* name : names) buffers[name] = as(Dtype::kBF16, buffers[name].view());
+}
 Buffer absolute(View v) {
   Buffer magnitude = copy_of(v);
   for_float(v.dtype, [&](auto zero) {

@@ -49,6 +49,8 @@ class StridedCopy {
 bool same_bits(View a, View b);
 /// Owned copies of all in another dtype, as cases.h's of one.
 Buffers as(Dtype dtype, const Buffers& buffers);
+/// Replaces those of these names by bf16.
+void narrow(Buffers& buffers, std::initializer_list<const char*> names);
 /// The element-wise magnitudes.
 Buffer absolute(View v);
 /// Expects, for every name in `want`, max |got − want| ≤ tolerance(name) · max |magnitude|: `magnitudes` are

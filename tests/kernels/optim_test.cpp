@@ -44,7 +44,7 @@ Buffers run(Context& ctx, const Buffers& in, AdamW a) {
 
 double norm_of(Context& ctx, View x) {
   double sum = 7;  // to be overwritten
-  squared_norm(ctx, {.x = x, .sum = &sum});
+  squared_norm(ctx, {.x = x, .sum = View(&sum, Dtype::kF64, {1})});
   return sum;
 }
 
@@ -224,7 +224,8 @@ TEST_P(Optim, RefusesWhatBreaksItsContract) {
   EXPECT_THROW(adamw(ctx, bad), ContractError);
   double sum = 0;
   EXPECT_THROW(squared_norm(ctx, {.x = x.view()}), ContractError);
-  EXPECT_THROW(squared_norm(ctx, {.x = wide.view().columns(1, 4), .sum = &sum}), ContractError);
+  EXPECT_THROW(squared_norm(ctx, {.x = wide.view().columns(1, 4), .sum = View(&sum, Dtype::kF64, {1})}),
+               ContractError);
 }
 
 TEST(OptimCpu, ThreadsChangeNoBit) {

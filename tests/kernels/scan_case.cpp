@@ -36,19 +36,26 @@ ScanCase ScanCase::as(Dtype dtype) const {
   return c;
 }
 
+ScanCase ScanCase::narrowed() const {
+  ScanCase c = as(Dtype::kF32);
+  narrow(c.in, {"x", "dy"});
+  return c;
+}
+
 Buffers ScanCase::outputs() const {
   Buffers out;
   out["y"] = poisoned(dtype(), (*this)["x"].shape);
-  out["state_out"] = poisoned(dtype(), {size.batch, size.channels, size.states});
+  out["state_out"] = poisoned(wide(dtype()), {size.batch, size.channels, size.states});
   return out;
 }
 
 Buffers ScanCase::gradients(double before) const {
   Buffers out;
-  for (const char* name : {"x", "dt", "B", "C"}) out[name] = poisoned(dtype(), (*this)[name].shape);
-  out["state_in"] = poisoned(dtype(), {size.batch, size.channels, size.states});
-  out["A_log"] = filled(dtype(), (*this)["A_log"].shape, before);
-  if ((*this)["D"]) out["D"] = filled(dtype(), (*this)["D"].shape, before);
+  for (const char* name : {"x", "dt", "B", "C"})
+    out[name] = poisoned((*this)[name].dtype, (*this)[name].shape);
+  out["state_in"] = poisoned(wide(dtype()), {size.batch, size.channels, size.states});
+  out["A_log"] = filled(wide(dtype()), (*this)["A_log"].shape, before);
+  if ((*this)["D"]) out["D"] = filled(wide(dtype()), (*this)["D"].shape, before);
   return out;
 }
 
@@ -100,8 +107,8 @@ Buffers run_backward(Context& ctx, const ScanCase& c, double before) {
 Buffers run_summary(Context& ctx, const ScanCase& c) {
   const Shape state{c.size.batch, c.size.channels, c.size.states};
   Buffers out;
-  out["decay"] = poisoned(c.dtype(), state);
-  out["state"] = poisoned(c.dtype(), state);
+  out["decay"] = poisoned(wide(c.dtype()), state);
+  out["state"] = poisoned(wide(c.dtype()), state);
   scan_summary(ctx, {.x = c["x"],
                      .dt = c["dt"],
                      .A_log = c["A_log"],
@@ -115,8 +122,8 @@ Buffers run_summary(Context& ctx, const ScanCase& c) {
 Buffers run_summary_backward(Context& ctx, const ScanCase& c) {
   const Shape state{c.size.batch, c.size.channels, c.size.states};
   Buffers out;
-  out["decay"] = poisoned(c.dtype(), state);
-  out["state"] = poisoned(c.dtype(), state);
+  out["decay"] = poisoned(wide(c.dtype()), state);
+  out["state"] = poisoned(wide(c.dtype()), state);
   scan_summary_backward(ctx, {.dt = c["dt"],
                               .A_log = c["A_log"],
                               .C = c["C"],

@@ -30,6 +30,8 @@ struct ScanCase {
   ScanCase as(Dtype dtype) const;
   View operator[](const std::string& name) const { return Views(in)[name]; }
   Dtype dtype() const { return (*this)["x"].dtype; }
+  /// With x and dy, hence y and dx, in bf16.
+  ScanCase narrowed() const;
 
   /// Where results go: poisoned, but for those that are added to, which start at `before`.
   Buffers outputs() const;

@@ -79,6 +79,12 @@ TEST_P(Layouts, CpuEqualsOneProcess) {
   expect_equal(Dtype::kF32, Backend::kCpu, 1e-5);
 }
 
+/// Ranks that share a device, and exchange what lies on it by way of the host.
+TEST_P(Layouts, CudaEqualsOneProcess) {
+  if (!has_cuda()) GTEST_SKIP() << "no device";
+  expect_equal(Dtype::kF32, Backend::kCuda, 1e-5);
+}
+
 constexpr CarryLinkKind kScan = CarryLinkKind::kScan;
 INSTANTIATE_TEST_SUITE_P(Axes, Layouts,
                          ::testing::Values(Layout{1, 1, 1}, Layout{2, 1, 1}, Layout{3, 1, 1}, Layout{4, 1, 1},
@@ -103,15 +109,18 @@ INSTANTIATE_TEST_SUITE_P(ChunksAndAccumulation, Layouts,
 
 // Boundaries that do not fit into memory are found again by running forward: with states from other ranks,
 // too.
-TEST(Relay, ThinnedBoundariesGiveTheSameBits) {
+class RelayThinned : public ::testing::TestWithParam<Backend> {};
+INSTANTIATE_TEST_SUITE_P(Backends, RelayThinned, ::testing::ValuesIn(f32_backends()), backend_name);
+
+TEST_P(RelayThinned, ThinnedBoundariesGiveTheSameBits) {
   for (const CarryLinkKind link : {CarryLinkKind::kRelay, CarryLinkKind::kScan}) {
     ExperimentConfig config = experiment({1, 2, 2, link, 5});
     const SmallBatch rows = uneven_rows();
     AssembledModel whole = small_model(config.model, Dtype::kF32);
-    const WholeStep all = step_on_ranks(config, 2, *whole, rows, Backend::kCpu);
+    const WholeStep all = step_on_ranks(config, 2, *whole, rows, GetParam());
     for (int64_t slots : {3, 1, 0}) {
       config.sequence.boundary_memory = slots * all.figures.boundary_bytes / 5;  // seven segments
-      const WholeStep thinned = step_on_ranks(config, 2, *whole, rows, Backend::kCpu);
+      const WholeStep thinned = step_on_ranks(config, 2, *whole, rows, GetParam());
       EXPECT_EQ(difference(thinned, all), 0) << slots;
       EXPECT_LE(thinned.figures.boundary_bytes, config.sequence.boundary_memory);
     }

@@ -12,6 +12,7 @@
 
 #include "core/io/safetensors.h"
 #include "distributed/mpi_communicator.h"
+#include "tests/kernels/cases.h"
 #include "tests/launch/tiny_run.h"
 
 namespace natrix::test {
@@ -92,6 +93,23 @@ TEST_F(MpiRun, FourRanksFollowOneProcess) {
   const Outcome generated =
       natrix_program({"generate", tiny_ / "layout2", "--prompt", "the light", "-n", "5"});
   EXPECT_EQ(generated.status, 0) << generated.err;
+}
+
+/// Two and four processes on one device, and what they exchange staged by the host.
+TEST_F(MpiRun, CudaRanksFollowOneProcess) {
+  if (!has_cuda()) GTEST_SKIP() << "no device";
+  ASSERT_EQ(alone("one").status, 0);
+  const std::vector<std::pair<int, std::vector<std::string>>> layouts = {
+      {2, {"parallel.cp=2", "parallel.ep=2", "parallel.cp_link=scan"}},
+      {4, {"parallel.cp=2", "parallel.ep=4"}}};
+  for (const auto& [ranks, layout] : layouts) {
+    const std::string name = std::to_string(ranks) + "_ranks";
+    std::vector<std::string> overrides = layout;
+    overrides.push_back("device.backend=cuda");
+    const Outcome outcome = train(ranks, name, overrides);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    expect_same_curve(name, "one", 1e-4);
+  }
 }
 
 TEST_F(MpiRun, GoesOnUnderAnotherMesh) {

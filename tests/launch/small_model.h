@@ -42,13 +42,14 @@ inline AssembledModel small_model(const ModelConfig& config, Dtype dtype, Memory
     if (!p.trainable) return;
     const OnHost before(p.value);
     write_from_host(p.value, [&](View after) {
-      for_float(dtype, [&](auto zero) {
+      for_float(after.dtype, [&](auto zero) {
         const auto* from = before.view().as<decltype(zero)>();
         auto* to = after.as<decltype(zero)>();
         for (int64_t i = 0; i < p.value.count(); ++i)
           to[i] = from[i] + static_cast<decltype(zero)>(0.2 * random.normal());
       });
     });
+    refresh_rounded(p);
   });
   return m;
 }

@@ -1,0 +1,34 @@
+// StagedCommunicator: a Communicator for tensors that lie on a device, over one that knows memory of the
+// host.
+//
+// What is sent comes down through pinned memory, what is received goes up; what already lies with the host
+// passes as it is. It needs nothing of MPI or of the devices: ranks may even share one.
+#pragma once
+
+#include <memory>
+
+#include "distributed/communicator.h"
+
+namespace natrix {
+
+class StagedCommunicator final : public Communicator {
+ public:
+  explicit StagedCommunicator(std::unique_ptr<Communicator> between_hosts);
+
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+  Pending start_all_reduce(Context& ctx, View inout, Reduce op) override;
+  Pending start_reduce_scatter(Context& ctx, View in, View out, Reduce op) override;
+  Pending start_all_gather(Context& ctx, View in, View out) override;
+  Pending start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) override;
+  void send(Context& ctx, View v, int peer) override;
+  void receive(Context& ctx, View v, int peer) override;
+  Traffic traffic() const override { return inner_->traffic(); }
+  int64_t scratch_bytes() const override { return inner_->scratch_bytes(); }
+
+ private:
+  std::unique_ptr<Communicator> inner_;
+  Context host_{Backend::kCpu, 1};  // scratch of the inner one's sums
+};
+
+}  // namespace natrix

@@ -1,0 +1,29 @@
+// Range: a name for what a stretch of code does, seen in a profile of a device (nsys). Nothing on the CPU.
+#pragma once
+
+#include "kernels/base/build.h"
+#include "kernels/base/context.h"
+#include "kernels/cuda/device.h"
+
+namespace natrix {
+
+class Range {
+ public:
+  Range(const Context& ctx, const char* name) : seen_(build::kCuda && ctx.backend() == Backend::kCuda) {
+    if constexpr (build::kCuda) {
+      if (seen_) cuda::begin_range(name);
+    }
+  }
+  ~Range() {
+    if constexpr (build::kCuda) {
+      if (seen_) cuda::end_range();
+    }
+  }
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+
+ private:
+  bool seen_;
+};
+
+}  // namespace natrix

@@ -1,0 +1,122 @@
+// cuBLAS is column-major: a row-major c = op(a) op(b) is its cᵀ = op(b)ᵀ op(a)ᵀ, so a and b change places.
+#include <algorithm>
+#include <vector>
+
+#include "kernels/cuda/blas.h"
+#include "kernels/cuda/launch.h"
+
+namespace natrix::cuda {
+namespace {
+
+cudaDataType type_of(View v) {
+  if (v.dtype == Dtype::kBF16) return CUDA_R_16BF;
+  require(v.dtype == Dtype::kF32, "a matrix product of another dtype than f32 and bf16");
+  return CUDA_R_32F;
+}
+
+/// A matrix of one row may say any stride; cuBLAS wants one that is no shorter than the row.
+int64_t leading(View v) {
+  return std::max({v.row_stride, v.cols(), int64_t{1}});
+}
+
+cublasOperation_t operation(bool transpose) {
+  return transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
+}
+
+int64_t terms(const Matmul& p) {
+  return p.transpose_a ? p.a.rows() : p.a.cols();
+}
+
+void check_operands(const Matmul& p) {
+  for (const void* data : {p.a.data, p.b.data, p.c.data}) check_reachable(data);
+}
+
+/// Arrays of pointers for a grouped product are read by the device. Offsets of so few products at a time
+/// travel as a kernel's argument, which is copied when it is launched: nothing to wait for, nothing to keep.
+constexpr size_t kMostProducts = 128;
+struct Pointers {
+  const void* p[3 * kMostProducts];
+};
+static_assert(sizeof(Pointers) < 4096, "what a kernel's arguments may take");
+
+__global__ void store_pointers_kernel(Pointers from, int count, const void** to) {
+  const int i = static_cast<int>(threadIdx.x);
+  if (i < count) to[i] = from.p[i];
+}
+
+/// What cublasGemmGroupedBatchedEx wants to know of each product; the arrays lie with the host.
+struct Sizes {
+  std::vector<cublasOperation_t> transa, transb;
+  std::vector<int64_t> m, n, k, lda, ldb, ldc, one_each;
+  std::vector<float> alpha, beta;
+
+  explicit Sizes(std::span<const Matmul> products) {
+    for (const Matmul& p : products) {
+      transa.push_back(operation(p.transpose_b));
+      transb.push_back(operation(p.transpose_a));
+      m.push_back(p.c.cols());
+      n.push_back(p.c.rows());
+      k.push_back(terms(p));
+      lda.push_back(leading(p.b));
+      ldb.push_back(leading(p.a));
+      ldc.push_back(leading(p.c));
+    }
+    one_each.assign(products.size(), 1);
+    alpha.assign(products.size(), 1.0f);
+    beta.assign(products.size(), products.front().accumulate ? 1.0f : 0.0f);
+  }
+};
+
+void launch_together(Context& ctx, std::span<const Matmul> products) {
+  const size_t count = products.size();
+  Pointers pointers{};
+  for (size_t i = 0; i < count; ++i) {
+    check_operands(products[i]);
+    pointers.p[i] = products[i].b.data;
+    pointers.p[count + i] = products[i].a.data;
+    pointers.p[2 * count + i] = products[i].c.data;
+  }
+  Arena::Frame frame(ctx.arena());  // its memory is used again by kernels that come later in the stream
+  auto** there = reinterpret_cast<const void**>(
+      ctx.arena().take(Dtype::kI64, {static_cast<int64_t>(3 * count)}).as<int64_t>());
+  launch(store_pointers_kernel, 1, 3 * kMostProducts, 0, stream_of(ctx), pointers,
+         static_cast<int>(3 * count), there);
+  const Sizes s(products);
+  const Matmul& p = products.front();
+  check_blas(cublasGemmGroupedBatchedEx_64(
+                 blas_of(ctx), s.transa.data(), s.transb.data(), s.m.data(), s.n.data(), s.k.data(),
+                 s.alpha.data(), there, type_of(p.b), s.lda.data(), there + count, type_of(p.a), s.ldb.data(),
+                 s.beta.data(), const_cast<void**>(there + 2 * count), type_of(p.c), s.ldc.data(),
+                 static_cast<int64_t>(count), s.one_each.data(), CUBLAS_COMPUTE_32F),
+             "cublasGemmGroupedBatchedEx");
+}
+
+}  // namespace
+
+void check_blas(cublasStatus_t status, const char* what) {
+  if (status != CUBLAS_STATUS_SUCCESS)
+    throw RunError(std::string(what) + ": " + cublasGetStatusString(status));
+}
+
+void gemm(Context& ctx, const Matmul& p) {
+  check_operands(p);
+  const float one = 1, beta = p.accumulate ? 1.0f : 0.0f;
+  check_blas(cublasGemmEx_64(blas_of(ctx), operation(p.transpose_b), operation(p.transpose_a), p.c.cols(),
+                             p.c.rows(), terms(p), &one, p.b.data, type_of(p.b), leading(p.b), p.a.data,
+                             type_of(p.a), leading(p.a), &beta, p.c.data, type_of(p.c), leading(p.c),
+                             CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+             "cublasGemmEx");
+}
+
+void grouped_gemm(Context& ctx, std::span<const Matmul> products) {
+  if (products.empty()) return;
+  // Its grouped products have results of the operands' dtype only.
+  const bool together = products.size() > 1 && products.front().c.dtype == products.front().a.dtype;
+  for (size_t i = 0; i < products.size();) {
+    const size_t n = together ? std::min(kMostProducts, products.size() - i) : 1;
+    n > 1 ? launch_together(ctx, products.subspan(i, n)) : gemm(ctx, products[i]);
+    i += n;
+  }
+}
+
+}  // namespace natrix::cuda
