@@ -73,7 +73,7 @@ void Trainer::one_step() {
   p_.group.begin_step(position_.step + 1);
   const Batch batch = p_.group.share().take(p_.data, position_.step, p_.config);
   const StepFigures figures = p_.step.compute(batch);
-  const double norm = p_.optimizer.gradient_norm(p_.ctx, p_.group);
+  const double norm = p_.optimizer.gradient_norm(p_.ctx);
   const double lr = learning_rate(p_.config.optimizer, p_.config.train.steps, position_.step);
   if (!std::isfinite(figures.loss) || !std::isfinite(norm)) {
     refuse_nonfinite(batch, figures, norm);
