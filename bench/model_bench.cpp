@@ -70,13 +70,13 @@ class Trainee {
       : config_(config),
         ctx_(Backend::kCpu, threads),
         model_(fresh(config.model, true)),
-        optimizer_(config.optimizer, model_->params()),
+        optimizer_(config.optimizer, model_->params(), alone_),
         batch_{.tokens = random_rows(1), .targets = random_rows(2)},
         step_(*model_, ctx_, config_, needs_tally(config.model)) {}
 
   void train() {
     step_.compute(batch_);
-    optimizer_.update(ctx_, config_.optimizer.lr, optimizer_.gradient_norm(ctx_, alone_), ++steps_);
+    optimizer_.update(ctx_, config_.optimizer.lr, optimizer_.gradient_norm(ctx_), ++steps_);
     update_router_biases(*model_, step_.tally());
   }
 
@@ -99,7 +99,7 @@ class Trainee {
     config.sequence.chunk = chunk;
     TrainStep step(*model_, ctx_, config, needs_tally(config.model));
     const double loss = step.compute(batch_).loss;
-    return {loss, optimizer_.gradient_norm(ctx_, alone_)};
+    return {loss, optimizer_.gradient_norm(ctx_)};
   }
 
   Buffer random_rows(uint64_t seed) const {

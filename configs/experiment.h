@@ -70,7 +70,8 @@ struct ParallelConfig {
   int64_t cp = 1;
   int64_t ep = 1;
   CarryLinkKind cp_link = CarryLinkKind::kRelay;
-  int64_t bucket = 0;      // bytes of gradients that are summed at once; 0: distributed/grad_sync.h chooses
+  int64_t zero = 0;      // 1: ranks share out the optimizer's state
+  int64_t bucket = 0;    // bytes of gradients that are summed at once; 0: distributed/grad_sync.h chooses
   double timeout = 300;  // seconds; "300s"
 };
 

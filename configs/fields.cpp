@@ -143,6 +143,9 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
   f.push_back(choice_field("parallel.cp_link", c.parallel.cp_link,
                            {{"relay", CarryLinkKind::kRelay}, {"scan", CarryLinkKind::kScan}},
                            "How states cross ranks"));
+  f.push_back(
+      integer_field("parallel.zero", c.parallel.zero, 0, 1,
+                    "1: ranks that hold the same weights share out their optimizer's state (ZeRO-1)"));
   f.push_back(bytes_field("parallel.bucket", c.parallel.bucket,
                           "Gradients that are summed at once; 0: 8MiB, or 64KiB a rank if that is more"));
   f.push_back(

@@ -1,6 +1,15 @@
 #include "distributed/communicator.h"
 
+#include <algorithm>
+
 namespace natrix {
+
+View share_of(View whole, int ranks, int rank) {
+  require(whole.contiguous(), "strided rows cannot be shared out by elements");
+  const int64_t n = (whole.count() + ranks - 1) / ranks, first = std::min(rank * n, whole.count());
+  return View(static_cast<char*>(whole.data) + first * size_of(whole.dtype), whole.dtype,
+              {std::min(n, whole.count() - first)});
+}
 
 Traffic& Traffic::operator+=(const Traffic& t) {
   messages += t.messages;

@@ -14,6 +14,10 @@ namespace natrix {
 
 enum class Reduce { kSum, kMax };
 
+/// What of `whole` (contiguous) is a rank's when it is shared out: ceil(count / ranks) elements, of the last
+/// ranks fewer or none.
+View share_of(View whole, int ranks, int rank);
+
 /// What a rank has sent so far, and the time it took.
 struct Traffic {
   int64_t messages = 0, bytes = 0;
@@ -32,11 +36,12 @@ class Communicator {
 
   /// inout = the reduction of every rank's inout.
   void all_reduce(Context& ctx, View inout, Reduce op) { start_all_reduce(ctx, inout, op).wait(); }
-  /// in: size() equal parts of rows; out = the reduction of every rank's part rank().
+  /// out = the reduction of every rank's share_of(in, size(), rank()); it may lie there itself.
   void reduce_scatter(Context& ctx, View in, View out, Reduce op) {
     start_reduce_scatter(ctx, in, out, op).wait();
   }
-  /// out = the ranks' `in`, one after another.
+  /// out = the ranks' `in`, one after another, each of which is that rank's share_of(out, …); it may lie
+  /// there itself.
   void all_gather(Context& ctx, View in, View out) { start_all_gather(ctx, in, out).wait(); }
   /// plan.send[p] rows of `in` go to rank p, in order of p; plan.receive[p] rows come from it, likewise.
   void all_to_all(Context& ctx, View in, View out, const RowPlan& plan) {

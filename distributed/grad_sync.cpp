@@ -37,23 +37,16 @@ int64_t gradient_bucket(int ranks, int64_t asked) {
   return asked > 0 ? std::max(asked / kLine, int64_t{1}) * kLine : std::max(kBucket, ranks * kPiece);
 }
 
-GradSync::GradSync(Communicator& everywhere, Communicator& expert_data, int64_t bucket)
+GradSync::GradSync(Communicator& everywhere, Communicator& expert_data, int64_t bucket, bool shares)
     : everywhere_{everywhere, gradient_bucket(everywhere.size(), bucket)},
-      expert_data_{expert_data, gradient_bucket(expert_data.size(), bucket)} {}
+      expert_data_{expert_data, gradient_bucket(expert_data.size(), bucket)},
+      shares_(shares) {}
 
 /// Buckets are counted from the beginning of a run, and the last is the shorter one.
 void GradSync::Lane::add(char* begin, char* end, Dtype dtype) {
   for (char* at = begin; at < end; at += bucket) {
     const int64_t bytes = std::min<int64_t>(bucket, end - at);
     due.push_front(View(at, dtype, {bytes / size_of(dtype)}));
-  }
-}
-
-void GradSync::Lane::move_on(Context& ctx, const void* complete_from) {
-  std::erase_if(under_way, [](Pending& p) { return p.poll(); });
-  while (!due.empty() && due.front().data >= complete_from && under_way.size() < kAtOnce) {
-    under_way.push_back(axis.start_all_reduce(ctx, due.front(), Reduce::kSum));
-    due.pop_front();
   }
 }
 
@@ -65,25 +58,72 @@ void GradSync::begin(const std::vector<Param*>& params) {
   }
 }
 
+Pending GradSync::start_sum(Context& ctx, const Lane& lane, View bucket) const {
+  if (shares_) return lane.axis.start_reduce_scatter(ctx, bucket, lane.mine(bucket), Reduce::kSum);
+  return lane.axis.start_all_reduce(ctx, bucket, Reduce::kSum);
+}
+
+void GradSync::move_on(Lane& lane, const void* complete_from, const Start& start) {
+  std::erase_if(lane.under_way, [](Pending& p) { return p.poll(); });
+  while (!lane.due.empty() && lane.due.front().data >= complete_from && lane.under_way.size() < kAtOnce) {
+    lane.under_way.push_back(start(lane, lane.due.front()));
+    lane.due.pop_front();
+  }
+}
+
 void GradSync::done(Context& ctx, const std::vector<Param*>& params, size_t first) {
   begin(params);
   const auto complete = std::find_if(params.begin() + static_cast<std::ptrdiff_t>(first), params.end(),
                                      [](const Param* p) { return static_cast<bool>(p->grad); });
   if (complete == params.end()) return;
-  for (Lane* lane : {&everywhere_, &expert_data_}) lane->move_on(ctx, (*complete)->grad.data);
+  for (Lane* lane : lanes()) {
+    move_on(*lane, (*complete)->grad.data, [&](const Lane& l, View b) { return start_sum(ctx, l, b); });
+  }
 }
 
-void GradSync::finish(Context& ctx, const std::vector<Param*>& params) {
-  begin(params);
+void GradSync::finish(const Start& start) {
   while (!everywhere_.ended() || !expert_data_.ended()) {
-    for (Lane* lane : {&everywhere_, &expert_data_}) lane->move_on(ctx, nullptr);
-    for (Lane* lane : {&everywhere_, &expert_data_}) {
+    for (Lane* lane : lanes()) move_on(*lane, nullptr, start);
+    for (Lane* lane : lanes()) {
       if (lane->under_way.empty()) continue;
       lane->under_way.front().wait();
       break;
     }
   }
   begun_ = false;
+}
+
+void GradSync::finish(Context& ctx, const std::vector<Param*>& params) {
+  begin(params);
+  finish([&](const Lane& lane, View bucket) { return start_sum(ctx, lane, bucket); });
+}
+
+std::vector<View> GradSync::shares(const std::vector<Param*>& params) const {
+  std::vector<View> mine;
+  for (const Run& run : runs_of(params)) {
+    Lane lane{(run.spread ? expert_data_ : everywhere_).axis,
+              (run.spread ? expert_data_ : everywhere_).bucket};
+    lane.add(run.begin, run.end, run.dtype);
+    for (auto bucket = lane.due.rbegin(); bucket != lane.due.rend(); ++bucket) {
+      if (const View v = lane.mine(*bucket); v.count() > 0) mine.push_back(v);
+    }
+  }
+  return mine;
+}
+
+/// Values lie as gradients do (ParamStore). What is not trained, between them, is alike on all ranks.
+void GradSync::gather_values(Context& ctx, const std::vector<Param*>& params) {
+  const auto trained =
+      std::find_if(params.begin(), params.end(), [](const Param* p) { return static_cast<bool>(p->grad); });
+  if (trained == params.end()) return;
+  const auto* gradients = static_cast<const char*>((*trained)->grad.data);
+  auto* values = static_cast<char*>((*trained)->value.data);
+  begin(params);
+  finish([&](const Lane& lane, View bucket) {
+    const View whole(values + (static_cast<const char*>(bucket.data) - gradients), bucket.dtype,
+                     bucket.shape);
+    return lane.axis.start_all_gather(ctx, lane.mine(whole), whole);
+  });
 }
 
 }  // namespace natrix

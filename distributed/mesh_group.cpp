@@ -24,7 +24,9 @@ MeshGroup::MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, const Paralle
       link_(parallel.cp_link),
       states_(make_route(mesh.cp(), ctx, dtype, link_, Direction::kForward)),
       gradients_(make_route(mesh.cp_backward(), ctx, dtype, link_, Direction::kBackward)),
-      sync_(mesh.gradients(), mesh.expert_data(), parallel.bucket) {}
+      sync_(mesh.gradients(), mesh.expert_data(), parallel.bucket,
+            parallel.zero > 0 && mesh.shape().ranks() > 1),
+      shares_(parallel.zero > 0 && mesh.shape().ranks() > 1) {}
 
 MeshGroup::~MeshGroup() = default;
 
@@ -41,9 +43,10 @@ void MeshGroup::sum(Context& ctx, std::span<double> figures) {
                            Reduce::kSum);
 }
 
-double MeshGroup::sum_over_owners(Context& ctx, double x) {
-  mesh_.ep().all_reduce(ctx, View(&x, Dtype::kF64, {1}), Reduce::kSum);
-  return x;
+double MeshGroup::sum_over_owners(Context& ctx, double everywhere, double spread) {
+  double x = shares_ ? everywhere + spread : spread;
+  (shares_ ? mesh_.world() : mesh_.ep()).all_reduce(ctx, View(&x, Dtype::kF64, {1}), Reduce::kSum);
+  return shares_ ? x : everywhere + x;
 }
 
 int64_t MeshGroup::largest(Context& ctx, int64_t x) {
@@ -79,6 +82,19 @@ CarryStates MeshGroup::gather_rows(Context& ctx, const CarryStates& mine) {
 
 void MeshGroup::sum_gradients(Context& ctx, const std::vector<Param*>& params) {
   sync_.finish(ctx, params);
+}
+
+std::vector<View> MeshGroup::owned_gradients(const std::vector<Param*>& params) {
+  return shares_ ? sync_.shares(params) : gradients_of_each(params);
+}
+
+void MeshGroup::share_values(Context& ctx, const std::vector<Param*>& params) {
+  if (shares_) sync_.gather_values(ctx, params);
+}
+
+void MeshGroup::complete(Context& ctx, const Param& param, View mine) {
+  if (!shares_) return;
+  (param.spread_of > 0 ? mesh_.expert_data() : mesh_.gradients()).all_reduce(ctx, mine, Reduce::kSum);
 }
 
 Buffer MeshGroup::whole(Context& ctx, const Param& param, View mine) {

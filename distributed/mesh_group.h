@@ -12,8 +12,8 @@ namespace natrix {
 
 class MeshGroup final : public RankGroup {
  public:
-  /// `mesh` and `ctx` are borrowed. dtype: of the model, and so of the carried states. Link and bucket are
-  /// those of `parallel`.
+  /// `mesh` and `ctx` are borrowed. dtype: of the model, and so of the carried states. Link, bucket and
+  /// zero are those of `parallel`.
   MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, const ParallelConfig& parallel);
   ~MeshGroup() override;
 
@@ -24,12 +24,16 @@ class MeshGroup final : public RankGroup {
   CarryRoute& gradients() override { return *gradients_; }
   void begin_step(int64_t step) override { mesh_.set_step(step); }
   void sum(Context& ctx, std::span<double> figures) override;
-  double sum_over_owners(Context& ctx, double x) override;
+  double sum_over_owners(Context& ctx, double everywhere, double spread) override;
   int64_t largest(Context& ctx, int64_t x) override;
   void gradients_done(Context& ctx, const std::vector<Param*>& params, size_t first) override;
   CarryStates to_first(Context& ctx, const CarryStates& end) override;
   CarryStates gather_rows(Context& ctx, const CarryStates& mine) override;
   void sum_gradients(Context& ctx, const std::vector<Param*>& params) override;
+  std::vector<View> owned_gradients(const std::vector<Param*>& params) override;
+  bool shares_updates() const override { return shares_; }
+  void share_values(Context& ctx, const std::vector<Param*>& params) override;
+  void complete(Context& ctx, const Param& param, View mine) override;
   Buffer whole(Context& ctx, const Param& param, View mine) override;
   std::string from_first(Context& ctx, const std::string& text) override;
 
@@ -38,6 +42,7 @@ class MeshGroup final : public RankGroup {
   CarryLinkKind link_;
   std::unique_ptr<CarryRoute> states_, gradients_;
   GradSync sync_;
+  bool shares_;  // of the optimizer's state
 };
 
 }  // namespace natrix

@@ -53,14 +53,9 @@ void reduce_parts(Context& ctx, View parts, View out, Reduce op) {
 
 class RankCommunicator::Parts {
  public:
-  /// Equal parts, the last shorter: ceil(count / ranks) elements each.
   static Parts cut(View v, int ranks) {
     Parts parts;
-    const int64_t n = (v.count() + ranks - 1) / ranks;
-    for (int64_t p = 0; p < ranks; ++p) {
-      const int64_t first = std::min(p * n, v.count());
-      parts.views_.push_back(piece(v, first, std::min(n, v.count() - first)));
-    }
+    for (int p = 0; p < ranks; ++p) parts.views_.push_back(share_of(v, ranks, p));
     return parts;
   }
   static Parts of_rows(View v, const std::vector<int64_t>& rows) {
@@ -141,14 +136,15 @@ Pending RankCommunicator::start_all_reduce(Context& ctx, View inout, Reduce op) 
 }
 
 Pending RankCommunicator::start_reduce_scatter(Context& ctx, View in, View out, Reduce op) {
-  require(in.count() == out.count() * size() && in.dtype == out.dtype,
-          "reduce_scatter needs a part for each rank");
-  if (size() == 1) copy(in, out);
+  const Parts pieces = Parts::cut(flat(in), size());
+  const View mine = flat(out);
+  require(mine.count() == pieces[rank()].count() && in.dtype == out.dtype,
+          "reduce_scatter ends in a rank's share");
+  if (size() == 1 && in.data != out.data) copy(in, out);
   if (size() == 1 || in.count() == 0) return {};
-  Buffer scratch = book_.scratch.take(in.bytes());
-  const View parts(scratch.view().data, in.dtype, {in.count()}), mine = flat(out);
-  auto first = exchange(Parts::cut(flat(in), size()), Parts::cut(parts, size()),
-                        transport_->begin_operation(), "reduce_scatter");
+  Buffer scratch = book_.scratch.take(size() * mine.bytes());
+  const View parts(scratch.view().data, in.dtype, {size() * mine.count()});
+  auto first = exchange(pieces, Parts::cut(parts, size()), transport_->begin_operation(), "reduce_scatter");
   const auto then = [&ctx, parts, mine, op]() -> std::unique_ptr<Exchange> {
     reduce_parts(ctx, parts, mine, op);
     return nullptr;
@@ -157,10 +153,10 @@ Pending RankCommunicator::start_reduce_scatter(Context& ctx, View in, View out, 
 }
 
 Pending RankCommunicator::start_all_gather(Context&, View in, View out) {
-  require(out.count() == in.count() * size() && in.dtype == out.dtype,
-          "all_gather needs room for each rank's part");
-  return run(exchange(Parts::same(flat(in), size()), Parts::cut(flat(out), size()),
-                      transport_->begin_operation(), "all_gather"));
+  const Parts places = Parts::cut(flat(out), size());
+  require(in.count() == places[rank()].count() && in.dtype == out.dtype,
+          "all_gather begins with a rank's share");
+  return run(exchange(Parts::same(flat(in), size()), places, transport_->begin_operation(), "all_gather"));
 }
 
 Pending RankCommunicator::start_all_to_all(Context&, View in, View out, const RowPlan& plan) {

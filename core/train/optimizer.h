@@ -1,5 +1,5 @@
 // AdamW over a model's parameters, with the usual two groups: matrices decay, everything else does not
-// (Param::decays).
+// (Param::decays). Its state is that of the parameters which this rank updates (RankGroup::owned_gradients).
 #pragma once
 
 #include <string>
@@ -16,12 +16,14 @@ namespace natrix {
 
 class Optimizer {
  public:
-  Optimizer(const OptimizerConfig& config, std::vector<Param*> params);
+  /// `group` is borrowed. The parameters have their memory.
+  Optimizer(const OptimizerConfig& config, std::vector<Param*> params, RankGroup& group);
 
   /// The L2 norm of all gradients together, those of parameters on other ranks too.
-  double gradient_norm(Context& ctx, RankGroup& group) const;
+  double gradient_norm(Context& ctx) const;
 
-  /// Clips by the given global norm and updates every parameter. step counts from 1 (bias correction).
+  /// Clips by the given global norm and updates every parameter, on every rank. step counts from 1 (bias
+  /// correction).
   void update(Context& ctx, double lr, double gradient_norm, int64_t step);
 
   /// The moments, as tensors named "m.<parameter>" and "v.<parameter>"; whole on rank 0, nothing elsewhere.
@@ -29,19 +31,27 @@ class Optimizer {
     std::vector<NamedTensor> tensors;
     std::vector<Buffer> gathered;  // memory of those that other ranks hold shares of
   };
-  State state(Context& ctx, RankGroup& group) const;
+  State state(Context& ctx) const;
   /// Reads this rank's share of them back. InputError naming the tensor if one is missing or of another
   /// shape.
   void load_state(const Safetensors& file);
   int64_t bytes() const;
 
  private:
+  /// A stretch of a parameter, and its state.
   struct Slot {
     Param* param;
-    Buffer m, v;
+    int64_t first;  // element of the parameter
+    View value, grad, m, v;
+    View rounded;  // Param::rounded, where there is one
   };
+  View moment_of(Context& ctx, const Param& param, View Slot::*moment, Buffer& made) const;
+
   OptimizerConfig config_;
-  std::vector<Slot> slots_;
+  std::vector<Param*> params_;
+  RankGroup& group_;
+  std::vector<Buffer> moments_;
+  std::vector<Slot> slots_;  // in the order of the parameters
 };
 
 }  // namespace natrix

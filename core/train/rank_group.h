@@ -30,9 +30,9 @@ class RankGroup {
   virtual void begin_step(int64_t step) = 0;
   /// figures = their sums over all ranks.
   virtual void sum(Context& ctx, std::span<double> figures) = 0;
-  /// The sum over one holder of each share of what is spread (Param::spread_of), such as the experts' squared
-  /// norms.
-  virtual double sum_over_owners(Context& ctx, double x) = 0;
+  /// A figure of all gradients, such as their squared norm, from this rank's: of the parameters that all
+  /// ranks hold, and of those that are spread (Param::spread_of); as far as they are in owned_gradients().
+  virtual double sum_over_owners(Context& ctx, double everywhere, double spread) = 0;
   virtual int64_t largest(Context& ctx, int64_t x) = 0;
   /// This rank adds nothing more to the gradients of params[first] and those after it: they may travel while
   /// backward goes on. Called as often as there is news, with ever fewer left; sum_gradients ends it.
@@ -43,14 +43,32 @@ class RankGroup {
   /// States of all rows of a step, in order, on rank 0, from the first ranks of cp, which have those of their
   /// rows. Nothing on the others.
   virtual CarryStates gather_rows(Context& ctx, const CarryStates& mine) = 0;
-  /// Every gradient = its sum over the ranks that hold the parameter.
+  /// Every gradient = its sum over the ranks that hold the parameter; of those that are in owned_gradients().
   virtual void sum_gradients(Context& ctx, const std::vector<Param*>& params) = 0;
+  /// The gradients whose parameters this rank updates, in stretches, ascending: all of them, or, where ranks
+  /// share out the optimizer's state (parallel.zero), its share.
+  virtual std::vector<View> owned_gradients(const std::vector<Param*>& params) = 0;
+  virtual bool shares_updates() const = 0;
+  /// After an update: every value = that of the rank that updated it.
+  virtual void share_values(Context& ctx, const std::vector<Param*>& params) = 0;
+  /// Where ranks share updates: a moment of the optimizer, of the parameter's shape, from those that own
+  /// stretches of it. `mine` has zeros where others do; in place, and on every rank.
+  virtual void complete(Context& ctx, const Param& param, View mine) = 0;
   /// A spread parameter's tensor (its value, or a moment of the optimizer), whole, on rank 0; nothing
   /// elsewhere.
   virtual Buffer whole(Context& ctx, const Param& param, View mine) = 0;
   /// Rank 0's text.
   virtual std::string from_first(Context& ctx, const std::string& text) = 0;
 };
+
+/// Of each parameter that has one, flat.
+inline std::vector<View> gradients_of_each(const std::vector<Param*>& params) {
+  std::vector<View> all;
+  for (const Param* p : params) {
+    if (p->grad) all.push_back(p->grad.reshaped({p->grad.count()}));
+  }
+  return all;
+}
 
 class OneProcess final : public RankGroup {
  public:
@@ -61,12 +79,18 @@ class OneProcess final : public RankGroup {
   CarryRoute& gradients() override { return gradients_; }
   void begin_step(int64_t) override {}
   void sum(Context&, std::span<double>) override {}
-  double sum_over_owners(Context&, double x) override { return x; }
+  double sum_over_owners(Context&, double everywhere, double spread) override { return everywhere + spread; }
   int64_t largest(Context&, int64_t x) override { return x; }
   void gradients_done(Context&, const std::vector<Param*>&, size_t) override {}
   CarryStates to_first(Context&, const CarryStates& end) override { return copy_of(end); }
   CarryStates gather_rows(Context&, const CarryStates& mine) override { return copy_of(mine); }
   void sum_gradients(Context&, const std::vector<Param*>&) override {}
+  std::vector<View> owned_gradients(const std::vector<Param*>& params) override {
+    return gradients_of_each(params);
+  }
+  bool shares_updates() const override { return false; }
+  void share_values(Context&, const std::vector<Param*>&) override {}
+  void complete(Context&, const Param&, View) override {}
   Buffer whole(Context&, const Param& param, View) override {
     require(param.spread_of == 0, "a share of a parameter, and no rank that has the rest");
     return {};

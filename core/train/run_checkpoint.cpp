@@ -40,7 +40,7 @@ std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64
     gathered.push_back(group_.whole(ctx, *mine[i], mine[i]->value));
     all[i]->value = gathered.back().view();
   }
-  const Optimizer::State moments = optimizer_.state(ctx, group_);
+  const Optimizer::State moments = optimizer_.state(ctx);
   const CarryStates carried = step_.carried_rows();
   if (group_.rank() != 0) return group_.from_first(ctx, "");
 

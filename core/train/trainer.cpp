@@ -76,7 +76,7 @@ void Trainer::one_step() {
   p_.rank_log.info(fmt::format("step {}: loss {:.6f} of {} predictions here, after {:.3f} s",
                                position_.step + 1, figures.loss_here, figures.predictions_here,
                                seconds_since(start)));
-  const double norm = p_.optimizer.gradient_norm(p_.ctx, p_.group);
+  const double norm = p_.optimizer.gradient_norm(p_.ctx);
   const double lr = learning_rate(p_.config.optimizer, p_.config.train.steps, position_.step);
   if (!std::isfinite(figures.loss) || !std::isfinite(norm)) {
     refuse_nonfinite(batch, figures, norm);

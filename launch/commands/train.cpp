@@ -153,7 +153,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
   }
 
   TrainStep step(*model, ctx, e.config, needs_tally(e.config.model), group);
-  Optimizer optimizer(e.config.optimizer, model->params());
+  Optimizer optimizer(e.config.optimizer, model->params(), group);
   RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, group);
   Trainer trainer({.config = e.config,
                    .model = *model,

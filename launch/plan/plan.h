@@ -42,9 +42,10 @@ struct CommunicationTerm {
   std::string name;
   MeshAxis axis = MeshAxis::kWorld;
   int64_t bytes = 0, messages = 0;
-  int64_t calls = 0;    // exchanges that a rank waits for, one after another
-  int64_t scratch = 0;  // bytes of a rank that its sums under way take
-  double seconds = 0;   // that they add to the step
+  int64_t calls = 0;             // exchanges that a rank waits for, one after another
+  int64_t scratch = 0;           // bytes of a rank that its sums under way take
+  double seconds = 0;            // that they add to the step
+  bool behind_backward = false;  // they travel while the last segment runs backward
 };
 
 /// One kind of work, or of waiting, of the step.

@@ -181,8 +181,9 @@ void print_plans(const PlanReport& r, int64_t top) {
     print_communication(first);
   }
   fmt::print(
-      "\nCounted as the program works today: fp32, optimizer state on every rank, sums between all ranks "
+      "\nCounted as the program works today: fp32, optimizer state {}, sums between all ranks "
       "directly, nothing behind compute but sums of gradients{}. docs/planning.md says how.\n",
+      r.config.parallel.zero > 0 ? "shared out over ranks" : "on every rank",
       r.machine.device.backend == DeviceBackend::kCuda ? "; it does not train on GPUs yet" : "");
 }
 

@@ -4,6 +4,8 @@
 
 #include "core/layers/lm_head.h"
 #include "core/layers/mlp.h"
+#include "distributed/grad_sync.h"
+#include "launch/plan/traffic.h"
 
 namespace natrix {
 namespace {
@@ -90,6 +92,18 @@ std::vector<Kind> kinds_of(const Workload& w) {
                              : Views{}}};
 }
 
+/// Both moments of what a rank has of every bucket: of the ranks with that share of the experts, the first.
+int64_t shared_optimizer(const Workload& w, const ModelShare& share, int64_t rank) {
+  int64_t bytes = 0;
+  for (const GradientStretch& s : share.gradients) {
+    const int64_t ranks = axis_size(w.mesh.shape, s.spread ? MeshAxis::kExpertData : MeshAxis::kGradients);
+    const int64_t bucket = gradient_bucket(static_cast<int>(ranks), w.bucket), mine = s.spread ? 0 : rank;
+    bytes += 2 * (s.bytes / bucket * share_bytes(bucket, ranks, mine) +
+                  share_bytes(s.bytes % bucket, ranks, mine));
+  }
+  return bytes;
+}
+
 int64_t arena_peak(const Workload& w) {
   const int64_t t = w.segment_tokens, stream = t * w.model.d_model * kFloat;
   Views most;
@@ -120,7 +134,8 @@ RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares
   RankMemory m;
   for (const ModelShare& share : shares) {
     m.weights = std::max(m.weights, share.weight_bytes);
-    m.optimizer = std::max(m.optimizer, share.optimizer_bytes);
+    m.optimizer = std::max(
+        m.optimizer, w.shares ? shared_optimizer(w, share, &share - shares.data()) : share.optimizer_bytes);
   }
   m.gradients = m.weights;
   m.activations = arena_peak(w);

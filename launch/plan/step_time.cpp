@@ -163,8 +163,7 @@ class StepTime {
     for (CommunicationTerm& t : communication_) {
       Wait wait = exchange_time(config_, w_.mesh.shape, t);
       if (t.axis == MeshAxis::kEp && w_.moe_layers > 0) ep_seconds_ += wait.seconds;
-      if (t.axis == MeshAxis::kGradients || t.axis == MeshAxis::kExpertData)
-        wait.seconds = exposed(wait.seconds);
+      if (t.behind_backward) wait.seconds = exposed(wait.seconds);
       t.seconds = wait.seconds;
       const bool relayed = !scans && (t.axis == MeshAxis::kCp || t.axis == MeshAxis::kCpBackward);
       if (relayed) continue;

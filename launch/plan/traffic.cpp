@@ -48,6 +48,16 @@ class Counter {
     t.scratch = std::max(t.scratch, p * (small ? bytes : piece));
   }
 
+  /// Likewise, of each group one half of such a sum: every rank's share of the bytes, from all or to all.
+  void share(CommunicationTerm& t, int64_t bytes, int64_t groups, int64_t times, bool sums) const {
+    const int64_t p = axis_size(w_.mesh.shape, t.axis);
+    if (p == 1 || bytes == 0 || times == 0) return;
+    add(t.bytes, {times, groups, p - 1, bytes});
+    add(t.messages, {times, groups, p, p - 1});
+    t.calls += times;
+    if (sums) t.scratch = std::max(t.scratch, p * share_bytes(bytes, p));
+  }
+
   /// `times` over, every rank sends something to each other of its group; `bytes` in all, over all ranks.
   void exchange(CommunicationTerm& t, int64_t bytes, int64_t times) const {
     add(t.bytes, {bytes});
@@ -59,43 +69,67 @@ class Counter {
   const Workload& w_;
 };
 
+/// A kind of sum, over all ranks or over the owners of the same experts: of the gradients, and then, where
+/// ranks share updates, of the updated weights.
+struct GradientTerms {
+  CommunicationTerm sums, values;
+  int64_t buckets = 0;
+
+  void count(const Workload& w, const Counter& count, const GradientStretch& stretch, int64_t groups) {
+    const int64_t bucket = gradient_bucket(static_cast<int>(axis_size(w.mesh.shape, sums.axis)), w.bucket);
+    const int64_t whole = stretch.bytes / bucket, rest = stretch.bytes % bucket;
+    for (const auto& [bytes, times] : {std::pair(bucket, whole), std::pair(rest, int64_t{1})}) {
+      if (!w.shares) {
+        count.all_reduce(sums, bytes, groups, times);
+        continue;
+      }
+      count.share(sums, bytes, groups, times, true);
+      count.share(values, bytes, groups, times, false);
+    }
+    buckets += whole + (rest > 0 ? 1 : 0);
+  }
+};
+
 void count_figures(std::vector<CommunicationTerm>& terms, const Workload& w, const Counter& count) {
   CommunicationTerm sums{.name = "figures of the step", .axis = MeshAxis::kWorld};
   count.all_reduce(sums, 2 * kDouble, 1);  // predictions, tokens
   count.all_reduce(sums, w.moe_layers * (2 * w.model.moe.num_experts + 2) * kDouble, 1);  // the tally
   count.all_reduce(sums, kDouble, 1, 2);  // the loss, and whether to stop
   terms.push_back(sums);
-  CommunicationTerm norm{.name = "gradient norm", .axis = MeshAxis::kEp};
-  count.all_reduce(norm, kDouble, count.groups(MeshAxis::kEp));
+  CommunicationTerm norm{.name = "gradient norm", .axis = w.shares ? MeshAxis::kWorld : MeshAxis::kEp};
+  count.all_reduce(norm, kDouble, count.groups(norm.axis));
   terms.push_back(norm);
 }
 
 void count_gradients(std::vector<CommunicationTerm>& terms, const Workload& w,
                      const std::vector<ModelShare>& shares, const Counter& count) {
-  CommunicationTerm all{.name = "gradients", .axis = MeshAxis::kGradients};
-  CommunicationTerm experts{.name = "gradients of experts", .axis = MeshAxis::kExpertData};
+  const auto of_axis = [](const std::string& what, MeshAxis axis) {
+    return GradientTerms{.sums = {.name = "gradients" + what, .axis = axis, .behind_backward = true},
+                         .values = {.name = "updated weights" + what, .axis = axis}};
+  };
+  GradientTerms all = of_axis("", MeshAxis::kGradients),
+                experts = of_axis(" of experts", MeshAxis::kExpertData);
   const auto alike = static_cast<int64_t>(w.mesh.shape.ep / static_cast<int>(shares.size()));
-  std::array<int64_t, 2> buckets{};  // of what all ranks hold, and of experts
+  int64_t sum_calls = 0, value_calls = 0, buckets = 0;  // of the rank with most experts
   for (const ModelShare& share : shares) {
-    const bool first = &share == &shares.front();
-    const int64_t calls = experts.calls;
-    experts.calls = 0;
+    experts.sums.calls = experts.values.calls = experts.buckets = 0;
     for (const GradientStretch& stretch : share.gradients) {
-      if (!stretch.spread && !first) continue;  // all ranks hold the same
-      CommunicationTerm& term = stretch.spread ? experts : all;
-      const int64_t bucket = gradient_bucket(static_cast<int>(axis_size(w.mesh.shape, term.axis)), w.bucket);
-      const int64_t groups = stretch.spread ? alike : 1, whole = stretch.bytes / bucket;
-      count.all_reduce(term, bucket, groups, whole);
-      count.all_reduce(term, stretch.bytes % bucket, groups);
-      buckets[stretch.spread] += whole + (stretch.bytes % bucket > 0 ? 1 : 0);
+      if (stretch.spread) experts.count(w, count, stretch, alike);
+      if (!stretch.spread && &share == &shares.front()) all.count(w, count, stretch, 1);  // all hold the same
     }
-    experts.calls = std::max(experts.calls, calls);
+    sum_calls = std::max(sum_calls, experts.sums.calls);
+    value_calls = std::max(value_calls, experts.values.calls);
+    buckets = std::max(buckets, experts.buckets);
   }
-  // The largest of its sums is what a term has as scratch so far.
-  all.scratch *= std::min<int64_t>(buckets[0], GradSync::kAtOnce);
-  experts.scratch *= std::min<int64_t>(buckets[1], GradSync::kAtOnce);
-  terms.push_back(all);
-  terms.push_back(experts);
+  experts.sums.calls = sum_calls;
+  experts.values.calls = value_calls;
+  experts.buckets = buckets;
+  for (GradientTerms* t : {&all, &experts}) {
+    // The largest of its sums is what a term has as scratch so far.
+    t->sums.scratch *= std::min<int64_t>(t->buckets, GradSync::kAtOnce);
+    terms.push_back(t->sums);
+    terms.push_back(t->values);
+  }
 }
 
 void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, const Counter& count) {
@@ -165,6 +199,11 @@ void count_carries(std::vector<CommunicationTerm>& terms, const Workload& w, con
 }
 
 }  // namespace
+
+int64_t share_bytes(int64_t bytes, int64_t ranks, int64_t rank) {
+  const int64_t all = bytes / kFloat, one = (all + ranks - 1) / ranks;
+  return std::clamp<int64_t>(all - rank * one, 0, one) * kFloat;
+}
 
 int64_t axis_size(const MeshShape& shape, MeshAxis axis) {
   switch (axis) {

@@ -6,6 +6,9 @@
 
 namespace natrix {
 
+/// Of floats shared out over ranks: a rank's bytes. The first has most.
+int64_t share_bytes(int64_t bytes, int64_t ranks, int64_t rank = 0);
+
 /// Ranks of a line of the mesh.
 int64_t axis_size(const MeshShape& shape, MeshAxis axis);
 

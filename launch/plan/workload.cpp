@@ -24,6 +24,7 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   const int64_t cp = mesh.shape.cp, stretch = cp * mesh.chunk;
   check_layout(on_mesh(config, mesh), mesh.shape);
   Workload w{.model = config.model, .mesh = mesh, .bucket = config.parallel.bucket};
+  w.shares = config.parallel.zero > 0 && w.ranks() > 1;
   w.rows = config.train.batch_size / mesh.shape.dp;
   w.micro_batches = w.rows / mesh.micro_batch;
   w.segments = (s.length + stretch - 1) / stretch;

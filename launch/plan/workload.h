@@ -18,6 +18,7 @@ struct Workload {
   int64_t segments = 0;       // of a rank's part of a row
   int64_t bucket = 0;         // parallel.bucket
   bool carry_state = false;   // into the next step
+  bool shares = false;        // parallel.zero: ranks share out the optimizer's state
   bool together = false;      // sweep 1 of all micro-batches comes before any sweep 2
   SegmentRuns runs;           // of one micro-batch
 

@@ -114,12 +114,14 @@ TEST_F(MpiRun, CudaRanksFollowOneProcess) {
 
 TEST_F(MpiRun, GoesOnUnderAnotherMesh) {
   ASSERT_EQ(alone("one").status, 0);
-  ASSERT_EQ(train(2, "moved", {"parallel.ep=2", "train.steps=12", "checkpoint.every=4"}).status, 0);
+  ASSERT_EQ(
+      train(2, "moved", {"parallel.ep=2", "parallel.zero=1", "train.steps=12", "checkpoint.every=4"}).status,
+      0);
   // As a run would look that was lost after step 4: later checkpoints are gone.
   fs::remove_all(tiny_ / "moved/checkpoints/step-00000008");
   fs::remove_all(tiny_ / "moved/checkpoints/step-00000012");
   write_file(tiny_ / "moved/checkpoints/latest", "step-00000004\n");
-  const Outcome on = train(4, "moved", {"parallel.cp=4", "parallel.ep=4"});
+  const Outcome on = train(4, "moved", {"parallel.cp=4", "parallel.ep=4", "parallel.zero=1"});
   ASSERT_EQ(on.status, 0) << on.err;
   EXPECT_NE(on.err.find("going on after step 4/12"), std::string::npos) << on.err;
   expect_same_curve("moved", "one", 1e-4);

@@ -29,7 +29,7 @@ struct PlanCase {
   std::string pattern = "ME-";
   double aux = 0.1;
   int64_t experts = 4, top_k = 4, d_model = 12, vocabulary = 17;
-  int64_t bucket = 0;
+  int64_t bucket = 0, zero = 0;
   bool carry = false;
   PlannedMesh mesh() const {
     return {.shape = {.dp = dp, .cp = cp, .ep = ep}, .cp_link = link, .micro_batch = micro, .chunk = chunk};
@@ -62,6 +62,7 @@ ExperimentConfig experiment(const PlanCase& c) {
   e.parallel.ep = c.ep;
   e.parallel.cp_link = c.link;
   e.parallel.bucket = c.bucket;
+  e.parallel.zero = c.zero;
   return e;
 }
 
@@ -89,10 +90,10 @@ Measured measured_step(const ExperimentConfig& config, Transport& world, const S
       assemble_model(config.model, Dtype::kF32, true, Memory::kHost,
                      config.parallel.ep > 1 ? std::make_unique<AllToAllExchange>(mesh.ep()) : nullptr);
   initialise(model->params(), 7, 1);
-  Optimizer optimizer(config.optimizer, model->params());
+  Optimizer optimizer(config.optimizer, model->params(), group);
   TrainStep step(*model, ctx, config, needs_tally(config.model), group);
   const StepFigures figures = step.compute(group.share().take(FixedRows(rows), 0, config));
-  optimizer.gradient_norm(ctx, group);
+  optimizer.update(ctx, 1e-3, optimizer.gradient_norm(ctx), 1);
   group.largest(ctx, 0);
 
   Measured m{.sent = {{MeshAxis::kWorld, mesh.world().traffic()},
@@ -223,6 +224,23 @@ INSTANTIATE_TEST_SUITE_P(
         PlanCase{.name = "no_balance_loss", .cp = 2, .chunk = 8, .micro = 6, .aux = 0},
         PlanCase{.name = "gradients_in_buckets", .dp = 3, .length = 8, .chunk = 8, .vocabulary = 200'000},
         PlanCase{.name = "small_buckets", .dp = 2, .cp = 2, .ep = 2, .chunk = 8, .micro = 3, .bucket = 1000},
+        PlanCase{.name = "zero", .dp = 3, .zero = 1}, PlanCase{.name = "zero_alone", .zero = 1},
+        PlanCase{.name = "zero_of_owners", .dp = 4, .ep = 4, .chunk = 20, .zero = 1},
+        PlanCase{.name = "zero_uneven_experts",
+                 .dp = 3,
+                 .ep = 3,
+                 .chunk = 20,
+                 .micro = 2,
+                 .bucket = 500,
+                 .zero = 1},
+        PlanCase{.name = "zero_all_axes",
+                 .dp = 2,
+                 .cp = 2,
+                 .ep = 2,
+                 .chunk = 8,
+                 .micro = 3,
+                 .bucket = 1000,
+                 .zero = 1},
         PlanCase{.name = "long_tally",
                  .dp = 2,
                  .length = 8,

@@ -127,7 +127,7 @@ TEST(StepTime, CommunicationIsItsBytesOverTheLink) {
   ASSERT_FALSE(plan.communication.empty());
   for (const CommunicationTerm& t : plan.communication) {
     EXPECT_DOUBLE_EQ(t.seconds, seconds_of(plan, t.name));
-    if (t.axis == MeshAxis::kGradients) continue;  // below
+    if (t.behind_backward) continue;  // below
     EXPECT_NEAR(t.seconds, time_on_the_link(t), 1e-9) << t.name;
   }
 }
@@ -142,7 +142,7 @@ TEST(StepTime, SumsOfGradientsHideBehindTheLastBackwardRun) {
     machine.compute.exps = exps;
     const StepPlan plan = StepPlanner(c, machine).plan({.shape = {.dp = 2}, .micro_batch = 2, .chunk = 16});
     const auto t = std::find_if(plan.communication.begin(), plan.communication.end(),
-                                [](const auto& x) { return x.axis == MeshAxis::kGradients; });
+                                [](const auto& x) { return x.behind_backward; });
     return std::pair(t->seconds, time_on_the_link(*t));
   };
   const auto [fast, all] = gradients(1e15);

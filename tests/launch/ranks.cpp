@@ -55,8 +55,8 @@ WholeStep one_step(const ExperimentConfig& config, Model& whole, const SmallBatc
   double sent = static_cast<double>(mesh.traffic().bytes);
   group.sum(ctx, {&sent, 1});
   result.bytes_sent = static_cast<int64_t>(sent);
-  const Optimizer optimizer(config.optimizer, model->params());
-  result.norm = optimizer.gradient_norm(ctx, group);
+  const Optimizer optimizer(config.optimizer, model->params(), group);
+  result.norm = optimizer.gradient_norm(ctx);
   update_router_biases(*model, step.tally());
   AssembledModel described = describe_model(config.model);
   gather(group, ctx, *model, *described, result);

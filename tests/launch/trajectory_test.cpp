@@ -61,14 +61,14 @@ TEST_P(Trajectory, FollowsTheRunMadeWithoutNatrix) {
   AssembledModel model = e.make_model();
   Context ctx = e.context();
   TrainStep step(*model, ctx, e.config, needs_tally(e.config.model));
-  Optimizer optimizer(e.config.optimizer, model->params());
   OneProcess alone;
+  Optimizer optimizer(e.config.optimizer, model->params(), alone);
 
   const nlohmann::json want = expected();
   for (int64_t s = 0; s < e.config.train.steps; ++s) {
     const auto at = [&](const char* figure) { return want[figure][static_cast<size_t>(s)].get<double>(); };
     const StepFigures got = step.compute(data->batch(s, 0, e.config.train.batch_size));
-    const double norm = optimizer.gradient_norm(ctx, alone);
+    const double norm = optimizer.gradient_norm(ctx);
     const double lr = learning_rate(e.config.optimizer, e.config.train.steps, s);
     EXPECT_NEAR(got.loss, at("loss"), 1e-4) << "step " << s + 1;
     EXPECT_NEAR(norm, at("grad_norm"), 1e-3) << "step " << s + 1;
