@@ -97,7 +97,9 @@ MemoryPlan plan_memory(const ExperimentConfig& c) {
   const int64_t boundaries =
       std::min(c.sequence.boundary_memory,
                boundary_bytes_per_row(c.model) * c.train.batch_size * std::max<int64_t>(segments - 1, 0));
-  return {.parameters = parameters,
+  const int64_t rounded =
+      c.device.dtype == DeviceDtype::kBf16 ? parameters / 2 : 0;  // copies that products read
+  return {.parameters = parameters + rounded,
           .gradients = parameters,
           .optimizer = 2 * parameters,
           .activations =

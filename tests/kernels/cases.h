@@ -34,6 +34,9 @@ class Random {
 
 /// Whether backend cuda is built and finds a device. Says on stderr why it is built and not tested.
 bool has_cuda();
+/// Whether this program's tests hand kernels operands that lie with the host: not unless it defines it
+/// otherwise (host_memory.cpp).
+bool kernels_get_host_memory();
 /// reference and cpu, and cuda where it can be tested.
 std::vector<Backend> backends();
 
