@@ -78,7 +78,7 @@ CarriedRun run_carried(const CarriedLayout& l, Model& whole) {
     AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
     copy_weights(whole, *model);
     TrainStep step(*model, ctx, config, needs_tally(config.model), group);
-    const Optimizer optimizer(config.optimizer, model->params());
+    const Optimizer optimizer(config.optimizer, model->params(), group);
     const OneTextARow source;
     CarriedRun run;
     for (int64_t n = 0; n < kCarriedSteps; ++n) {
@@ -93,7 +93,7 @@ CarriedRun run_carried(const CarriedLayout& l, Model& whole) {
         step.carry_rows(all);
       }
       run.losses.push_back(step.compute(group.share().take(source, n, config)).loss);
-      run.norms.push_back(optimizer.gradient_norm(ctx, group));
+      run.norms.push_back(optimizer.gradient_norm(ctx));
     }
     run.end = step.carried_rows();
     if (group.rank() == 0) result = std::move(run);

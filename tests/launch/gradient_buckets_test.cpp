@@ -52,37 +52,19 @@ class Recorder final : public Communicator {
 };
 
 /// One process that sums its gradients as if there were more.
-class RecordedGroup final : public RankGroup {
+class RecordedGroup final : public OneProcess {
  public:
   explicit RecordedGroup(std::function<bool()> during_backward)
       : recorder_(std::move(during_backward)), sync_(recorder_, recorder_, kSmallBucket) {}
 
-  int rank() const override { return 0; }
-  int size() const override { return 1; }
-  RankShare share() const override { return {}; }
-  CarryRoute& states() override { return alone_.states(); }
-  CarryRoute& gradients() override { return alone_.gradients(); }
-  void begin_step(int64_t) override {}
-  void sum(Context&, std::span<double>) override {}
-  double sum_over_owners(Context&, double everywhere, double spread) override { return everywhere + spread; }
-  int64_t largest(Context&, int64_t x) override { return x; }
   void gradients_done(Context& ctx, const std::vector<Param*>& params, size_t first) override {
     sync_.done(ctx, params, first);
   }
   void sum_gradients(Context& ctx, const std::vector<Param*>& params) override { sync_.finish(ctx, params); }
-  std::vector<View> owned_gradients(const std::vector<Param*>& params) override {
-    return gradients_of_each(params);
-  }
-  bool shares_updates() const override { return false; }
-  void share_values(Context&, const std::vector<Param*>&) override {}
-  void complete(Context&, const Param&, View) override {}
-  Buffer whole(Context&, const Param&, View) override { return {}; }
-  std::string from_first(Context&, const std::string& text) override { return text; }
 
   const std::vector<Recorder::Sum>& sums() const { return recorder_.sums; }
 
  private:
-  OneProcess alone_;
   Recorder recorder_;
   GradSync sync_;
 };
