@@ -37,6 +37,11 @@ int64_t gradient_bucket(int ranks, int64_t asked) {
   return asked > 0 ? std::max(asked / kLine, int64_t{1}) * kLine : std::max(kBucket, ranks * kPiece);
 }
 
+int64_t buckets_at_once(int64_t bucket) {
+  constexpr int64_t kMost = 4, kMemory = kMost * kBucket;
+  return std::clamp<int64_t>(kMemory / bucket, 1, kMost);
+}
+
 GradSync::GradSync(Communicator& everywhere, Communicator& expert_data, int64_t bucket, bool shares)
     : everywhere_{everywhere, gradient_bucket(everywhere.size(), bucket)},
       expert_data_{expert_data, gradient_bucket(expert_data.size(), bucket)},
@@ -65,7 +70,8 @@ Pending GradSync::start_sum(Context& ctx, const Lane& lane, View bucket) const {
 
 void GradSync::move_on(Lane& lane, const void* complete_from, const Start& start) {
   std::erase_if(lane.under_way, [](Pending& p) { return p.poll(); });
-  while (!lane.due.empty() && lane.due.front().data >= complete_from && lane.under_way.size() < kAtOnce) {
+  while (!lane.due.empty() && lane.due.front().data >= complete_from &&
+         std::ssize(lane.under_way) < buckets_at_once(lane.bucket)) {
     lane.under_way.push_back(start(lane, lane.due.front()));
     lane.due.pop_front();
   }

@@ -26,11 +26,12 @@ namespace natrix {
 /// of a reduction, a bucket, to stay small.
 int64_t gradient_bucket(int ranks, int64_t asked = 0);
 
+/// How many buckets of an axis are under way at once; the others follow. A few, to keep links busy, but of
+/// large ones one: what arrives of a bucket to be summed takes as much memory as the bucket.
+int64_t buckets_at_once(int64_t bucket);
+
 class GradSync {
  public:
-  /// Of each axis; the others follow.
-  static constexpr size_t kAtOnce = 4;
-
   /// Both borrowed. Nobody else uses them between the first done() and finish(): ranks start their buckets in
   /// the same order, but not at the same places of the program.
   GradSync(Communicator& everywhere, Communicator& expert_data, int64_t bucket = 0, bool shares = false);
@@ -49,7 +50,7 @@ class GradSync {
   /// One axis and its buckets, from the last to the first.
   struct Lane {
     Communicator& axis;
-    int64_t bucket;
+    int64_t bucket;  // bytes
     std::deque<View> due = {};
     std::deque<Pending> under_way = {};
 

@@ -22,10 +22,14 @@ struct PlanFlags {
 
 constexpr int64_t kMostRanks = int64_t{1} << 20;
 
+constexpr const char* kMeshKeys[] = {"parallel.dp", "parallel.cp", "parallel.ep"};  // and parallel.cp_link
+
 ExperimentConfig read_config(const PlanFlags& flags) {
   std::vector<std::string> overrides = flags.overrides;
   for (const std::string& o : overrides) {
-    if (!o.starts_with("parallel.")) continue;
+    const bool mesh = std::any_of(std::begin(kMeshKeys), std::end(kMeshKeys),
+                                  [&](const char* key) { return o.starts_with(key); });
+    if (!mesh) continue;
     throw InputError(fmt::format(
         "{}: plan looks for the mesh by itself, whatever parallel says; name one with --layout, such as "
         "--layout dp2cp4ep8scan",

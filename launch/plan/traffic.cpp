@@ -126,7 +126,8 @@ void count_gradients(std::vector<CommunicationTerm>& terms, const Workload& w,
   experts.buckets = buckets;
   for (GradientTerms* t : {&all, &experts}) {
     // The largest of its sums is what a term has as scratch so far.
-    t->sums.scratch *= std::min<int64_t>(t->buckets, GradSync::kAtOnce);
+    const int64_t bucket = gradient_bucket(static_cast<int>(axis_size(w.mesh.shape, t->sums.axis)), w.bucket);
+    t->sums.scratch *= std::min(t->buckets, buckets_at_once(bucket));
     terms.push_back(t->sums);
     terms.push_back(t->values);
   }

@@ -155,6 +155,16 @@ INSTANTIATE_TEST_SUITE_P(
                                  .aux = 0}),
     [](const auto& info) { return info.param.name; });
 
+// Buckets grow with the ranks, and what arrives of those under way must not grow four times as fast.
+TEST(GradientBuckets, UnderWayStayWithinAFewMegabytesOrAreOne) {
+  for (const int ranks : {2, 100, 300, 1000, 16384}) {
+    const int64_t bucket = gradient_bucket(ranks), all = bucket * buckets_at_once(bucket);
+    EXPECT_LE(all, std::max(int64_t{32} << 20, bucket)) << ranks;
+    EXPECT_GE(buckets_at_once(bucket), 1) << ranks;
+  }
+  EXPECT_GT(buckets_at_once(gradient_bucket(2)), 1);
+}
+
 // However they are cut, and whenever they travel: the sums of a blocking step, to the last bit.
 TEST(GradientBuckets, OfAnySizeGiveTheSameBits) {
   ExperimentConfig config;

@@ -56,6 +56,15 @@ TEST(Plan, CountsTheModelAsInspectDoes) {
   EXPECT_TRUE(best["fits"]);
 }
 
+TEST(Plan, SharesOutTheOptimizersStateWhereTheRunDoes) {
+  const TinyRun tiny;
+  const auto optimizer = [&](const std::string& zero) {
+    const json plan = natrix_json({"plan", tiny.config(), "--layout", "dp2", "--device", "h100", zero});
+    return plan["plans"][0]["memory"]["optimizer"].get<double>();
+  };
+  EXPECT_NEAR(optimizer("parallel.zero=1") / optimizer("parallel.zero=0"), 0.5, 0.01);
+}
+
 TEST(Plan, PrintsTheMeshesAndTheTermsOfTheBest) {
   const TinyRun tiny;
   const Outcome r = natrix_program({"plan", tiny.config(), "--ranks", "2", "--device", "cpu2"});

@@ -155,7 +155,7 @@ TEST_P(PlannedStep, HoldsWhatARankHolds) {
   EXPECT_GE(measured.arena, plan.memory.activations);
   // As many sums as may be under way at once are planned for; how many are is a matter of time.
   EXPECT_LE(measured.sums, plan.memory.sums);
-  EXPECT_GE(measured.sums, plan.memory.sums / static_cast<int64_t>(GradSync::kAtOnce));
+  EXPECT_GE(measured.sums, plan.memory.sums / buckets_at_once(1));
 }
 
 // Every number of segments, thinned to any number of boundaries, together and one micro-batch after the

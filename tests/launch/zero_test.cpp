@@ -20,6 +20,10 @@ struct ZeroCase {
   int64_t bucket = 1000;
 };
 
+std::ostream& operator<<(std::ostream& out, const ZeroCase& c) {
+  return out << c.name;
+}
+
 ExperimentConfig experiment(const ZeroCase& c, int64_t zero, double clip) {
   ExperimentConfig e;
   e.model = small_config();
