@@ -34,9 +34,7 @@ class Sweeps {
     runs_.backward_segments += segments_;
   }
 
-  void truncated() {
-    run(0, segments_, /*from_boundary=*/false);
-  }
+  void truncated() { run(0, segments_, /*from_boundary=*/false); }
 
   SegmentRuns take() { return std::move(runs_); }
 
