@@ -36,6 +36,7 @@ class MeshGroup final : public RankGroup {
   void complete(Context& ctx, const Param& param, View mine) override;
   Buffer whole(Context& ctx, const Param& param, View mine) override;
   std::string from_first(Context& ctx, const std::string& text) override;
+  double seconds_waited() const override { return mesh_.traffic().waiting; }
 
  private:
   ProcessMesh& mesh_;

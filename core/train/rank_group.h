@@ -59,6 +59,8 @@ class RankGroup {
   virtual Buffer whole(Context& ctx, const Param& param, View mine) = 0;
   /// Rank 0's text.
   virtual std::string from_first(Context& ctx, const std::string& text) = 0;
+  /// Of this rank so far, for others.
+  virtual double seconds_waited() const = 0;
 };
 
 /// Of each parameter that has one, flat.
@@ -96,6 +98,7 @@ class OneProcess : public RankGroup {
     return {};
   }
   std::string from_first(Context&, const std::string& text) override { return text; }
+  double seconds_waited() const override { return 0; }
 
  private:
   LocalRoute states_, gradients_;
