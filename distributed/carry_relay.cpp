@@ -1,9 +1,5 @@
 #include "distributed/carry_relay.h"
 
-#include <cstring>
-
-#include "distributed/send_states.h"
-
 namespace natrix {
 
 CarryRelay::CarryRelay(Communicator& axis, Context& ctx, Dtype dtype, Direction direction)
@@ -60,12 +56,6 @@ void CarryRelay::leave(CarryKey key, View state) {
 
 const CarryStates& CarryRelay::end_states() {
   require(last_, "the end states of a sweep that has not ended");
-  if (place_ == last_place_) {
-    send_states(axis_, ctx_, leaving_, peer(0));
-    leaving_.clear();
-  } else if (place_ == 0) {
-    leaving_ = receive_states(axis_, ctx_, peer(last_place_));
-  }
   return leaving_;
 }
 

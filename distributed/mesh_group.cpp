@@ -5,6 +5,7 @@
 #include "distributed/carry_relay.h"
 #include "distributed/carry_scan.h"
 #include "distributed/grad_sync.h"
+#include "distributed/send_states.h"
 
 namespace natrix {
 namespace {
@@ -47,6 +48,14 @@ double MeshGroup::sum_over_owners(Context& ctx, double x) {
 int64_t MeshGroup::largest(Context& ctx, int64_t x) {
   mesh_.world().all_reduce(ctx, View(&x, Dtype::kI64, {1}), Reduce::kMax);
   return x;
+}
+
+CarryStates MeshGroup::to_first(Context& ctx, const CarryStates& end) {
+  Communicator& cp = mesh_.cp();
+  const int last = cp.size() - 1;
+  if (last == 0 || link_ == CarryLinkKind::kScan) return copy_of(end);  // the first has them already
+  if (cp.rank() == last) send_states(cp, ctx, end, 0);
+  return cp.rank() == 0 ? receive_states(cp, ctx, last) : CarryStates();
 }
 
 void MeshGroup::sum_gradients(Context& ctx, const std::vector<Param*>& params) {

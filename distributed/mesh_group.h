@@ -24,6 +24,7 @@ class MeshGroup final : public RankGroup {
   void sum(Context& ctx, std::span<double> figures) override;
   double sum_over_owners(Context& ctx, double x) override;
   int64_t largest(Context& ctx, int64_t x) override;
+  CarryStates to_first(Context& ctx, const CarryStates& end) override;
   void sum_gradients(Context& ctx, const std::vector<Param*>& params) override;
   Buffer whole(Context& ctx, const Param& param, View mine) override;
   std::string from_first(Context& ctx, const std::string& text) override;

@@ -64,7 +64,7 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& e) {
 /// Commands that would do the same on every rank.
 std::string refuse_ranks(const CLI::App& app, const natrix::MpiSession& session) {
   const std::string command = app.get_subcommands().front()->get_name();
-  if (session.size() == 1 || command == "train" || command == "eval") return "";
+  if (session.size() == 1 || command == "train" || command == "eval" || command == "generate") return "";
   return fmt::format("{} works in one process, but {} ranks were started; start it without mpirun", command,
                      session.size());
 }
@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
   }
   natrix::add_train(app, chosen, *session);
   natrix::add_eval(app, chosen, *session);
-  natrix::add_generate(app, chosen);
+  natrix::add_generate(app, chosen, *session);
   natrix::add_score(app, chosen);
   natrix::add_gradients(app, chosen);
   natrix::add_inspect(app, chosen);

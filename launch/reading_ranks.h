@@ -28,6 +28,7 @@ class ReadingRanks {
 
   Context& context() { return ctx_; }
   RankGroup& group() { return mesh_->group(); }
+  const MeshShape& shape() const { return mesh_->shape(); }
   bool first() { return group().rank() == 0; }
   /// The model with this rank's share of the experts.
   AssembledModel load_model();

@@ -13,8 +13,9 @@ JointReading::JointReading(Model& model, Context& ctx, RankGroup& group, int64_t
       alone_(model, ctx, alone_route_, no_gradients_, {.chunk = chunk_}) {}
 
 void JointReading::begin(int64_t length, const CarryStates* start) {
-  together_ = share_.cp > 1 && length >= fewest_;
-  route().resume(start);
+  together_ = can_share(length);
+  CarryRoute& states = together_ ? group_.states() : alone_route_;
+  states.resume(start);
 }
 
 int64_t JointReading::next(int64_t left) const {

@@ -21,10 +21,11 @@ class JointReading {
   /// Borrowed. chunk: tokens a row that a rank has in memory at once.
   JointReading(Model& model, Context& ctx, RankGroup& group, int64_t chunk);
 
+  /// Whether rows of so many tokens have one for each rank, or what else a rank needs at least.
+  bool can_share(int64_t length) const { return share_.cp > 1 && length >= fewest_; }
   /// Rows of `length` tokens, or of at least as many, come next, from these states; null: zero. Rows too
   /// short to share out are read by every rank of the axis alone.
   void begin(int64_t length, const CarryStates* start = nullptr);
-  bool together() const { return together_; }
   /// Tokens of the next super-segment where `left` are left. What remains afterwards, if anything, can be
   /// shared out, too: the last super-segment may be longer by a few tokens.
   int64_t next(int64_t left) const;
@@ -34,8 +35,6 @@ class JointReading {
   bool counts() const { return together_ || share_.cp_rank == 0; }
   /// tokens, and where documents start, of this rank's part. last: of the row.
   void read(const Sequences& part, bool last, const std::function<void(View hidden)>& visit);
-  /// The route that the states after the last token were left on.
-  CarryRoute& route() { return together_ ? group_.states() : alone_route_; }
 
  private:
   RankShare reading_share() const { return together_ ? share_ : RankShare{}; }

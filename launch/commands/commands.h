@@ -18,7 +18,7 @@ using Action = std::function<int()>;  // returns the exit status
 /// session: the ranks that a launcher started; borrowed.
 void add_train(CLI::App& app, Action& chosen, MpiSession& session);
 void add_eval(CLI::App& app, Action& chosen, MpiSession& session);
-void add_generate(CLI::App& app, Action& chosen);
+void add_generate(CLI::App& app, Action& chosen, MpiSession& session);
 void add_score(CLI::App& app, Action& chosen);
 void add_gradients(CLI::App& app, Action& chosen);
 void add_inspect(CLI::App& app, Action& chosen);

@@ -8,17 +8,21 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/generate/joint_prefill.h"
 #include "core/generate/sampler.h"
 #include "core/generate/session_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_checkpoint.h"
 #include "core/io/hf_formats.h"
 #include "core/io/safetensors.h"
+#include "core/io/xxhash64.h"
 #include "core/report/memory.h"
 #include "core/report/progress.h"
 #include "core/text/tokenizer.h"
+#include "distributed/mpi_communicator.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/reading_ranks.h"
 
 namespace natrix {
 namespace {
@@ -29,6 +33,7 @@ struct GenerateFlags {
   CommonFlags common;
   SamplerConfig sampler;
   std::string model, prompt, prompt_file, tokens, out, tokenizer, state_in, state_out;
+  std::vector<std::string> settings;
   int64_t count = 128;
   bool ignore_eos = false;
 };
@@ -39,12 +44,17 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 class Generation {
  public:
-  explicit Generation(const GenerateFlags& flags)
+  Generation(const GenerateFlags& flags, MpiSession& session)
       : flags_(flags),
         dir_(resolve_model_dir(flags.model)),
-        ctx_(flags.common.context()),
-        model_(load_model(dir_, flags.common.element(), false, ctx_.memory())),
-        hash_(flags.state_in.empty() && flags.state_out.empty() ? "" : hash_weights(model_->params())) {
+        ranks_(flags.settings, Reads::kOneText, flags.common, dir_, session),
+        ctx_(ranks_.context()) {
+    if (ranks_.shape().ep > 1) {
+      throw InputError("parallel.ep: the rank that writes needs all experts; leave parallel.ep out");
+    }
+    model_ = ranks_.load_model();
+    if (!flags.state_in.empty() || !flags.state_out.empty()) hash_ = hash_weights(model_->params());
+    if (session.size() > 1) ranks_.require_agreement(*model_, what_is_read());
     pack_for_reading(*model_, ctx_, flags.common);
   }
 
@@ -53,6 +63,18 @@ class Generation {
  private:
   int64_t vocabulary() const { return *model_->config().vocab_size; }
 
+  std::vector<Agreed> what_is_read() const {
+    std::vector<Agreed> list = {{"--prompt", flags_.prompt, "start all ranks with the same flags"}};
+    for (const auto& [flag, path] :
+         {std::pair("--prompt-file", flags_.prompt_file), std::pair("--tokens", flags_.tokens),
+          std::pair("--state-in", flags_.state_in)}) {
+      const bool readable = !path.empty() && std::filesystem::is_regular_file(path);
+      list.push_back({fmt::format("what {} names on the host", flag), readable ? hash_file(path) : "",
+                      "give all hosts the same files"});
+    }
+    return list;
+  }
+
   /// Tokens in, tokens out: [B, T] → [B, T + n].
   int tokens() {
     const Buffer prompt = read_tokens(flags_.tokens, vocabulary());
@@ -60,7 +82,14 @@ class Generation {
     Session session(*model_, ctx_, batch, flags_.common.chunk);
     open_state(session);
     const auto begin = std::chrono::steady_clock::now();
-    feed(session, prompt.view());
+    {
+      JointPrefill prefill(session, *model_, ctx_, ranks_.group(), flags_.common.chunk);
+      Progress progress("reading", prompt.view().count(), "tokens", {.quiet = quiet()});
+      const auto advance = [&](int64_t n) { progress.advance(n * batch); };
+      prefill.feed(prompt.view(), advance);
+      prefill.finish(advance);
+    }
+    if (!ranks_.first()) return 0;
     note_reading(prompt.view().count(), begin);
     std::vector<Sampler> samplers;
     for (int64_t b = 0; b < batch; ++b) {
@@ -101,11 +130,12 @@ class Generation {
     const bool resumed = open_state(session);
     const auto begin = std::chrono::steady_clock::now();
     const int64_t read = read_prompt(session, sampler, *tokenizer);
+    if (!ranks_.first()) return 0;  // the first rank goes on alone
     note_reading(read, begin);
     if (read == 0 && !resumed) {
       if (tokenizer->eod() == kNoEod)
         throw InputError("generate needs a prompt: --prompt, --prompt-file or --state-in");
-      feed_ids(session, {tokenizer->eod()});  // an empty prompt is the start of a document
+      session.feed(as_row({tokenizer->eod()}).view());  // an empty prompt is the start of a document
     }
     std::string continuation;
     StreamDecoder decoder(*tokenizer);
@@ -118,7 +148,7 @@ class Generation {
     for (; n < flags_.count; ++n) {
       const View logits = session.logits();
       const int64_t token = sampler.sample({logits.as<float>(), static_cast<size_t>(vocabulary())});
-      feed_ids(session, {token});
+      session.feed(as_row({token}).view());
       sampler.accept(token);
       if (token == tokenizer->eod() && !flags_.ignore_eos) break;
       emit(decoder.push(token));
@@ -130,9 +160,21 @@ class Generation {
     return 0;
   }
 
-  /// Streams the prompt through the model, so that a file of any size needs no memory.
+  /// Streams the prompt through the model, so that a file of any size needs no memory. Every rank reads all
+  /// of its text, which is nothing beside what the model does with its part.
   int64_t read_prompt(Session& session, Sampler& sampler, const Tokenizer& tokenizer) {
-    if (flags_.prompt_file.empty()) return feed_text(session, sampler, tokenizer, flags_.prompt, nullptr);
+    JointPrefill prefill(session, *model_, ctx_, ranks_.group(), flags_.common.chunk);
+    const auto feed_text = [&](std::string_view text, const JointPrefill::Progress& progress) {
+      const std::vector<int64_t> ids = tokenizer.encode(text);
+      for (int64_t id : ids) sampler.accept(id);
+      if (!ids.empty()) prefill.feed(as_row(ids).view(), progress);
+      return static_cast<int64_t>(ids.size());
+    };
+    if (flags_.prompt_file.empty()) {
+      const int64_t read = feed_text(flags_.prompt, [](int64_t) {});
+      prefill.finish();
+      return read;
+    }
     std::ifstream file;
     if (flags_.prompt_file != "-") {
       file.open(flags_.prompt_file, std::ios::binary);
@@ -148,37 +190,25 @@ class Generation {
       size = static_cast<int64_t>(file.seekg(0, std::ios::end).tellg());
       file.seekg(0);
     }
-    Progress progress("reading", size, "tokens", {.quiet = flags_.common.quiet});
-    std::string piece(static_cast<size_t>(std::clamp<int64_t>(flags_.common.chunk, kLeastPiece, kMostPiece)),
-                      '\0');
+    Progress progress("reading", size, "tokens", {.quiet = quiet()});
+    const auto advance = [&](int64_t n) { progress.advance(n); };
+    const int64_t at_once = std::clamp(flags_.common.chunk, kLeastPiece, kMostPiece) * ranks_.shape().cp;
+    std::string piece(static_cast<size_t>(at_once), '\0');
     while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
-      total +=
-          feed_text(session, sampler, tokenizer, {piece.data(), static_cast<size_t>(in.gcount())}, &progress);
+      total += feed_text({piece.data(), static_cast<size_t>(in.gcount())}, advance);
     }
     if (in.bad()) throw RunError(fmt::format("--prompt-file {}: reading failed", flags_.prompt_file));
+    prefill.finish(advance);
     return total;
   }
 
-  int64_t feed_text(Session& session, Sampler& sampler, const Tokenizer& tokenizer, std::string_view text,
-                    Progress* progress) {
-    const std::vector<int64_t> ids = tokenizer.encode(text);
-    for (int64_t id : ids) sampler.accept(id);
-    feed_ids(session, ids);
-    if (progress != nullptr) progress->advance(static_cast<int64_t>(ids.size()));
-    return static_cast<int64_t>(ids.size());
-  }
-
-  void feed_ids(Session& session, const std::vector<int64_t>& ids) {
-    if (ids.empty()) return;
+  static Buffer as_row(const std::vector<int64_t>& ids) {
     Buffer tokens(Dtype::kI64, {1, static_cast<int64_t>(ids.size())});
     std::copy(ids.begin(), ids.end(), tokens.view().as<int64_t>());
-    session.feed(tokens.view());
+    return tokens;
   }
 
-  void feed(Session& session, View tokens) {
-    Progress progress("reading", tokens.count(), "tokens", {.quiet = flags_.common.quiet});
-    session.feed(tokens, [&](int64_t n) { progress.advance(n * tokens.rows()); });
-  }
+  bool quiet() { return flags_.common.quiet || !ranks_.first(); }
 
   bool open_state(Session& session) {
     if (flags_.state_in.empty()) return false;
@@ -221,26 +251,31 @@ class Generation {
 
   const GenerateFlags& flags_;
   std::string dir_;
-  Context ctx_;
+  ReadingRanks ranks_;
+  Context& ctx_;
   AssembledModel model_;
   std::string hash_;
   double resume_seconds_ = 0, read_seconds_ = 0;
   int64_t read_ = 0;
 };
 
-void check(const GenerateFlags& f) {
+void check(const GenerateFlags& f, int ranks) {
   const int sources = !f.prompt.empty() + !f.prompt_file.empty() + !f.tokens.empty();
   if (sources > 1) throw InputError("give one of --prompt, --prompt-file and --tokens");
   if (f.tokens.empty() != f.out.empty())
     throw InputError("--tokens IN.safetensors and --out OUT.safetensors go together");
+  if (f.prompt_file == "-" && ranks > 1)
+    throw InputError(
+        "--prompt-file -: standard input reaches one rank only; name a file that all of them can read");
 }
 
 }  // namespace
 
-void add_generate(CLI::App& app, Action& chosen) {
+void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
   CLI::App* c = add_command(app, "generate", "Continue a text or given tokens");
   auto f = std::make_shared<GenerateFlags>();
   add_model_argument(*c, f->model);
+  add_ranks_argument(*c, f->settings);
   c->add_option("-p,--prompt", f->prompt, "Text to continue");
   c->add_option("-f,--prompt-file,--file", f->prompt_file,
                 "A file with the text to continue; - reads standard input");
@@ -275,11 +310,13 @@ void add_generate(CLI::App& app, Action& chosen) {
       "Examples:\n"
       "  natrix generate runs/quickstart -p \"In the beginning\" -n 200\n"
       "  natrix generate runs/quickstart -f book.txt -n 0 --state-out book.state\n"
-      "  natrix generate runs/quickstart --state-in book.state -n 200");
-  c->callback([f, &chosen] {
-    chosen = [f] {
-      check(*f);
-      return Generation(*f).run();
+      "  natrix generate runs/quickstart --state-in book.state -n 200\n"
+      "  mpirun -n 4 natrix generate runs/quickstart -f book.txt -n 0 --state-out book.state\n"
+      "Several ranks read the prompt together (parallel.cp, all of them); then the first one writes.");
+  c->callback([f, &chosen, &session] {
+    chosen = [f, &session] {
+      check(*f, session.size());
+      return Generation(*f, session).run();
     };
   });
 }

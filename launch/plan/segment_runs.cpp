@@ -17,7 +17,6 @@ class Sweeps {
   void survey(bool record_last) {
     run(0, segments_, /*from_boundary=*/false);
     if (segments_ > 1) keep(0, record_last ? segments_ - 1 : segments_, segments_);
-    ++runs_.end_states;
   }
 
   void retrace(bool last_is_recorded) {
@@ -35,10 +34,7 @@ class Sweeps {
     runs_.backward_segments += segments_;
   }
 
-  void truncated() {
-    run(0, segments_, /*from_boundary=*/false);
-    ++runs_.end_states;
-  }
+  void truncated() { run(0, segments_, /*from_boundary=*/false); }
 
   SegmentRuns take() { return std::move(runs_); }
 

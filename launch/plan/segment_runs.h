@@ -17,7 +17,6 @@ struct SegmentRuns {
   int64_t start_segments = 0;    // and the segments that they ran with carries from other segments or ranks
   int64_t from_boundary = 0;     // sweeps that began at a boundary that was held
   int64_t boundary_segments = 0;
-  int64_t end_states = 0;         // times that the states after the last token were asked for
   int64_t backward_segments = 0;  // that exchanged gradients of states
   int64_t most_boundaries = 0;    // held at once
 
