@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "core/sequence/state_rows.h"
 #include "distributed/carry_relay.h"
 #include "distributed/carry_scan.h"
 #include "distributed/grad_sync.h"
@@ -56,6 +57,20 @@ CarryStates MeshGroup::to_first(Context& ctx, const CarryStates& end) {
   if (last == 0 || link_ == CarryLinkKind::kScan) return copy_of(end);  // the first has them already
   if (cp.rank() == last) send_states(cp, ctx, end, 0);
   return cp.rank() == 0 ? receive_states(cp, ctx, last) : CarryStates();
+}
+
+CarryStates MeshGroup::gather_rows(Context& ctx, const CarryStates& mine) {
+  if (mesh_.cp_rank() != 0) return {};
+  if (mesh_.rank() != 0) {
+    send_states(mesh_.world(), ctx, mine, 0);
+    return {};
+  }
+  std::vector<CarryStates> parts;
+  parts.push_back(copy_of(mine));
+  for (int d = 1; d < mesh_.shape().dp; ++d) {
+    parts.push_back(receive_states(mesh_.world(), ctx, d * mesh_.shape().cp));
+  }
+  return join_rows(parts);
 }
 
 void MeshGroup::sum_gradients(Context& ctx, const std::vector<Param*>& params) {

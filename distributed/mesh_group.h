@@ -25,6 +25,7 @@ class MeshGroup final : public RankGroup {
   double sum_over_owners(Context& ctx, double x) override;
   int64_t largest(Context& ctx, int64_t x) override;
   CarryStates to_first(Context& ctx, const CarryStates& end) override;
+  CarryStates gather_rows(Context& ctx, const CarryStates& mine) override;
   void sum_gradients(Context& ctx, const std::vector<Param*>& params) override;
   Buffer whole(Context& ctx, const Param& param, View mine) override;
   std::string from_first(Context& ctx, const std::string& text) override;

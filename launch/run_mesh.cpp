@@ -26,12 +26,6 @@ void check_mesh(const ModelConfig& model, bool on_cuda, const MeshShape& shape) 
 void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
   check_share(config, shape.dp, shape.cp);
   check_mesh(config.model, config.device.backend == DeviceBackend::kCuda, shape);
-  if (config.sequence.carry_state && shape.ranks() > 1) {
-    throw InputError(
-        "sequence.carry_state: true works in one process only, so far: checkpoints do not hold the states of "
-        "several "
-        "ranks yet");
-  }
 }
 
 RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world) {

@@ -16,8 +16,8 @@ class CarryRoute : public CarryLink {
   /// The next segment begins: what was left is now what is entered with. last: no other follows in this
   /// sweep.
   virtual void begin_segment(bool last) = 0;
-  /// After a last segment: the states that it left behind. Between ranks, those of the rank that has them: see
-  /// RankGroup::to_first.
+  /// After a last segment: the states that it left behind. Between ranks, those of the rank that has them:
+  /// see RankGroup::to_first.
   virtual const CarryStates& end_states() = 0;
 };
 

@@ -135,7 +135,7 @@ void SegmentSchedule::survey(Sweep& w, StepTally& tally, bool record_last, int64
       pass_over(w, tally, s, last, Visit::kFirst);
     }
   }
-  w.result.end.push_back(copy_of(states_.end_states()));
+  if (options_.keep_end) w.result.end.push_back(copy_of(states_.end_states()));
 }
 
 /// Sweep 2: from the last segment to the first.
@@ -191,8 +191,7 @@ void SegmentSchedule::truncated(Sweep& w, StepTally& tally, double scale, Visit 
     record(w, tally, s, states_, visit);
     backward_recorded(w, tally, scale, cut);
   }
-  const CarryStates& end = states_.end_states();
-  if (visit == Visit::kFirst) w.result.end.push_back(copy_of(end));
+  if (options_.keep_end && visit == Visit::kFirst) w.result.end.push_back(copy_of(states_.end_states()));
 }
 
 /// One segment forward, nothing kept but, where the plan says so, its boundary.

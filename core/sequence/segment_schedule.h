@@ -42,13 +42,15 @@ struct ScheduleOptions {
   /// The gradient needs the completed tally of the step (a load-balancing loss): sweep 1 of all micro-batches
   /// must end before any sweep 2 begins.
   bool needs_tally = false;
+  /// Whether StepResult::end is wanted.
+  bool keep_end = true;
 };
 
 struct StepResult {
   double loss_sum = 0;              // Σ of the cross-entropies, in nats
   int64_t boundary_bytes = 0;       // most boundary states held at once
   int64_t segments_recomputed = 0;  // forward runs beyond the first
-  std::vector<CarryStates> end;     // of each micro-batch, after its last token
+  std::vector<CarryStates> end;     // of each micro-batch, after its last token; CarryRoute::end_states
 };
 
 class SegmentSchedule {

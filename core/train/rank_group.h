@@ -37,6 +37,9 @@ class RankGroup {
   /// The end states of rows that the ranks of cp read together (CarryRoute::end_states): from the rank that
   /// has them to the first, which goes on from them. Nothing on the others.
   virtual CarryStates to_first(Context& ctx, const CarryStates& end) = 0;
+  /// States of all rows of a step, in order, on rank 0, from the first ranks of cp, which have those of their
+  /// rows. Nothing on the others.
+  virtual CarryStates gather_rows(Context& ctx, const CarryStates& mine) = 0;
   /// Every gradient = its sum over the ranks that hold the parameter.
   virtual void sum_gradients(Context& ctx, const std::vector<Param*>& params) = 0;
   /// A spread parameter's tensor (its value, or a moment of the optimizer), whole, on rank 0; nothing
@@ -58,6 +61,7 @@ class OneProcess final : public RankGroup {
   double sum_over_owners(Context&, double x) override { return x; }
   int64_t largest(Context&, int64_t x) override { return x; }
   CarryStates to_first(Context&, const CarryStates& end) override { return copy_of(end); }
+  CarryStates gather_rows(Context&, const CarryStates& mine) override { return copy_of(mine); }
   void sum_gradients(Context&, const std::vector<Param*>&) override {}
   Buffer whole(Context&, const Param& param, View) override {
     require(param.spread_of == 0, "a share of a parameter, and no rank that has the rest");

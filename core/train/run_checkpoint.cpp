@@ -19,10 +19,6 @@ constexpr const char* kCarried = "/trainer/carried.safetensors";
 
 constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
-std::string prefix_of(size_t micro_batch) {
-  return fmt::format("micro_batch.{}.", micro_batch);
-}
-
 }  // namespace
 
 RunCheckpoint::RunCheckpoint(std::string root, ModelTexts texts, Model& model, Model& whole,
@@ -45,16 +41,16 @@ std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64
     all[i]->value = gathered.back().view();
   }
   const Optimizer::State moments = optimizer_.state(ctx, group_);
+  const CarryStates carried = step_.carried_rows();
   if (group_.rank() != 0) return group_.from_first(ctx, "");
 
   CheckpointWriter writer(root_, position.step);
   save_weights(writer.path(), all, texts_);
   std::filesystem::create_directories(writer.path() + "/trainer");
   write_safetensors(writer.path() + kOptimizer, moments.tensors);
-  save_carried(writer.path() + kCarried);
-  const nlohmann::ordered_json state = {{"step", position.step},
-                                        {"tokens", position.tokens},
-                                        {"carried_micro_batches", step_.carried().size()}};
+  if (!carried.empty()) write_safetensors(writer.path() + kCarried, named_states(carried));
+  const nlohmann::ordered_json state = {
+      {"step", position.step}, {"tokens", position.tokens}, {"carried", !carried.empty()}};
   write_file(writer.path() + kState, state.dump(2) + "\n");
   const std::string dir = writer.commit();
   prune_checkpoints(root_, keep);
@@ -81,37 +77,24 @@ std::optional<RunPosition> RunCheckpoint::resume(Context& ctx,
   optimizer_.load_state(Safetensors(dir + kOptimizer));
   const nlohmann::json json = read_json_file(dir + kState);
   const JsonObject state(json, dir + kState);
-  load_carried(dir + kCarried, state.integer("carried_micro_batches", 0, kMost), ctx.memory());
+  step_.carry_rows(state.boolean("carried") ? load_carried(dir + kCarried) : CarryStates());
   return RunPosition{.step = state.integer("step", 0, kMost), .tokens = state.integer("tokens", 0, kMost)};
 }
 
-void RunCheckpoint::save_carried(const std::string& path) const {
-  std::vector<NamedTensor> tensors;
-  for (size_t i = 0; i < step_.carried().size(); ++i) {
-    for (NamedTensor& t : named_states(step_.carried()[i], prefix_of(i))) tensors.push_back(std::move(t));
-  }
-  if (!tensors.empty()) write_safetensors(path, tensors);
-}
-
-void RunCheckpoint::load_carried(const std::string& path, int64_t micro_batches, Memory memory) {
-  step_.carried().clear();
-  if (micro_batches == 0) return;
+CarryStates RunCheckpoint::load_carried(const std::string& path) const {
   const Safetensors file(path);
-  for (size_t i = 0; i < static_cast<size_t>(micro_batches); ++i) {
-    CarryStates states;
-    for (const auto& [key, shape] : carried_shapes(model_.config(), step_.micro_batch_size())) {
-      const std::string name = prefix_of(i) + name_of(key);
-      View stored = file.at(name);
-      if (!(stored.shape == shape) || stored.dtype != model_.dtype()) {
-        throw InputError(
-            fmt::format("{}: tensor {} is {}; expected {}{}: train.batch_size and micro_batch_size must stay "
-                        "as they were while states are carried",
-                        path, name, stored.to_string(), name_of(model_.dtype()), shape.to_string()));
-      }
-      states.put(key, stored);
+  CarryStates states;
+  for (const auto& [key, shape] : carried_shapes(model_.config(), step_.batch_size())) {
+    const View stored = file.at(name_of(key));
+    if (!(stored.shape == shape) || stored.dtype != model_.dtype()) {
+      throw InputError(
+          fmt::format("{}: tensor {} is {}; expected {}{}: train.batch_size must stay as it was while states "
+                      "are carried",
+                      path, name_of(key), stored.to_string(), name_of(model_.dtype()), shape.to_string()));
     }
-    step_.carried().push_back(copy_of(states, memory));
+    states.put(key, stored);
   }
+  return states;
 }
 
 }  // namespace natrix

@@ -3,7 +3,8 @@
 //   config.json, model.safetensors, …    the model, as Hugging Face reads it
 //   trainer/state.json                   step, tokens
 //   trainer/optimizer.safetensors        AdamW's moments
-//   trainer/carried.safetensors          states carried from batch to batch, where the run carries them
+//   trainer/carried.safetensors          states that all rows carry into the next step, where the run carries
+//   them
 //
 // Batches are functions of the step, so the data cursor is the step, and there is no other random state.
 #pragma once
@@ -43,8 +44,7 @@ class RunCheckpoint {
 
  private:
   std::string choose(const std::function<void(const std::string&)>& warn) const;  // a directory, or ""
-  void save_carried(const std::string& path) const;
-  void load_carried(const std::string& path, int64_t micro_batches, Memory memory);
+  CarryStates load_carried(const std::string& path) const;                        // of all rows
 
   std::string root_;
   ModelTexts texts_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/sequence/state_rows.h"
 #include "core/train/memory_plan.h"
 #include "kernels/loss.h"
 
@@ -29,14 +30,16 @@ TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config,
     : model_(model),
       ctx_(ctx),
       carry_state_(config.sequence.carry_state),
-      micro_batch_(config.train.micro_batch_size.value_or(automatic_micro_batch(
-          model.config(), config.train.batch_size / group.share().dp, config.sequence.chunk))),
+      rows_(config.train.batch_size / group.share().dp),
+      micro_batch_(config.train.micro_batch_size.value_or(
+          automatic_micro_batch(model.config(), rows_, config.sequence.chunk))),
       group_(group),
       schedule_(model, ctx, group.states(), group.gradients(),
                 {.chunk = config.sequence.chunk,
                  .gradient = config.sequence.gradient,
                  .boundary_memory = config.sequence.boundary_memory,
-                 .needs_tally = needs_tally}) {}
+                 .needs_tally = needs_tally,
+                 .keep_end = config.sequence.carry_state}) {}
 
 std::vector<Sequences> TrainStep::micro_batches(const Batch& batch) const {
   std::vector<Sequences> parts;
@@ -51,6 +54,22 @@ std::vector<Sequences> TrainStep::micro_batches(const Batch& batch) const {
     }
   }
   return parts;
+}
+
+CarryStates TrainStep::carried_rows() {
+  if (carried_.empty()) return {};
+  return group_.gather_rows(ctx_, join_rows(carried_));
+}
+
+void TrainStep::carry_rows(const CarryStates& all) {
+  carried_.clear();
+  if (all.empty()) return;
+  const RankShare share = group_.share();
+  for (int64_t first = 0; first < rows_; first += micro_batch_) {
+    const int64_t n = std::min(micro_batch_, rows_ - first);
+    carried_.push_back(share.cp_rank == 0 ? rows_of(all, share.dp_rank * rows_ + first, n, ctx_.memory())
+                                          : CarryStates());
+  }
 }
 
 StepFigures TrainStep::compute(const Batch& batch) {
@@ -70,7 +89,8 @@ StepFigures TrainStep::compute(const Batch& batch) {
   group_.sum(ctx_, {&result.loss_sum, 1});
   f.loss = result.loss_sum * scale;
   f.boundary_bytes = result.boundary_bytes;
-  carried_ = carry_state_ ? std::move(result.end) : std::vector<CarryStates>{};
+  carried_.clear();
+  for (const CarryStates& end : result.end) carried_.push_back(group_.to_first(ctx_, end));
   for (const auto& [sublayer, layer] : tally_.layers()) {
     BalanceFigures b = balance_figures(layer, f.tokens);
     f.aux_loss += b.aux_loss;

@@ -33,9 +33,12 @@ class TrainStep {
 
   const StepTally& tally() const { return tally_; }
   int64_t micro_batch_size() const { return micro_batch_; }
+  int64_t batch_size() const { return rows_ * group_.share().dp; }  // of all ranks
 
-  /// States carried from step to step, a set for each micro-batch; empty unless sequence.carry_state.
-  std::vector<CarryStates>& carried() { return carried_; }
+  /// The states that the last step carries into the next, of all rows in order, on rank 0. Collective.
+  CarryStates carried_rows();
+  /// Goes on from states of all rows; each rank takes its own. None: the next step starts from zero.
+  void carry_rows(const CarryStates& all);
 
   /// The batch as micro-batches, for whoever runs it again (diagnosis).
   std::vector<Sequences> micro_batches(const Batch& batch) const;
@@ -47,12 +50,12 @@ class TrainStep {
   Model& model_;
   Context& ctx_;
   bool carry_state_;
-  int64_t micro_batch_;
+  int64_t rows_, micro_batch_;  // of this rank
   std::unique_ptr<OneProcess> alone_;
   RankGroup& group_;
   SegmentSchedule schedule_;
   StepTally tally_;
-  std::vector<CarryStates> carried_;
+  std::vector<CarryStates> carried_;  // of each micro-batch; on the first rank of cp
 };
 
 }  // namespace natrix

@@ -131,9 +131,9 @@ RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares
   const int64_t states = w.carried_bytes();
   m.boundaries = w.runs.most_boundaries * states * (w.together ? w.micro_batches : 1);
   // Entered with and left, in either direction of time; of a scan those at the start and end of a stretch of
-  // ranks too. And those at the end of each micro-batch.
+  // ranks too. And those before and after the step that each micro-batch carries on.
   const bool scans = w.mesh.shape.cp > 1 && w.mesh.cp_link == CarryLinkKind::kScan;
-  m.carried = states * (2 * (scans ? 3 : 2) + w.micro_batches);
+  m.carried = states * (2 * (scans ? 3 : 2) + (w.carry_state ? 2 * w.micro_batches : 0));
   return m;
 }
 

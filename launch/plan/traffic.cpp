@@ -11,6 +11,8 @@ namespace natrix {
 namespace {
 
 constexpr int64_t kDouble = 8;
+// Of distributed/send_states.cpp.
+constexpr int64_t kStatesHeader = 8, kStateHeader = 8 * (4 + Shape::kMaxRank);
 
 // Where counts stop: nobody pays for exabytes a step, and nothing may overflow.
 constexpr int64_t kMost = int64_t{1} << 61;
@@ -143,6 +145,11 @@ void count_carries(std::vector<CommunicationTerm>& terms, const Workload& w, con
     relay(states, w, lines * (p * r.start_segments - r.from_start));
     relay(states, w, lines * p * (r.boundary_segments - r.from_boundary));
     states.calls = w.micro_batches * (r.start_segments + r.boundary_segments) * 2 * w.mamba_layers;
+    if (w.carry_state) {  // from the last rank to the first, each with a header
+      relay(states, w, lines);
+      states.bytes += lines * (kStatesHeader + 2 * w.mamba_layers * kStateHeader);
+      states.messages += lines * (1 + 2 * w.mamba_layers);
+    }
     if (exact) relay(gradients, w, lines * (p * r.backward_segments - 1));
     gradients.calls = exact ? w.micro_batches * r.backward_segments * 2 * w.mamba_layers : 0;
   }

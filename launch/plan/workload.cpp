@@ -27,6 +27,7 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   w.rows = config.train.batch_size / mesh.shape.dp;
   w.micro_batches = w.rows / mesh.micro_batch;
   w.segments = (s.length + stretch - 1) / stretch;
+  w.carry_state = s.carry_state;
   const bool exact = s.gradient == GradientMode::kExact;
   w.together = needs_tally(config.model) && (w.micro_batches > 1 || !exact);
   w.segment_tokens = mesh.micro_batch * ((std::min(stretch, s.length) + cp - 1) / cp);

@@ -16,6 +16,7 @@ struct Workload {
   int64_t rows = 0;           // of a rank
   int64_t micro_batches = 0;  // into which they are cut
   int64_t segments = 0;       // of a rank's part of a row
+  bool carry_state = false;   // into the next step
   bool together = false;      // sweep 1 of all micro-batches comes before any sweep 2
   SegmentRuns runs;           // of one micro-batch
 

@@ -29,6 +29,7 @@ struct PlanCase {
   std::string pattern = "ME-";
   double aux = 0.1;
   int64_t experts = 4, top_k = 4, d_model = 12, vocabulary = 17;
+  bool carry = false;
   PlannedMesh mesh() const {
     return {.shape = {.dp = dp, .cp = cp, .ep = ep}, .cp_link = link, .micro_batch = micro, .chunk = chunk};
   }
@@ -51,6 +52,7 @@ ExperimentConfig experiment(const PlanCase& c) {
   e.sequence.length = c.length;
   e.sequence.chunk = c.chunk;
   e.sequence.gradient = c.gradient;
+  e.sequence.carry_state = c.carry;
   e.sequence.boundary_memory = c.slots * c.micro * boundary_bytes_per_row(e.model);
   e.train.batch_size = kPlanRows;
   e.train.micro_batch_size = c.micro;
@@ -208,6 +210,8 @@ INSTANTIATE_TEST_SUITE_P(
                  .chunk = 8,
                  .micro = 6,
                  .gradient = GradientMode::kTruncated},
+        PlanCase{.name = "carried", .dp = 2, .cp = 3, .chunk = 4, .micro = 2, .carry = true},
+        PlanCase{.name = "carried_scan", .cp = 2, .link = kGathered, .chunk = 6, .micro = 12, .carry = true},
         PlanCase{.name = "no_balance_loss", .cp = 2, .chunk = 8, .micro = 6, .aux = 0},
         PlanCase{.name = "gradients_in_buckets", .dp = 3, .length = 8, .chunk = 8, .vocabulary = 200'000},
         PlanCase{.name = "long_tally",
