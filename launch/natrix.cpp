@@ -25,14 +25,17 @@ void complain(std::string_view what) {
 }
 
 /// What all ranks find wrong, rank 0 says once and ends the job; what another finds alone, it says after a
-/// moment.
+/// moment. Of those that wait in vain, each says for whom, and then leaves the others a moment to say it: the
+/// rank that is named and says nothing is the lost one.
 constexpr auto kMoment = std::chrono::milliseconds(1000);
 
 int run(const natrix::Action& action, const natrix::MpiSession& session) {
   const auto complain = [&](std::string_view what) {
-    if (session.rank() > 0) std::this_thread::sleep_for(kMoment);
-    const bool says_who = session.rank() == 0 || what.starts_with("rank ");
+    const bool waited = what.starts_with(fmt::format("rank {}, ", session.rank()));
+    if (session.rank() > 0 && !waited) std::this_thread::sleep_for(kMoment);
+    const bool says_who = session.rank() == 0 || waited;
     ::complain(says_who ? std::string(what) : fmt::format("rank {}: {}", session.rank(), what));
+    if (waited) std::this_thread::sleep_for(kMoment);
   };
   try {
     return action();

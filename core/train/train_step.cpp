@@ -41,7 +41,7 @@ TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config,
                  .needs_tally = needs_tally,
                  .keep_end = config.sequence.carry_state}) {}
 
-std::vector<Sequences> TrainStep::micro_batches(const Batch& batch) const {
+std::vector<Sequences> TrainStep::cut(const Batch& batch, const std::vector<CarryStates>& starts) const {
   std::vector<Sequences> parts;
   const int64_t rows = batch.tokens.view().rows();
   for (int64_t first = 0; first < rows; first += micro_batch_) {
@@ -49,8 +49,8 @@ std::vector<Sequences> TrainStep::micro_batches(const Batch& batch) const {
     const auto part = [&](const Buffer& b) { return b ? b.view().row_range(first, n) : View{}; };
     parts.push_back(
         {.tokens = part(batch.tokens), .targets = part(batch.targets), .doc_start = part(batch.doc_start)});
-    if (carry_state_ && batch.continues && parts.size() <= carried_.size()) {
-      parts.back().start = &carried_[parts.size() - 1];
+    if (carry_state_ && batch.continues && parts.size() <= starts.size()) {
+      parts.back().start = &starts[parts.size() - 1];
     }
   }
   return parts;
@@ -77,10 +77,11 @@ StepFigures TrainStep::compute(const Batch& batch) {
                      static_cast<double>(batch.tokens.view().count())};  // exact below 2^53
   group_.sum(ctx_, counts);
   StepFigures f{.predictions = static_cast<int64_t>(counts[0]), .tokens = static_cast<int64_t>(counts[1])};
+  before_ = std::move(carried_);
   tally_.begin_step(f.tokens);
   model_.zero_gradients();
   const double scale = 1.0 / static_cast<double>(std::max<int64_t>(f.predictions, 1));
-  StepResult result = schedule_.step(micro_batches(batch), scale, tally_, [&](StepTally& tally) {
+  StepResult result = schedule_.step(cut(batch, before_), scale, tally_, [&](StepTally& tally) {
     std::vector<double> figures = tally.figures();
     group_.sum(ctx_, figures);
     tally.set_figures(figures);

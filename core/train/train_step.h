@@ -40,12 +40,16 @@ class TrainStep {
   /// Goes on from states of all rows; each rank takes its own. None: the next step starts from zero.
   void carry_rows(const CarryStates& all);
 
-  /// The batch as micro-batches, for whoever runs it again (diagnosis).
-  std::vector<Sequences> micro_batches(const Batch& batch) const;
+  /// The batch that compute() ran last, as micro-batches, from the states that they started from: for whoever
+  /// runs it again (diagnosis).
+  std::vector<Sequences> micro_batches(const Batch& batch) const { return cut(batch, before_); }
+  /// The last step counts for nothing: the next one goes on from the states before it.
+  void leave_out() { carried_ = std::move(before_); }
 
  private:
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally,
             std::unique_ptr<OneProcess> alone);
+  std::vector<Sequences> cut(const Batch& batch, const std::vector<CarryStates>& starts) const;
 
   Model& model_;
   Context& ctx_;
@@ -55,7 +59,8 @@ class TrainStep {
   RankGroup& group_;
   SegmentSchedule schedule_;
   StepTally tally_;
-  std::vector<CarryStates> carried_;  // of each micro-batch; on the first rank of cp
+  std::vector<CarryStates> carried_,
+      before_;  // after the last step, and before it; of each micro-batch, on the first rank of cp
 };
 
 }  // namespace natrix

@@ -87,15 +87,13 @@ void Trainer::one_step() {
 }
 
 void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, double norm) {
-  // With several ranks every one of them is here, for the figures are theirs together; but to run the model
-  // again in search of the place would be to exchange rows and states with ranks that have found theirs.
+  // The figures are those of all ranks together, so every one of them is here.
   const std::string where =
-      p_.group.size() > 1
-          ? "to find the place, run this step in one process"
-          : locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence.chunk);
+      locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence, p_.group);
   const std::string what =
       fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1, figures.loss, norm, where);
   if (p_.config.train.on_nan == OnNan::kSkip) {
+    p_.step.leave_out();
     p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
     return;
   }

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
@@ -193,120 +192,6 @@ TEST_F(MpiRun, ACheckpointThatRankZeroCannotWriteEndsAll) {
   EXPECT_NE(r.err.find("blocked/checkpoints"), std::string::npos) << r.err;
   EXPECT_EQ(r.err.find("natrix: rank 1"), std::string::npos) << r.err;
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
-}
-
-/// The process ids of the ranks: natrix programs that train in `run`.
-std::vector<pid_t> ranks_of(const std::string& run) {
-  std::vector<pid_t> ranks;
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    const std::string pid = entry.path().filename();
-    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    const std::string line = read_file_if_any("/proc/" + pid + "/cmdline");
-    const std::string program = NATRIX_PROGRAM;
-    if (line.starts_with(program) && line.find("run.dir=" + run) != std::string::npos) {
-      ranks.push_back(std::atoi(pid.c_str()));
-    }
-  }
-  return ranks;
-}
-
-/// Sends `signal` to one rank of a run that has begun; how the job ends, and how long that takes.
-struct LostRank : MpiRun {
-  void lose(int signal, std::chrono::seconds most) {
-    using clock = std::chrono::steady_clock;
-    std::vector<pid_t> ranks;
-    clock::time_point lost{};
-    ProgramOptions options;
-    options.signal_when = [&] {
-      if (ranks.empty() && last_step_logged(tiny_ / "lost") >= 2) {
-        ranks = ranks_of(tiny_ / "lost");
-        lost = clock::now();
-        if (!ranks.empty()) kill(ranks.back(), signal);
-      }
-      return 0;
-    };
-    outcome_ = train(3, "lost",
-                     {"parallel.dp=auto", "train.batch_size=3", "train.steps=100000", "checkpoint.every=0",
-                      "parallel.timeout=2s"},
-                     options);
-    ASSERT_EQ(ranks.size(), 3u);
-    EXPECT_NE(outcome_.status, 0);
-    EXPECT_NE(outcome_.status, 137) << "it had to be killed";
-    EXPECT_LT(clock::now() - lost, most);
-    EXPECT_TRUE(ranks_of(tiny_ / "lost").empty()) << "a rank outlived its job";
-  }
-  Outcome outcome_;
-};
-
-TEST_F(LostRank, StoppedEndsTheJobByTheWatchdog) {
-  lose(SIGSTOP, std::chrono::seconds(15));
-  EXPECT_EQ(outcome_.status, 1);
-  EXPECT_NE(outcome_.err.find("(parallel.timeout)"), std::string::npos) << outcome_.err;
-  EXPECT_NE(outcome_.err.find(", step "), std::string::npos) << outcome_.err;
-}
-
-TEST_F(MpiRun, AKilledRankEndsTheJob) {
-  bool done = false;
-  ProgramOptions options;
-  options.signal_when = [&] {
-    if (!done && last_step_logged(tiny_ / "killed") >= 2) {
-      const std::vector<pid_t> ranks = ranks_of(tiny_ / "killed");
-      if (!ranks.empty()) kill(ranks.front(), SIGKILL);
-      done = true;
-    }
-    return 0;
-  };
-  const Outcome r = train(2, "killed", {"train.steps=100000", "checkpoint.every=0"}, options);
-  EXPECT_TRUE(done);
-  EXPECT_EQ(r.status, 137) << r.err;  // mpirun's: 128 + SIGKILL
-  EXPECT_TRUE(ranks_of(tiny_ / "killed").empty());
-}
-
-/// Two ranks that differ in something.
-struct UnlikeRanks : MpiRun {
-  struct Rank {
-    std::string program = NATRIX_PROGRAM, directory = ".";
-    std::vector<std::string> overrides = {};
-  };
-  /// Expects rank 1 to say what differs, and nothing to be written.
-  void expect_refused(const Rank& first, const Rank& second, const std::string& what) {
-    std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to",
-                                      "none"};
-    for (const Rank& rank : {first, second}) {
-      words.insert(words.end(), {"-n", "1", "-wdir", rank.directory, rank.program, "train", tiny_.config(),
-                                 "run.dir=" + (tiny_ / "two")});
-      words.insert(words.end(), rank.overrides.begin(), rank.overrides.end());
-      words.emplace_back(":");
-    }
-    words.pop_back();
-    const Outcome r = any_program(words);
-    EXPECT_EQ(r.status, 2) << r.err;
-    EXPECT_NE(r.err.find("rank 1: " + what + " of this rank is another than rank 0's"), std::string::npos)
-        << r.err;
-    EXPECT_FALSE(fs::exists(tiny_ / "two"));
-  }
-};
-
-TEST_F(UnlikeRanks, OtherSettingsAreRefused) {
-  expect_refused({.overrides = {"optimizer.lr=0.01"}}, {.overrides = {"optimizer.lr=0.02"}},
-                 "the configuration");
-}
-
-TEST_F(UnlikeRanks, AnotherProgramIsRefused) {
-  fs::copy_file(NATRIX_PROGRAM, tiny_ / "natrix");
-  std::ofstream(tiny_ / "natrix", std::ios::app) << "\n";
-  expect_refused({}, {.program = tiny_ / "natrix"}, "the program");
-}
-
-// As hosts would have it: one path, and other files behind it.
-TEST_F(UnlikeRanks, OtherDataAreRefused) {
-  for (const char* host : {"a", "b"}) {
-    fs::create_directory(tiny_ / host);
-    write_file(tiny_ / (std::string(host) + "/text"), some_text(4000) + host);
-  }
-  const std::vector<std::string> overrides = {"data.train=[/proc/self/cwd/text]"};
-  expect_refused({.directory = tiny_ / "a", .overrides = overrides},
-                 {.directory = tiny_ / "b", .overrides = overrides}, "what data.train names on the host");
 }
 
 }  // namespace
