@@ -11,7 +11,8 @@
 namespace natrix {
 
 struct RunConfig {
-  std::string dir;  // default: runs/<config file's name>
+  std::string dir;         // default: runs/<config file's name>
+  bool rank_logs = false;  // every rank logs to RUN/ranks/rank-003.log
 };
 
 enum class GradientMode { kExact, kTruncated };

@@ -178,6 +178,9 @@ std::vector<Field> fields_of(ExperimentConfig& c) {
   std::vector<Field> f;
   f.push_back(path_field("run.dir", c.run.dir,
                          "Where the run is kept; runs/NAME of the current directory for NAME.yaml"));
+  f.push_back(
+      boolean_field("run.rank_logs", c.run.rank_logs,
+                    "Each rank logs its part of every step to ranks/rank-000.log and so on in run.dir"));
   add_model(f, c.model);
   add_sequence(f, c.sequence);
   add_data(f, c.data);

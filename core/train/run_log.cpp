@@ -15,7 +15,16 @@ RunLog::RunLog(const std::string& path, bool quiet) {
   terminal->set_pattern("%v");
   terminal->set_level(quiet ? spdlog::level::warn : spdlog::level::info);
   logger_ = std::make_shared<spdlog::logger>("natrix", terminal);
-  if (path.empty()) return;
+  if (!path.empty()) add_file(path);
+}
+
+RunLog RunLog::to_file(const std::string& path) {
+  RunLog log;
+  log.add_file(path);
+  return log;
+}
+
+void RunLog::add_file(const std::string& path) {
   try {
     auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
     file->set_pattern("%Y-%m-%d %H:%M:%S %v");

@@ -1,4 +1,5 @@
-// RunLog: what a run tells. Lines go to stderr and, with a time stamp, to RUN/natrix.log.
+// RunLog: what a run tells. Lines go to stderr and, with a time stamp, to RUN/natrix.log; those of a single
+// rank, to a file of its own.
 #pragma once
 
 #include <memory>
@@ -16,12 +17,16 @@ class RunLog {
   /// keep a log that says nothing anywhere: RunLog().
   RunLog();
   RunLog(const std::string& path, bool quiet);
+  /// Nothing on stderr.
+  static RunLog to_file(const std::string& path);
   ~RunLog();
 
   void info(const std::string& line);
   void warn(const std::string& line);
 
  private:
+  void add_file(const std::string& path);
+
   std::shared_ptr<spdlog::logger> logger_;
 };
 

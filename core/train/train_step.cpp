@@ -73,10 +73,13 @@ void TrainStep::carry_rows(const CarryStates& all) {
 }
 
 StepFigures TrainStep::compute(const Batch& batch) {
-  double counts[] = {static_cast<double>(count_predictions(batch.targets.view())),
+  const int64_t here = count_predictions(batch.targets.view());
+  double counts[] = {static_cast<double>(here),
                      static_cast<double>(batch.tokens.view().count())};  // exact below 2^53
   group_.sum(ctx_, counts);
-  StepFigures f{.predictions = static_cast<int64_t>(counts[0]), .tokens = static_cast<int64_t>(counts[1])};
+  StepFigures f{.predictions = static_cast<int64_t>(counts[0]),
+                .tokens = static_cast<int64_t>(counts[1]),
+                .predictions_here = here};
   before_ = std::move(carried_);
   tally_.begin_step(f.tokens);
   model_.zero_gradients();
@@ -86,6 +89,7 @@ StepFigures TrainStep::compute(const Batch& batch) {
     group_.sum(ctx_, figures);
     tally.set_figures(figures);
   });
+  f.loss_here = result.loss_sum / static_cast<double>(std::max<int64_t>(here, 1));
   group_.sum_gradients(ctx_, model_.params());
   group_.sum(ctx_, {&result.loss_sum, 1});
   f.loss = result.loss_sum * scale;

@@ -16,6 +16,8 @@ struct StepFigures {
   int64_t tokens = 0;
   double aux_loss = 0, z_loss = 0;               // summed over MoE layers
   std::vector<std::vector<double>> expert_load;  // [MoE layer][expert], shares
+  double loss_here = 0;                          // mean of this rank's predictions,
+  int64_t predictions_here = 0;                  // which may be none
   int64_t dropped = 0;                           // slots beyond capacity
   int64_t boundary_bytes = 0;
 };

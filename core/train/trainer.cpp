@@ -73,6 +73,9 @@ void Trainer::one_step() {
   p_.group.begin_step(position_.step + 1);
   const Batch batch = p_.group.share().take(p_.data, position_.step, p_.config);
   const StepFigures figures = p_.step.compute(batch);
+  p_.rank_log.info(fmt::format("step {}: loss {:.6f} of {} predictions here, after {:.3f} s",
+                               position_.step + 1, figures.loss_here, figures.predictions_here,
+                               seconds_since(start)));
   const double norm = p_.optimizer.gradient_norm(p_.ctx, p_.group);
   const double lr = learning_rate(p_.config.optimizer, p_.config.train.steps, position_.step);
   if (!std::isfinite(figures.loss) || !std::isfinite(norm)) {
@@ -92,6 +95,8 @@ void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, d
       locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence, p_.group);
   const std::string what =
       fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1, figures.loss, norm, where);
+  p_.rank_log.warn(what);
+  p_.group.largest(p_.ctx, 0);  // all have said it before the first one ends the job
   if (p_.config.train.on_nan == OnNan::kSkip) {
     p_.step.leave_out();
     p_.log.warn(what + "; the step is left out (train.on_nan: skip)");

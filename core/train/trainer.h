@@ -24,6 +24,7 @@ struct TrainerParts {
   Optimizer& optimizer;
   RunCheckpoint& checkpoint;
   RunLog& log;
+  RunLog& rank_log;  // of this rank's part
   RankGroup& group;
   /// After each update, with the step's completed tally: what layers adjust without a gradient.
   std::function<void(const StepTally&)> after_update;

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <unistd.h>
 
 #include "core/io/byte_tokenizer_json.h"
 #include "core/io/hf_formats.h"
@@ -39,6 +40,11 @@ struct TrainFlags {
     return all;
   }
 };
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "an unnamed host";
+}
 
 std::string read_text(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -88,6 +94,31 @@ void describe(const Experiment& e, RunLog& log) {
                        human_bytes(m.activations), human_bytes(m.boundaries)));
 }
 
+RunLog rank_log_of(const Experiment& e, const RunDirectory& run, RankGroup& group, Context& ctx) {
+  if (!e.config.run.rank_logs) return {};
+  group.largest(ctx, 0);  // the directory is ours once the first rank holds it
+  const std::string folder = run.path("ranks");
+  std::error_code error;  // says the log itself, if it cannot be written
+  std::filesystem::create_directories(folder, error);
+  RunLog log = RunLog::to_file(fmt::format("{}/rank-{:03}.log", folder, group.rank()));
+  const RankShare share = group.share();
+  log.info(fmt::format("rank {} of {}: dp_rank {}, cp_rank {}, process {} on {}", group.rank(), group.size(),
+                       share.dp_rank, share.cp_rank, getpid(), host_name()));
+  return log;
+}
+
+/// What ends this rank is the last line of its log.
+int log_the_end(RunLog& log, const std::function<int()>& run) {
+  try {
+    const int status = run();
+    log.info(fmt::format("ended with status {}", status));
+    return status;
+  } catch (const std::exception& e) {
+    log.warn(fmt::format("ended: {}", e.what()));
+    throw;
+  }
+}
+
 int train(const TrainFlags& flags, MpiSession& session) {
   const Experiment e =
       resolve_experiment(load_experiment(flags.config, flags.all_overrides()), session.size());
@@ -114,6 +145,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
   const bool first = group.rank() == 0;
   if (first) run.create();
   RunLog log = first ? RunLog(run.path("natrix.log"), flags.quiet) : RunLog();
+  RunLog rank_log = rank_log_of(e, run, group, ctx);
   describe(e, log);
   if (group.size() > 1) {
     log.info(fmt::format("{} ranks: dp {} x cp {}, ep {}", group.size(), mesh.shape().dp, mesh.shape().cp,
@@ -132,12 +164,15 @@ int train(const TrainFlags& flags, MpiSession& session) {
                    .optimizer = optimizer,
                    .checkpoint = checkpoint,
                    .log = log,
+                   .rank_log = rank_log,
                    .group = group,
                    .after_update = [&](const StepTally& tally) { update_router_biases(*model, tally); }});
   for (const std::string& change : run.changes()) log.info("changed since the run began: " + change);
-  trainer.resume();
-  if (first) run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
-  const int status = trainer.run();
+  const int status = log_the_end(rank_log, [&] {
+    trainer.resume();
+    if (first) run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
+    return trainer.run();
+  });
   if (!first) return status;
   if (status == 0) {
     const std::string report = run.path("report.html");

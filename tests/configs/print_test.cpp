@@ -9,7 +9,7 @@ namespace {
 
 /// Everything away from its default, texts with signs that YAML could misread.
 const char* kFull =
-    "run: {dir: 'a: b #c'}\n"
+    "run: {dir: 'a: b #c', rank_logs: true}\n"
     "model:\n"
     "  pattern: \"-ME\"\n"
     "  repeat: 3\n"

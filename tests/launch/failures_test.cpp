@@ -230,9 +230,14 @@ std::string spoiled_expert(const TinyRun& tiny) {
 }
 
 TEST_F(Failure, ANaNOnOneRankStopsAllInTheSameStep) {
-  train({"model.init_from=" + spoiled_expert(tiny_), "parallel.ep=4"});
+  train({"model.init_from=" + spoiled_expert(tiny_), "parallel.ep=4", "run.rank_logs=true"});
   EXPECT_EQ(job_.status, 1);
-  EXPECT_THAT(job_.err, HasSubstr("natrix: step 1: loss nan, gradient norm nan: rank 2: the weight "));
+  const std::string what = "step 1: loss nan, gradient norm nan: rank 2: the weight ";
+  EXPECT_THAT(job_.err, HasSubstr("natrix: " + what));
+  for (int r = 0; r < kRanks; ++r) {
+    EXPECT_THAT(read_file(fmt::format("{}/ranks/rank-{:03}.log", run_dir(), r)),
+                HasSubstr("warning: " + what));
+  }
   EXPECT_THAT(job_.err, HasSubstr("experts.down is not finite"));
   EXPECT_EQ(last_step_logged(run_dir()), 0) << "nobody went on";
   expect_all_ended();

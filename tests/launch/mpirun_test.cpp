@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
@@ -173,6 +174,40 @@ TEST_F(MpiRun, ASignalToAllOfThemSavesAndStops) {
   EXPECT_EQ(stopped.status, 75) << stopped.err;
   EXPECT_NE(stopped.err.find("all is saved"), std::string::npos) << stopped.err;
   EXPECT_GE(newest_checkpoint(tiny_ / "stopped"), 2);
+}
+
+TEST_F(MpiRun, EachRankLogsItsPart) {
+  const Outcome r = train(
+      4, "logs",
+      {"run.rank_logs=true", "parallel.dp=2", "parallel.cp=2", "train.steps=3", "optimizer.warmup_steps=1"});
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.err.find("predictions here"), std::string::npos) << "only rank 0 prints, and nothing of this";
+  std::vector<double> sums(3);
+  for (int rank = 0; rank < 4; ++rank) {
+    std::ifstream file(tiny_ / fmt::format("logs/ranks/rank-{:03}.log", rank));
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) lines.push_back(line.substr(20));  // behind the time
+    ASSERT_EQ(lines.size(), 5u) << rank;
+    EXPECT_EQ(lines[0].find(fmt::format("rank {} of 4: dp_rank {}, cp_rank {},", rank, rank / 2, rank % 2)),
+              0u)
+        << lines[0];
+    for (size_t n = 0; n < 3; ++n) {
+      double loss = 0;
+      int step = 0, predictions = 0;
+      ASSERT_EQ(std::sscanf(lines[n + 1].c_str(), "step %d: loss %lf of %d predictions here", &step, &loss,
+                            &predictions),
+                3)
+          << lines[n + 1];
+      EXPECT_EQ(step, static_cast<int>(n) + 1);
+      EXPECT_EQ(predictions, 32);  // 2 rows of 16 tokens
+      sums[n] += loss / 4;
+    }
+    EXPECT_EQ(lines[4], "ended with status 0");
+  }
+  const auto logged = curve(tiny_ / "logs");
+  for (size_t n = 0; n < 3; ++n) {
+    EXPECT_NEAR(sums[n], nlohmann::json::parse(logged[n])["loss"].get<double>(), 1e-5);  // of six decimals
+  }
 }
 
 TEST_F(MpiRun, AWrongNumberOfRanksIsSaidOnce) {
