@@ -4,6 +4,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
@@ -35,8 +36,9 @@ std::vector<pid_t> processes_of(const std::string& run) {
     const std::string pid = entry.path().filename();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
     const std::string words = read_file_if_any("/proc/" + pid + "/cmdline");
-    const bool is_natrix = words.find("natrix") < words.find('\0');
-    if (!is_natrix || words.find("run.dir=" + run + '\0') == std::string::npos) continue;
+    if (!words.substr(0, words.find('\0')).ends_with("/natrix") ||
+        words.find("run.dir=" + run + '\0') == std::string::npos)
+      continue;
     const std::string environment = read_file_if_any("/proc/" + pid + "/environ");
     const std::string name = "OMPI_COMM_WORLD_RANK=";
     if (const size_t at = environment.find(name); at != std::string::npos)
@@ -248,6 +250,44 @@ TEST_F(Failure, ANaNThatIsSkippedIsSkippedByAll) {
          "optimizer.warmup_steps=1"});
   EXPECT_EQ(job_.status, 0) << job_.err;
   EXPECT_THAT(job_.err, HasSubstr("step 3: loss nan, gradient norm nan: rank 2: the weight "));
+}
+
+/// launch/mpirun.sh, which knows of stopping what mpirun does not.
+class MpirunScript : public Failure {
+ protected:
+  Outcome run(const std::string& name, const std::function<int()>& signal_when) {
+    ProgramOptions options;
+    options.signal_when = signal_when;
+    return any_program(
+        {"env", "NATRIX=" NATRIX_PROGRAM, NATRIX_SOURCE_DIR "/launch/mpirun.sh", "-n", "2", "--threads", "1",
+         "train", tiny_.config(), "run.dir=" + (tiny_ / name), "train.steps=100000", "checkpoint.every=0"},
+        options);
+  }
+};
+
+TEST_F(MpirunScript, SavesAndStopsAtAnySignalThatEndsPrograms) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
+    const std::string name = fmt::format("signal{}", signal);
+    const Outcome r = run(name, [&, sent = false]() mutable {
+      if (sent || last_step_logged(tiny_ / name) < 2) return 0;
+      sent = true;
+      return signal;
+    });
+    EXPECT_EQ(r.status, 75) << strsignal(signal) << r.err;
+    EXPECT_GE(newest_checkpoint(tiny_ / name), 2);
+  }
+}
+
+TEST_F(MpirunScript, DoesNotWaitForRanksOfALostOne) {
+  const Outcome r = run("run", [&, sent = false]() mutable {
+    if (sent || last_step_logged(run_dir()) < 2) return 0;
+    sent = true;
+    struck_ = std::chrono::steady_clock::now();
+    kill(processes_of(run_dir())[1], SIGKILL);
+    return 0;
+  });
+  EXPECT_EQ(r.status, 128 + SIGKILL) << r.err;
+  EXPECT_LT(std::chrono::steady_clock::now() - struck_, std::chrono::seconds(30));
 }
 
 }  // namespace
