@@ -48,9 +48,6 @@ bool built_with_mpi() {
 
 namespace {
 
-constexpr int64_t kMostBytes = int64_t{1} << 30;  // of one message: MPI counts with an int
-enum Tag { kCollective = 1, kDirect = 2 };
-
 void check(int code, std::string_view what) {
   if (code == MPI_SUCCESS) return;
   char text[MPI_MAX_ERROR_STRING];
@@ -59,23 +56,135 @@ void check(int code, std::string_view what) {
   throw RunError(fmt::format("{}: {}", what, std::string_view(text, static_cast<size_t>(length))));
 }
 
-/// Messages under way, and what each of them was to carry.
-struct Requests {
-  std::vector<MPI_Request> handles;
+/// The ranks of a transport, and what its messages have in common.
+struct Group {
+  MPI_Comm comm;
+  std::string name;
+  std::vector<int> members;  // ranks of the world
+  std::shared_ptr<Watch> watch;
+  int64_t most_bytes;  // of one message
+  int tags;            // of them there are so many
+  int rank = 0;
+
+  int size() const { return static_cast<int>(members.size()); }
+  int world_rank(int member) const { return members[static_cast<size_t>(member)]; }
+  int world_rank() const { return world_rank(rank); }
+  /// Operations under way at the same time have different tags; 0 is that of what one rank sends to another.
+  int tag_of(int64_t operation) const { return 1 + static_cast<int>(operation % (tags - 1)); }
+};
+constexpr int kDirect = 0;
+
+class MpiExchange final : public Exchange {
+ public:
+  MpiExchange(const Group& group, int tag, std::string_view what) : group_(group), tag_(tag), what_(what) {}
+  /// The memory of what was to be received is the caller's, who is about to lose it.
+  ~MpiExchange() override {
+    for (size_t i = 0; i < handles_.size(); ++i) {
+      if (handles_[i] == MPI_REQUEST_NULL) continue;
+      if (due_[i].bytes >= 0) MPI_Cancel(&handles_[i]);
+      MPI_Request_free(&handles_[i]);
+    }
+  }
+  MpiExchange(const MpiExchange&) = delete;
+  MpiExchange& operator=(const MpiExchange&) = delete;
+
+  void send(std::span<const std::byte> bytes, int peer) {
+    in_pieces(bytes.size(), [&](size_t first, int n) {
+      due_.push_back({peer, -1});
+      check(MPI_Isend(bytes.data() + first, n, MPI_BYTE, peer, tag_, group_.comm, &handles_.emplace_back()),
+            what_);
+    });
+  }
+  void receive(std::span<std::byte> bytes, int peer) {
+    in_pieces(bytes.size(), [&](size_t first, int n) {
+      due_.push_back({peer, n});
+      check(MPI_Irecv(bytes.data() + first, n, MPI_BYTE, peer, tag_, group_.comm, &handles_.emplace_back()),
+            what_);
+    });
+  }
+
+  bool poll() override {
+    if (ended_ == handles_.size()) return true;
+    int n = 0;
+    done_.resize(handles_.size());
+    indices_.resize(handles_.size());
+    const int code =
+        MPI_Testsome(static_cast<int>(handles_.size()), handles_.data(), &n, indices_.data(), done_.data());
+    if (code == MPI_ERR_IN_STATUS) check_each(static_cast<size_t>(n));
+    check(code, what_);
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) check_size(due_of(i), done_[i]);
+    ended_ += static_cast<size_t>(n);
+    group_.watch->moved += n;
+    return ended_ == handles_.size();
+  }
+
+  std::string lost() const override {
+    std::vector<int> ranks;
+    for (size_t i = 0; i < handles_.size(); ++i) {
+      if (handles_[i] != MPI_REQUEST_NULL) ranks.push_back(group_.world_rank(due_[i].peer));
+    }
+    std::sort(ranks.begin(), ranks.end());
+    ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
+    return lost_rank_message(group_.world_rank(), *group_.watch, what_, group_.name, ranks);
+  }
+
+ private:
   struct Due {
     int peer;
     int64_t bytes;  // to be received; −1 for a send
   };
-  std::vector<Due> due;
+
+  /// Calls f(first byte, bytes) for pieces that one message holds; once, with nothing, for an empty one.
+  template <class F>
+  void in_pieces(size_t bytes, F&& f) const {
+    size_t first = 0;
+    do {
+      const size_t n = std::min(bytes - first, static_cast<size_t>(group_.most_bytes));
+      f(first, static_cast<int>(n));
+      first += n;
+    } while (first < bytes);
+  }
+
+  const Due& due_of(size_t done) const { return due_[static_cast<size_t>(indices_[done])]; }
+  void check_size(const Due& due, const MPI_Status& status) const {
+    if (due.bytes < 0) return;
+    int got = 0;
+    MPI_Get_count(&status, MPI_BYTE, &got);
+    if (got != due.bytes) complain_of_size(due, got);
+  }
+  /// A message longer than its buffer is an error of MPI's, which does not say how long it was.
+  void check_each(size_t n) const {
+    for (size_t i = 0; i < n; ++i) {
+      if (done_[i].MPI_ERROR == MPI_SUCCESS || done_[i].MPI_ERROR == MPI_ERR_PENDING) continue;
+      int kind = 0;
+      MPI_Error_class(done_[i].MPI_ERROR, &kind);
+      int got = 0;
+      MPI_Get_count(&done_[i], MPI_BYTE, &got);
+      if (kind == MPI_ERR_TRUNCATE) complain_of_size(due_of(i), got);
+      check(done_[i].MPI_ERROR, what_);
+    }
+  }
+  [[noreturn]] void complain_of_size(const Due& due, int64_t got) const {
+    throw RunError(mismatch_message(group_.world_rank(), *group_.watch, what_, group_.name,
+                                    group_.world_rank(due.peer), got, due.bytes));
+  }
+
+  const Group& group_;
+  int tag_;
+  std::string what_;
+  std::vector<MPI_Request> handles_;
+  std::vector<Due> due_;
+  size_t ended_ = 0;
+  std::vector<MPI_Status> done_;  // of the last look
+  std::vector<int> indices_;
 };
 
 class MpiTransport final : public Transport {
  public:
-  /// Takes over `comm`.
-  MpiTransport(MPI_Comm comm, std::string name, std::vector<int> members, std::shared_ptr<Watch> watch)
-      : comm_(comm), name_(std::move(name)), members_(std::move(members)), watch_(std::move(watch)) {
-    MPI_Comm_rank(comm_, &rank_);
-    MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
+  /// Takes over the group's communicator.
+  explicit MpiTransport(Group group) : group_(std::move(group)) {
+    MPI_Comm_rank(group_.comm, &group_.rank);
+    MPI_Comm_set_errhandler(group_.comm, MPI_ERRORS_RETURN);
   }
   ~MpiTransport() override {
     int ended = 0;
@@ -87,187 +196,93 @@ class MpiTransport final : public Transport {
       static_cast<void>(new std::deque<Sent>(std::move(sent_)));
       return;
     }
-    if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
+    if (group_.comm != MPI_COMM_WORLD) MPI_Comm_free(&group_.comm);
   }
+  MpiTransport(const MpiTransport&) = delete;
+  MpiTransport& operator=(const MpiTransport&) = delete;
 
-  int rank() const override { return rank_; }
-  int size() const override { return static_cast<int>(members_.size()); }
-  Watch& watch() override { return *watch_; }
-  MPI_Comm comm() const { return comm_; }
+  int rank() const override { return group_.rank; }
+  int size() const override { return group_.size(); }
+  Watch& watch() override { return *group_.watch; }
 
-  void exchange(std::span<const std::span<const std::byte>> send,
-                std::span<const std::span<std::byte>> receive, std::string_view what) override {
-    Requests requests;
+  std::unique_ptr<Exchange> start_exchange(std::span<const std::span<const std::byte>> send,
+                                           std::span<const std::span<std::byte>> receive, int64_t operation,
+                                           std::string_view what) override {
+    auto e = std::make_unique<MpiExchange>(group_, group_.tag_of(operation), what);
     for (int i = 1; i < size(); ++i) {  // each rank begins with its own successor, so that no one is flooded
-      const int from = (rank_ - i + size()) % size();
-      start_receive(requests, receive[static_cast<size_t>(from)], from, kCollective, what);
+      const int from = (rank() - i + size()) % size();
+      e->receive(receive[static_cast<size_t>(from)], from);
     }
     for (int i = 1; i < size(); ++i) {
-      const int to = (rank_ + i) % size();
-      start_send(requests, send[static_cast<size_t>(to)], to, kCollective, what);
+      const int to = (rank() + i) % size();
+      e->send(send[static_cast<size_t>(to)], to);
     }
-    wait(requests, what);
+    return e;
+  }
+
+  std::unique_ptr<Exchange> start_receive(std::span<std::byte> bytes, int peer,
+                                          std::string_view what) override {
+    auto e = std::make_unique<MpiExchange>(group_, kDirect, what);
+    e->receive(bytes, peer);
+    return e;
   }
 
   void send(std::span<const std::byte> bytes, int peer, std::string_view what) override {
-    drop_sent();
+    while (!sent_.empty() && sent_.front().exchange->poll()) sent_.pop_front();
     Sent& s = sent_.emplace_back();
     s.bytes.assign(bytes.begin(), bytes.end());
-    start_send(s.requests, s.bytes, peer, kDirect, what);
-  }
-
-  void receive(std::span<std::byte> bytes, int peer, std::string_view what) override {
-    Requests requests;
-    start_receive(requests, bytes, peer, kDirect, what);
-    wait(requests, what);
+    s.exchange = std::make_unique<MpiExchange>(group_, kDirect, what);
+    s.exchange->send(s.bytes, peer);
   }
 
   std::unique_ptr<Transport> split(int colour, std::string_view name) override {
-    std::vector<int> colours(static_cast<size_t>(size()), colour);
-    std::vector<std::span<const std::byte>> mine(colours.size(), std::as_bytes(std::span(&colour, 1)));
-    std::vector<std::span<std::byte>> theirs;
-    for (int& c : colours) theirs.push_back(std::as_writable_bytes(std::span(&c, 1)));
-    exchange(mine, theirs, "split");
-    std::vector<int> members;
+    const std::vector<int> colours = exchange_colours(colour);
+    Group part = group_;
+    part.name = name;
+    part.members.clear();
     for (int p = 0; p < size(); ++p) {
-      if (colours[static_cast<size_t>(p)] == colour) members.push_back(members_[static_cast<size_t>(p)]);
+      if (colours[static_cast<size_t>(p)] == colour) part.members.push_back(group_.world_rank(p));
     }
-    MPI_Comm part = MPI_COMM_NULL;
-    check(MPI_Comm_split(comm_, colour, rank_, &part), "MPI_Comm_split");
-    return std::make_unique<MpiTransport>(part, std::string(name), members, watch_);
+    check(MPI_Comm_split(group_.comm, colour, rank(), &part.comm), "MPI_Comm_split");
+    return std::make_unique<MpiTransport>(std::move(part));
   }
 
  private:
   struct Sent {
     std::vector<std::byte> bytes;
-    Requests requests;
+    std::unique_ptr<MpiExchange> exchange;
   };
-
-  /// Calls f(first byte, bytes) for pieces that an int can count; once, with nothing, for an empty message.
-  template <class F>
-  static void in_pieces(size_t bytes, F&& f) {
-    size_t first = 0;
-    do {
-      const size_t n = std::min(bytes - first, static_cast<size_t>(kMostBytes));
-      f(first, static_cast<int>(n));
-      first += n;
-    } while (first < bytes);
-  }
-
-  void start_send(Requests& r, std::span<const std::byte> bytes, int peer, Tag tag, std::string_view what) {
-    in_pieces(bytes.size(), [&](size_t first, int n) {
-      r.due.push_back({peer, -1});
-      check(MPI_Isend(bytes.data() + first, n, MPI_BYTE, peer, tag, comm_, &r.handles.emplace_back()), what);
-    });
-  }
-  void start_receive(Requests& r, std::span<std::byte> bytes, int peer, Tag tag, std::string_view what) {
-    in_pieces(bytes.size(), [&](size_t first, int n) {
-      r.due.push_back({peer, n});
-      check(MPI_Irecv(bytes.data() + first, n, MPI_BYTE, peer, tag, comm_, &r.handles.emplace_back()), what);
-    });
-  }
-
-  void wait(Requests& r, std::string_view what) {
-    Patience patience(watch_->timeout);
-    std::vector<MPI_Status> done(r.handles.size());
-    std::vector<int> indices(r.handles.size());
-    size_t left = r.handles.size();
-    while (left > 0) {
-      int n = 0;
-      const int code =
-          MPI_Testsome(static_cast<int>(r.handles.size()), r.handles.data(), &n, indices.data(), done.data());
-      if (code == MPI_ERR_IN_STATUS)
-        check_each(r, std::span(done).first(static_cast<size_t>(n)), indices, what);
-      check(code, what);
-      for (int i = 0; i < n; ++i)
-        check_size(r.due[static_cast<size_t>(indices[static_cast<size_t>(i)])], done[static_cast<size_t>(i)],
-                   what);
-      left -= static_cast<size_t>(n);
-      if (n > 0) {
-        patience = Patience(watch_->timeout);  // the others are alive
-      } else if (left > 0 && !patience.wait()) {
-        const std::vector<int> lost = silent(r);
-        give_up(r);
-        throw RunError(lost_rank_message(world_rank(rank_), *watch_, what, name_, lost));
-      }
-    }
-  }
-
-  void check_size(const Requests::Due& due, const MPI_Status& status, std::string_view what) const {
-    if (due.bytes < 0) return;
-    int got = 0;
-    MPI_Get_count(&status, MPI_BYTE, &got);
-    if (got != due.bytes) complain_of_size(due, got, what);
-  }
-  /// A message longer than its buffer is an error of MPI's, which does not say how long it was.
-  void check_each(const Requests& r, std::span<const MPI_Status> done, const std::vector<int>& indices,
-                  std::string_view what) const {
-    for (size_t i = 0; i < done.size(); ++i) {
-      if (done[i].MPI_ERROR == MPI_SUCCESS || done[i].MPI_ERROR == MPI_ERR_PENDING) continue;
-      int kind = 0;
-      MPI_Error_class(done[i].MPI_ERROR, &kind);
-      const Requests::Due& due = r.due[static_cast<size_t>(indices[i])];
-      int got = 0;
-      MPI_Get_count(&done[i], MPI_BYTE, &got);
-      if (kind == MPI_ERR_TRUNCATE) complain_of_size(due, got, what);
-      check(done[i].MPI_ERROR, what);
-    }
-  }
-  [[noreturn]] void complain_of_size(const Requests::Due& due, int64_t got, std::string_view what) const {
-    throw RunError(
-        mismatch_message(world_rank(rank_), *watch_, what, name_, world_rank(due.peer), got, due.bytes));
-  }
-
-  std::vector<int> silent(const Requests& r) const {
-    std::vector<int> ranks;
-    for (size_t i = 0; i < r.handles.size(); ++i) {
-      if (r.handles[i] != MPI_REQUEST_NULL) ranks.push_back(world_rank(r.due[i].peer));
-    }
-    std::sort(ranks.begin(), ranks.end());
-    ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
-    return ranks;
-  }
-  /// The memory of what was to be received is the caller's, who is about to lose it.
-  static void give_up(Requests& r) {
-    for (size_t i = 0; i < r.handles.size(); ++i) {
-      if (r.handles[i] == MPI_REQUEST_NULL) continue;
-      if (r.due[i].bytes >= 0) MPI_Cancel(&r.handles[i]);
-      MPI_Request_free(&r.handles[i]);
-    }
-  }
-  int world_rank(int member) const { return members_[static_cast<size_t>(member)]; }
-
-  void drop_sent() {
-    while (!sent_.empty()) {
-      std::vector<MPI_Request>& handles = sent_.front().requests.handles;
-      int all = 0;
-      check(MPI_Testall(static_cast<int>(handles.size()), handles.data(), &all, MPI_STATUSES_IGNORE), "send");
-      if (!all) return;
-      sent_.pop_front();
-    }
-  }
 
   /// Waits until the peers have what was sent. False when one does not come for it.
   bool finish_sends() {
     try {
-      for (Sent& s : sent_) wait(s.requests, "the last send");
+      for (Sent& s : sent_) {
+        wait_until(
+            *group_.watch, [&] { return s.exchange->poll(); }, [&] { return s.exchange->lost(); });
+      }
       return true;
     } catch (const RunError&) {
       return false;
     }
   }
 
-  MPI_Comm comm_;
-  std::string name_;
-  std::vector<int> members_;  // ranks of the world
-  std::shared_ptr<Watch> watch_;
-  int rank_ = 0;
+  Group group_;
   std::deque<Sent> sent_;  // in order; the oldest may still be under way
 };
 
+/// How many tags there are, 0 among them.
+int tags_of_mpi() {
+  void* value = nullptr;
+  int found = 0;
+  MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &value, &found);
+  constexpr int kLeast = 32767;  // that the standard promises
+  return found ? std::max(*static_cast<int*>(value), kLeast) : kLeast;
+}
+
 }  // namespace
 
-MpiSession::MpiSession() {
+MpiSession::MpiSession(int64_t most_bytes) {
+  require(most_bytes > 0 && most_bytes <= std::numeric_limits<int>::max(), "MPI counts bytes with an int");
   if (launched_ranks() <= 1) return;
   int granted = 0;
   check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &granted), "MPI_Init_thread");
@@ -275,7 +290,12 @@ MpiSession::MpiSession() {
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   std::vector<int> members(static_cast<size_t>(size));
   std::iota(members.begin(), members.end(), 0);
-  world_ = std::make_unique<MpiTransport>(MPI_COMM_WORLD, "world", members, std::make_shared<Watch>());
+  world_ = std::make_unique<MpiTransport>(Group{.comm = MPI_COMM_WORLD,
+                                                .name = "world",
+                                                .members = std::move(members),
+                                                .watch = std::make_shared<Watch>(),
+                                                .most_bytes = most_bytes,
+                                                .tags = tags_of_mpi()});
 }
 
 MpiSession::~MpiSession() {
@@ -294,7 +314,7 @@ bool built_with_mpi() {
   return false;
 }
 
-MpiSession::MpiSession() {
+MpiSession::MpiSession(int64_t) {
   if (launched_ranks() > 1) {
     throw RunError(fmt::format(
         "{} ranks were launched, but this natrix is built without MPI: install libopenmpi-dev and "

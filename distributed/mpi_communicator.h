@@ -1,6 +1,7 @@
 // Ranks that mpirun started. mpi.h stays in the .cpp: nothing else in the tree knows MPI.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -20,8 +21,9 @@ int launched_ranks_on_host();
 /// initialised and the world is a null pointer.
 class MpiSession {
  public:
-  /// RunError where several ranks were launched and this build has no MPI.
-  MpiSession();
+  /// What is longer than most_bytes travels in several messages: MPI counts their bytes with an int. RunError
+  /// where several ranks were launched and this build has no MPI.
+  explicit MpiSession(int64_t most_bytes = int64_t{1} << 30);
   /// Ends MPI, which waits for all ranks.
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;

@@ -71,11 +71,8 @@ ProcessMesh::~ProcessMesh() = default;
 
 Traffic ProcessMesh::traffic() const {
   Traffic sum;
-  for (const auto* axis : {&world_, &cp_, &cp_backward_, &ep_, &expert_data_}) {
-    const Traffic t = (*axis)->traffic();
-    sum.messages += t.messages;
-    sum.bytes += t.bytes;
-  }
+  for (const auto* axis : {&world_, &cp_, &cp_backward_, &ep_, &expert_data_})
+    sum += (*axis)->traffic();
   return sum;
 }
 

@@ -100,56 +100,73 @@ class RankCommunicator::Parts {
 RankCommunicator::RankCommunicator(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {}
 RankCommunicator::~RankCommunicator() = default;
 
-void RankCommunicator::exchange(const Parts& send, const Parts& receive, std::string_view what) {
+std::unique_ptr<Exchange> RankCommunicator::exchange(const Parts& send, const Parts& receive,
+                                                     int64_t operation, std::string_view what) {
   const View mine = send[rank()], here = receive[rank()];
   require(mine.bytes() == here.bytes(), "a rank sends itself something else than it receives from itself");
   if (mine.data != here.data && mine.bytes() > 0) {
     std::memcpy(here.data, mine.data, static_cast<size_t>(mine.bytes()));
   }
-  if (size() == 1) return;
   const int64_t bytes = send.bytes() - mine.bytes();
-  const std::string name = fmt::format("{} of {} bytes", what, bytes);
-  transport_->exchange(send.spans<const std::byte>(), receive.spans<std::byte>(), name);
-  traffic_.messages += size() - 1;
-  traffic_.bytes += bytes;
+  book_.traffic.messages += size() - 1;
+  book_.traffic.bytes += bytes;
+  return transport_->start_exchange(send.spans<const std::byte>(), receive.spans<std::byte>(), operation,
+                                    fmt::format("{} of {} bytes", what, bytes));
 }
 
-void RankCommunicator::all_reduce(Context& ctx, View inout, Reduce op) {
+Pending RankCommunicator::run(std::unique_ptr<Exchange> first, std::vector<RankOperation::Then> then,
+                              Buffer scratch) {
+  return Pending(std::make_unique<RankOperation>(book_, transport_->watch(), std::move(first),
+                                                 std::move(then), std::move(scratch)));
+}
+
+Pending RankCommunicator::start_all_reduce(Context& ctx, View inout, Reduce op) {
+  constexpr const char* kName = "all_reduce";
   const View whole = flat(inout);
-  if (size() == 1 || whole.count() == 0) return;
-  Arena::Frame frame(ctx.arena());
-  if (whole.bytes() <= kSmall) {
-    View parts = ctx.arena().take(whole.dtype, {size(), whole.count()});
-    exchange(Parts::same(whole, size()), Parts::cut(flat(parts), size()), "all_reduce");
-    return reduce_parts(ctx, flat(parts), whole, op);
-  }
+  if (size() == 1 || whole.count() == 0) return {};
+  const int64_t operation = transport_->begin_operation();
+  const bool small = whole.bytes() <= kSmall;
   const Parts pieces = Parts::cut(whole, size());
-  const View mine = pieces[rank()];
-  View parts = ctx.arena().take(whole.dtype, {size() * mine.count()});
-  std::vector<int64_t> equal(static_cast<size_t>(size()), mine.count());
-  exchange(pieces, Parts::of_rows(View(parts.data, parts.dtype, {parts.count(), 1}), equal), "all_reduce");
-  reduce_parts(ctx, parts, mine, op);
-  exchange(Parts::same(mine, size()), pieces, "all_reduce");
+  const View mine = small ? whole : pieces[rank()];
+  Buffer scratch = book_.scratch.take(size() * mine.bytes());
+  const View parts(scratch.view().data, whole.dtype, {size() * mine.count()});
+  auto first =
+      exchange(small ? Parts::same(whole, size()) : pieces, Parts::cut(parts, size()), operation, kName);
+  const auto sum = [&ctx, parts, mine, op] { reduce_parts(ctx, parts, mine, op); };
+  const auto then = [this, sum, pieces, mine, small, operation]() -> std::unique_ptr<Exchange> {
+    sum();
+    return small ? nullptr : exchange(Parts::same(mine, size()), pieces, operation, kName);
+  };
+  return run(std::move(first), {then}, std::move(scratch));
 }
 
-void RankCommunicator::reduce_scatter(Context& ctx, View in, View out, Reduce op) {
+Pending RankCommunicator::start_reduce_scatter(Context& ctx, View in, View out, Reduce op) {
   require(in.count() == out.count() * size() && in.dtype == out.dtype,
           "reduce_scatter needs a part for each rank");
-  Arena::Frame frame(ctx.arena());
-  View parts = ctx.arena().take(in.dtype, {in.count()});
-  exchange(Parts::cut(flat(in), size()), Parts::cut(parts, size()), "reduce_scatter");
-  reduce_parts(ctx, parts, flat(out), op);
+  if (size() == 1) copy(in, out);
+  if (size() == 1 || in.count() == 0) return {};
+  Buffer scratch = book_.scratch.take(in.bytes());
+  const View parts(scratch.view().data, in.dtype, {in.count()}), mine = flat(out);
+  auto first = exchange(Parts::cut(flat(in), size()), Parts::cut(parts, size()),
+                        transport_->begin_operation(), "reduce_scatter");
+  const auto then = [&ctx, parts, mine, op]() -> std::unique_ptr<Exchange> {
+    reduce_parts(ctx, parts, mine, op);
+    return nullptr;
+  };
+  return run(std::move(first), {then}, std::move(scratch));
 }
 
-void RankCommunicator::all_gather(Context&, View in, View out) {
+Pending RankCommunicator::start_all_gather(Context&, View in, View out) {
   require(out.count() == in.count() * size() && in.dtype == out.dtype,
           "all_gather needs room for each rank's part");
-  exchange(Parts::same(flat(in), size()), Parts::cut(flat(out), size()), "all_gather");
+  return run(exchange(Parts::same(flat(in), size()), Parts::cut(flat(out), size()),
+                      transport_->begin_operation(), "all_gather"));
 }
 
-void RankCommunicator::all_to_all(Context&, View in, View out, const RowPlan& plan) {
+Pending RankCommunicator::start_all_to_all(Context&, View in, View out, const RowPlan& plan) {
   require(in.cols() == out.cols() && in.dtype == out.dtype, "all_to_all between rows of different kinds");
-  exchange(Parts::of_rows(in, plan.send), Parts::of_rows(out, plan.receive), "all_to_all");
+  return run(exchange(Parts::of_rows(in, plan.send), Parts::of_rows(out, plan.receive),
+                      transport_->begin_operation(), "all_to_all"));
 }
 
 void RankCommunicator::send(Context&, View v, int peer) {
@@ -157,15 +174,16 @@ void RankCommunicator::send(Context&, View v, int peer) {
   const auto bytes = static_cast<size_t>(flat(v).bytes());
   transport_->send({static_cast<const std::byte*>(v.data), bytes}, peer,
                    fmt::format("send of {} bytes", bytes));
-  ++traffic_.messages;
-  traffic_.bytes += static_cast<int64_t>(bytes);
+  ++book_.traffic.messages;
+  book_.traffic.bytes += static_cast<int64_t>(bytes);
 }
 
 void RankCommunicator::receive(Context&, View v, int peer) {
   require(peer != rank(), "a rank does not receive from itself");
   const auto bytes = static_cast<size_t>(flat(v).bytes());
-  transport_->receive({static_cast<std::byte*>(v.data), bytes}, peer,
-                      fmt::format("receive of {} bytes", bytes));
+  run(transport_->start_receive({static_cast<std::byte*>(v.data), bytes}, peer,
+                                fmt::format("receive of {} bytes", bytes)))
+      .wait();
 }
 
 }  // namespace natrix

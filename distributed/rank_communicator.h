@@ -6,8 +6,10 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "distributed/communicator.h"
+#include "distributed/rank_operation.h"
 #include "distributed/transport.h"
 
 namespace natrix {
@@ -23,20 +25,24 @@ class RankCommunicator final : public Communicator {
 
   int rank() const override { return transport_->rank(); }
   int size() const override { return transport_->size(); }
-  void all_reduce(Context& ctx, View inout, Reduce op) override;
-  void reduce_scatter(Context& ctx, View in, View out, Reduce op) override;
-  void all_gather(Context& ctx, View in, View out) override;
-  void all_to_all(Context& ctx, View in, View out, const RowPlan& plan) override;
+  Pending start_all_reduce(Context& ctx, View inout, Reduce op) override;
+  Pending start_reduce_scatter(Context& ctx, View in, View out, Reduce op) override;
+  Pending start_all_gather(Context& ctx, View in, View out) override;
+  Pending start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) override;
   void send(Context& ctx, View v, int peer) override;
   void receive(Context& ctx, View v, int peer) override;
-  Traffic traffic() const override { return traffic_; }
+  Traffic traffic() const override { return book_.traffic; }
+  int64_t scratch_bytes() const override { return book_.scratch.bytes(); }
 
  private:
   class Parts;  // what goes to, or comes from, each rank
-  void exchange(const Parts& send, const Parts& receive, std::string_view what);
+  std::unique_ptr<Exchange> exchange(const Parts& send, const Parts& receive, int64_t operation,
+                                     std::string_view what);
+  Pending run(std::unique_ptr<Exchange> first, std::vector<RankOperation::Then> then = {},
+              Buffer scratch = {});
 
   std::unique_ptr<Transport> transport_;
-  Traffic traffic_;
+  OperationBook book_;
 };
 
 }  // namespace natrix

@@ -1,15 +1,15 @@
 #include "distributed/thread_communicator.h"
 
-#include <algorithm>
-#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <exception>
 #include <fmt/format.h>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "distributed/waiting.h"
@@ -19,7 +19,7 @@ namespace natrix {
 namespace {
 
 using Message = std::vector<std::byte>;
-enum Lane { kCollective, kDirect, kLanes };
+constexpr int64_t kDirect = -1;  // the operation of what one rank sends to another
 
 /// The first failure of any rank, which ends the waiting of all.
 class Fate {
@@ -42,35 +42,26 @@ class Fate {
 class Hub {
  public:
   Hub(std::vector<int> members, std::string name, std::shared_ptr<Fate> fate)
-      : members_(std::move(members)), name_(std::move(name)), fate_(std::move(fate)) {
-    boxes_.resize(members_.size() * members_.size() * kLanes);
-  }
+      : members_(std::move(members)), name_(std::move(name)), fate_(std::move(fate)) {}
 
   int size() const { return static_cast<int>(members_.size()); }
   int world_rank(int member) const { return members_[static_cast<size_t>(member)]; }
   const std::string& name() const { return name_; }
   const std::shared_ptr<Fate>& fate() const { return fate_; }
 
-  void put(Lane lane, int from, int to, std::span<const std::byte> bytes) {
+  void put(int64_t operation, int from, int to, std::span<const std::byte> bytes) {
     const std::lock_guard lock(mutex_);
-    box(lane, from, to).emplace_back(bytes.begin(), bytes.end());
-    changed_.notify_all();
+    boxes_[{operation, from, to}].emplace_back(bytes.begin(), bytes.end());
   }
 
-  Message take(Lane lane, int from, int to, const Watch& watch, std::string_view what) {
-    using namespace std::chrono;
-    std::unique_lock lock(mutex_);
-    std::deque<Message>& messages = box(lane, from, to);
-    const auto deadline = steady_clock::now() + duration<double>(std::min(watch.timeout, 1e9));
-    while (messages.empty()) {
-      if (fate_->why()) throw RunError(fmt::format("rank {} ends because another failed", world_rank(to)));
-      if (steady_clock::now() > deadline) {
-        throw RunError(lost_rank_message(world_rank(to), watch, what, name_, {world_rank(from)}));
-      }
-      changed_.wait_for(lock, milliseconds(20));  // and look whether another group's rank has failed
-    }
-    Message m = std::move(messages.front());
-    messages.pop_front();
+  /// The next message, if it is there.
+  std::optional<Message> take(int64_t operation, int from, int to) {
+    const std::lock_guard lock(mutex_);
+    const auto box = boxes_.find({operation, from, to});
+    if (box == boxes_.end()) return std::nullopt;
+    Message m = std::move(box->second.front());
+    box->second.pop_front();
+    if (box->second.empty()) boxes_.erase(box);
     return m;
   }
 
@@ -83,17 +74,63 @@ class Hub {
   }
 
  private:
-  std::deque<Message>& box(Lane lane, int from, int to) {
-    return boxes_[(static_cast<size_t>(from) * members_.size() + static_cast<size_t>(to)) * kLanes + lane];
-  }
-
   std::vector<int> members_;  // ranks of the world
   std::string name_;
   std::shared_ptr<Fate> fate_;
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::deque<Message>> boxes_;
+  std::map<std::tuple<int64_t, int, int>, std::deque<Message>> boxes_;  // by operation, sender, receiver
   std::map<std::pair<int64_t, int>, std::shared_ptr<Hub>> children_;
+};
+
+class ThreadExchange final : public Exchange {
+ public:
+  ThreadExchange(std::shared_ptr<Hub> hub, int rank, std::shared_ptr<Watch> watch, int64_t operation,
+                 std::string_view what)
+      : hub_(std::move(hub)), rank_(rank), watch_(std::move(watch)), operation_(operation), what_(what) {}
+
+  void send(std::span<const std::byte> bytes, int peer) { hub_->put(operation_, rank_, peer, bytes); }
+  void receive(std::span<std::byte> bytes, int peer) { due_.push_back({peer, bytes}); }
+
+  bool poll() override {
+    std::erase_if(due_, [&](const Due& due) {
+      const std::optional<Message> m = hub_->take(operation_, due.peer, rank_);
+      if (m) accept(*m, due);
+      return m.has_value();
+    });
+    if (!due_.empty() && hub_->fate()->why()) {
+      throw RunError(fmt::format("rank {} ends because another failed", hub_->world_rank(rank_)));
+    }
+    return due_.empty();
+  }
+
+  std::string lost() const override {
+    std::vector<int> silent;
+    for (const Due& due : due_) silent.push_back(hub_->world_rank(due.peer));
+    return lost_rank_message(hub_->world_rank(rank_), *watch_, what_, hub_->name(), silent);
+  }
+
+ private:
+  struct Due {
+    int peer;
+    std::span<std::byte> bytes;
+  };
+
+  void accept(const Message& m, const Due& due) {
+    ++watch_->moved;
+    if (m.size() != due.bytes.size()) {
+      throw RunError(mismatch_message(hub_->world_rank(rank_), *watch_, what_, hub_->name(),
+                                      hub_->world_rank(due.peer), static_cast<int64_t>(m.size()),
+                                      static_cast<int64_t>(due.bytes.size())));
+    }
+    if (!m.empty()) std::memcpy(due.bytes.data(), m.data(), m.size());
+  }
+
+  std::shared_ptr<Hub> hub_;
+  int rank_;
+  std::shared_ptr<Watch> watch_;
+  int64_t operation_;
+  std::string what_;
+  std::vector<Due> due_;
 };
 
 class ThreadTransport final : public Transport {
@@ -105,28 +142,29 @@ class ThreadTransport final : public Transport {
   int size() const override { return hub_->size(); }
   Watch& watch() override { return *watch_; }
 
-  void exchange(std::span<const std::span<const std::byte>> send,
-                std::span<const std::span<std::byte>> receive, std::string_view what) override {
+  std::unique_ptr<Exchange> start_exchange(std::span<const std::span<const std::byte>> send,
+                                           std::span<const std::span<std::byte>> receive, int64_t operation,
+                                           std::string_view what) override {
+    auto e = std::make_unique<ThreadExchange>(hub_, rank_, watch_, operation, what);
     for (int p = 0; p < size(); ++p) {
-      if (p != rank_) hub_->put(kCollective, rank_, p, send[static_cast<size_t>(p)]);
+      if (p == rank_) continue;
+      e->send(send[static_cast<size_t>(p)], p);
+      e->receive(receive[static_cast<size_t>(p)], p);
     }
-    for (int p = 0; p < size(); ++p) {
-      if (p != rank_) take(kCollective, p, receive[static_cast<size_t>(p)], what);
-    }
+    return e;
+  }
+  std::unique_ptr<Exchange> start_receive(std::span<std::byte> bytes, int peer,
+                                          std::string_view what) override {
+    auto e = std::make_unique<ThreadExchange>(hub_, rank_, watch_, kDirect, what);
+    e->receive(bytes, peer);
+    return e;
   }
   void send(std::span<const std::byte> bytes, int peer, std::string_view) override {
     hub_->put(kDirect, rank_, peer, bytes);
   }
-  void receive(std::span<std::byte> bytes, int peer, std::string_view what) override {
-    take(kDirect, peer, bytes, what);
-  }
 
   std::unique_ptr<Transport> split(int colour, std::string_view name) override {
-    std::vector<int> colours(static_cast<size_t>(size()), colour);
-    std::vector<std::span<const std::byte>> mine(colours.size(), std::as_bytes(std::span(&colour, 1)));
-    std::vector<std::span<std::byte>> theirs;
-    for (int& c : colours) theirs.push_back(std::as_writable_bytes(std::span(&c, 1)));
-    exchange(mine, theirs, "split");
+    const std::vector<int> colours = exchange_colours(colour);
     std::vector<int> members;
     int rank = 0;
     for (int p = 0; p < size(); ++p) {
@@ -138,16 +176,6 @@ class ThreadTransport final : public Transport {
   }
 
  private:
-  void take(Lane lane, int peer, std::span<std::byte> bytes, std::string_view what) {
-    const Message m = hub_->take(lane, peer, rank_, *watch_, what);
-    if (m.size() != bytes.size()) {
-      throw RunError(mismatch_message(hub_->world_rank(rank_), *watch_, what, hub_->name(),
-                                      hub_->world_rank(peer), static_cast<int64_t>(m.size()),
-                                      static_cast<int64_t>(bytes.size())));
-    }
-    if (!m.empty()) std::memcpy(bytes.data(), m.data(), m.size());
-  }
-
   std::shared_ptr<Hub> hub_;
   int rank_;
   std::shared_ptr<Watch> watch_;

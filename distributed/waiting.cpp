@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 #include <thread>
 
+#include "distributed/pending.h"
+#include "kernels/base/check.h"
+
 namespace natrix {
 namespace {
 
@@ -46,6 +49,20 @@ bool Patience::wait() {
   if (std::chrono::steady_clock::now() > deadline_) return false;
   std::this_thread::sleep_for(std::chrono::microseconds(std::min(10 * (looks_ - kEagerLooks), 500)));
   return true;
+}
+
+void wait_until(Watch& watch, const std::function<bool()>& poll, const std::function<std::string()>& lost) {
+  Patience patience(watch.timeout);
+  int64_t moved = watch.moved;
+  while (!poll()) {
+    std::erase_if(watch.under_way, [](Operation* other) { return other->poll(); });
+    if (watch.moved != moved) {
+      moved = watch.moved;
+      patience = Patience(watch.timeout);
+    } else if (!patience.wait()) {
+      throw RunError(lost());
+    }
+  }
 }
 
 }  // namespace natrix

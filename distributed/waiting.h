@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,5 +32,9 @@ class Patience {
   std::chrono::steady_clock::time_point deadline_;
   int looks_ = 0;
 };
+
+/// Returns when `poll` says that it has ended, and meanwhile moves on all that this rank has under way.
+/// RunError in the words of `lost` after watch.timeout in which nothing moved.
+void wait_until(Watch& watch, const std::function<bool()>& poll, const std::function<std::string()>& lost);
 
 }  // namespace natrix

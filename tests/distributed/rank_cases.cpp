@@ -8,50 +8,10 @@
 #include <stdexcept>
 #include <thread>
 
-#include "core/random.h"
-#include "distributed/rank_communicator.h"
+#include "tests/distributed/rank_helpers.h"
 
 namespace natrix::test {
 namespace {
-
-struct Rank {
-  explicit Rank(Transport& world_) : world(world_), all(world_.split(0, "all")), ctx(Backend::kCpu, 1) {}
-  int rank() const { return world.rank(); }
-  int size() const { return world.size(); }
-  void expect(bool holds, const std::string& what) const { test::expect(holds, world, what); }
-
-  Transport& world;
-  RankCommunicator all;
-  Context ctx;
-};
-
-template <class T>
-Buffer numbers(Dtype dtype, Shape shape, int rank) {
-  Buffer b(dtype, shape);
-  SplitMix64 random(static_cast<uint64_t>(1000 + rank));
-  for (int64_t i = 0; i < shape.count(); ++i) {
-    b.view().as<T>()[i] = static_cast<T>(std::is_integral_v<T> ? 1000 * random.normal() : random.normal());
-  }
-  return b;
-}
-
-/// What a reduction in the order of ranks gives, bit for bit.
-template <class T>
-std::vector<T> reduced(Dtype dtype, Shape shape, int ranks, Reduce op) {
-  std::vector<T> result;
-  using Sum = std::conditional_t<std::is_floating_point_v<T>, double, T>;
-  std::vector<Buffer> all;
-  for (int r = 0; r < ranks; ++r) all.push_back(numbers<T>(dtype, shape, r));
-  for (int64_t i = 0; i < shape.count(); ++i) {
-    Sum total = static_cast<Sum>(all[0].view().as<T>()[i]);
-    for (int r = 1; r < ranks; ++r) {
-      const Sum x = static_cast<Sum>(all[static_cast<size_t>(r)].view().as<T>()[i]);
-      total = op == Reduce::kSum ? total + x : std::max(total, x);
-    }
-    result.push_back(static_cast<T>(total));
-  }
-  return result;
-}
 
 template <class T>
 void all_reduce_case(Rank& r, Dtype dtype) {
@@ -204,7 +164,8 @@ void lost_rank(Transport& world) {
   world.watch().timeout = 0.2;
   world.watch().step = 41;
   if (r.rank() == r.size() - 1) return;
-  Buffer x(Dtype::kF32, {4});
+  Buffer x(Dtype::kF32, {4}), y(Dtype::kF32, {50000});
+  const Pending forsaken = r.all.start_all_reduce(r.ctx, y.view(), Reduce::kSum);
   try {
     r.all.all_reduce(r.ctx, x.view(), Reduce::kSum);
   } catch (const RunError& e) {
@@ -253,8 +214,18 @@ const std::vector<RankCase>& rank_cases() {
       {"sends_outlive_their_communicator", sends_outlive_their_communicator},
       {"split", split},
       {"counts_traffic", counts_traffic},
+      {"many_under_way", many_under_way},
+      {"waits_across_axes", waits_across_axes},
+      {"polled_to_the_end", polled_to_the_end},
+      {"times_what_is_under_way", times_what_is_under_way},
+      {"keeps_its_scratch", keeps_its_scratch},
       {"mismatch", mismatch},
       {"lost_rank", lost_rank}};  // last: it leaves messages behind
+  return cases;
+}
+
+const std::vector<RankCase>& huge_rank_cases() {
+  static const std::vector<RankCase> cases = {{"huge_rows", huge_rows}, {"huge_sum", huge_sum}};
   return cases;
 }
 

@@ -1,0 +1,91 @@
+#include "distributed/rank_operation.h"
+
+#include <algorithm>
+
+#include "distributed/waiting.h"
+
+namespace natrix {
+namespace {
+
+double seconds(OperationBook::Clock::duration d) {
+  return std::chrono::duration<double>(d).count();
+}
+
+}  // namespace
+
+Buffer ScratchPool::take(int64_t bytes) {
+  if (bytes == 0) return {};
+  const auto smaller = [](const Buffer& a, const Buffer& b) { return a.bytes() < b.bytes(); };
+  Buffer scratch;
+  if (!idle_.empty()) {
+    // The smallest that will do; if none does, a larger one takes the place of the largest.
+    auto chosen = idle_.end();
+    for (auto b = idle_.begin(); b != idle_.end(); ++b) {
+      if (b->bytes() >= bytes && (chosen == idle_.end() || smaller(*b, *chosen))) chosen = b;
+    }
+    if (chosen == idle_.end()) chosen = std::max_element(idle_.begin(), idle_.end(), smaller);
+    if (chosen->bytes() >= bytes) scratch = std::move(*chosen);
+    idle_.erase(chosen);
+  }
+  if (!scratch) scratch = Buffer(Dtype::kU8, {bytes});
+  out_ += scratch.bytes();
+  int64_t all = out_;
+  for (const Buffer& b : idle_) all += b.bytes();
+  bytes_ = std::max(bytes_, all);
+  return scratch;
+}
+
+void ScratchPool::give_back(Buffer scratch) {
+  if (!scratch) return;
+  out_ -= scratch.bytes();
+  idle_.push_back(std::move(scratch));
+}
+
+void OperationBook::begin() {
+  if (under_way++ == 0) since = Clock::now();
+}
+
+void OperationBook::end() {
+  if (--under_way == 0) traffic.under_way += seconds(Clock::now() - since);
+}
+
+RankOperation::RankOperation(OperationBook& book, Watch& watch, std::unique_ptr<Exchange> first,
+                             std::vector<Then> then, Buffer scratch)
+    : book_(book),
+      watch_(watch),
+      exchange_(std::move(first)),
+      then_(std::move(then)),
+      scratch_(std::move(scratch)) {
+  watch_.under_way.push_back(this);
+  book_.begin();
+}
+
+RankOperation::~RankOperation() {
+  std::erase(watch_.under_way, this);
+  if (exchange_) end();  // an error unwinds
+}
+
+bool RankOperation::poll() {
+  while (exchange_ && exchange_->poll()) {
+    std::unique_ptr<Exchange> following = next_ < then_.size() ? then_[next_++]() : nullptr;
+    exchange_ = std::move(following);
+    if (!exchange_) end();
+  }
+  return !exchange_;
+}
+
+void RankOperation::wait() {
+  if (!exchange_) return;
+  const auto begin = OperationBook::Clock::now();
+  wait_until(
+      watch_, [&] { return poll(); }, [&] { return exchange_->lost(); });
+  book_.traffic.waiting += seconds(OperationBook::Clock::now() - begin);
+}
+
+void RankOperation::end() {
+  exchange_.reset();  // before the memory that it writes
+  book_.scratch.give_back(std::move(scratch_));
+  book_.end();
+}
+
+}  // namespace natrix
