@@ -1,8 +1,9 @@
-// AllToAllExchange: rows travel to the rank that owns their expert, and back. The ranks of an ep group hold
-// the experts between them, in order: rank r of P owns experts [r · E / P, (r + 1) · E / P).
+// AllToAllExchange: rows between the ranks of the ep axis, which hold all experts between them.
 //
-// At home rows are ordered by (expert, token), so those for one owner lie together; they arrive by (source,
-// expert, token) and are put into the order (expert, source, token) that grouped products need.
+// Rank p owns experts [E · p / P, E · (p + 1) / P). At home rows stand by expert, so what goes to a rank lies
+// together; at the owner they are put into the order (expert, source rank, token), which one process with all
+// experts would see: outputs keep their bits, and so do the gradients of experts. With two goes they stand by
+// go first: of each rank's experts the first half, rounded up, and then the others.
 #pragma once
 
 #include "core/row_exchange.h"
@@ -12,21 +13,28 @@ namespace natrix {
 
 class AllToAllExchange final : public RowExchange {
  public:
-  /// `axis` is borrowed.
-  explicit AllToAllExchange(Communicator& axis) : axis_(axis) {}
+  /// `axis` is borrowed. most_goes: 1 or 2.
+  explicit AllToAllExchange(Communicator& axis, int most_goes = 2) : axis_(axis), most_goes_(most_goes) {}
 
   int64_t first_expert(int64_t num_experts) const override { return first_of(num_experts, axis_.rank()); }
   int64_t owned_experts(int64_t num_experts) const override {
     return first_of(num_experts, axis_.rank() + 1) - first_expert(num_experts);
   }
   RowPlan plan(Context& ctx, std::span<const int64_t> home_offsets) override;
-  View forward(Context& ctx, const RowPlan& plan, View rows) override;
-  View reverse(Context& ctx, const RowPlan& plan, View rows) override;
+  View room_at_owner(Context& ctx, const RowPlan& plan, View rows) override;
+  View room_at_home(Context& ctx, const RowPlan& plan, View rows) override;
+  std::unique_ptr<RowsUnderWay> start_forward(Context& ctx, const RowPlan& plan, size_t go, View home,
+                                              View owner) override;
+  std::unique_ptr<RowsUnderWay> start_reverse(Context& ctx, const RowPlan& plan, size_t go, View owner,
+                                              View home) override;
 
  private:
   int64_t first_of(int64_t num_experts, int64_t rank) const { return num_experts * rank / axis_.size(); }
+  /// The experts of rank p, as [first, last) of all, that travel in a go.
+  std::pair<int64_t, int64_t> experts_of(int64_t num_experts, int64_t rank, int64_t go, int64_t goes) const;
 
   Communicator& axis_;
+  int most_goes_;
 };
 
 }  // namespace natrix

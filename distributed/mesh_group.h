@@ -29,6 +29,7 @@ class MeshGroup final : public RankGroup {
   void sum_gradients(Context& ctx, const std::vector<Param*>& params) override;
   Buffer whole(Context& ctx, const Param& param, View mine) override;
   std::string from_first(Context& ctx, const std::string& text) override;
+  double seconds_waited() const override { return mesh_.traffic().waiting; }
 
  private:
   ProcessMesh& mesh_;

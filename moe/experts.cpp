@@ -32,25 +32,29 @@ Experts::Experts(const ModelConfig& config, int64_t first, int64_t count, const 
   }
 }
 
-View Experts::forward(Pass& p, View rows, std::span<const int64_t> offsets, View& hidden) const {
-  hidden = p.arena().take(rows.dtype, rows.shape.with_last(in_.shape[1]));
+void Experts::forward(Pass& p, View rows, std::span<const int64_t> offsets, View hidden, View out,
+                      const Between& between) const {
   multiply_grouped(p.ctx, rows, in_, offsets, hidden);
+  between();
   View activated = activate(p, activation_, hidden);
-  View out = p.arena().like(rows);
+  between();
   multiply_grouped(p.ctx, activated, down_, offsets, out);
-  return out;
+  between();
 }
 
-View Experts::backward(Pass& p, View rows, View hidden, std::span<const int64_t> offsets, View dout) {
+void Experts::backward(Pass& p, View rows, View hidden, std::span<const int64_t> offsets, View dout,
+                       View drows, const Between& between) {
   View activated = activate(p, activation_, hidden);
   grouped_outer(p.ctx, {.a = dout, .b = activated, .c = down_.grad, .offsets = offsets});
+  between();
   View dactivated = p.arena().like(activated);
   grouped_matmul(p.ctx, {.a = dout, .b = down_.value, .c = dactivated, .offsets = offsets});
+  between();
   View dhidden = activate_backward(p, activation_, hidden, dactivated);
   grouped_outer(p.ctx, {.a = dhidden, .b = rows, .c = in_.grad, .offsets = offsets});
-  View drows = p.arena().like(rows);
+  between();
   grouped_matmul(p.ctx, {.a = dhidden, .b = in_.value, .c = drows, .offsets = offsets});
-  return drows;
+  between();
 }
 
 void Experts::visit(const ParamVisitor& visitor) {

@@ -5,6 +5,7 @@
 //   projection
 #pragma once
 
+#include <functional>
 #include <span>
 
 #include "core/layers/mlp.h"
@@ -16,10 +17,17 @@ class Experts {
   /// Experts [first, first + count); their numbers appear in the tensors' names, prefix + "experts.<e>.".
   Experts(const ModelConfig& config, int64_t first, int64_t count, const std::string& prefix);
 
-  /// rows [R, D], offsets: count + 1 → [R, D]. `hidden` [R, F or 2F] is what backward needs besides the rows.
-  View forward(Pass& pass, View rows, std::span<const int64_t> offsets, View& hidden) const;
-  /// dout → drows; adds to the experts' gradients.
-  View backward(Pass& pass, View rows, View hidden, std::span<const int64_t> offsets, View dout);
+  /// Columns of `hidden`: F or 2F.
+  int64_t hidden_width() const { return in_.shape[1]; }
+  /// Called between products: somebody has something to see to while they run.
+  using Between = std::function<void()>;
+  /// rows [R, D] → out [R, D]; offsets: count + 1. Fills `hidden` [R, F or 2F], which backward needs besides
+  /// the rows. The rest of what it takes of the arena is of no use afterwards.
+  void forward(Pass& pass, View rows, std::span<const int64_t> offsets, View hidden, View out,
+               const Between& between) const;
+  /// dout → drows; adds to the gradients of the experts that have rows.
+  void backward(Pass& pass, View rows, View hidden, std::span<const int64_t> offsets, View dout, View drows,
+                const Between& between);
   void visit(const ParamVisitor& visitor);
 
  private:

@@ -1,6 +1,8 @@
 #include "moe/moe_layer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/activation.h"
 #include "kernels/routing.h"
@@ -32,6 +34,33 @@ int64_t MoeLayer::capacity(int64_t tokens) const {
                 static_cast<double>(config_.num_experts)));
 }
 
+namespace {
+
+/// Of the rows of one go, for all experts here: those of the other go have none.
+std::vector<int64_t> offsets_of(const RowPlan& plan, const RowPlan::Go& go) {
+  const auto [first, last] = plan.owner_rows(go);
+  std::vector<int64_t> offsets;
+  for (int64_t o : plan.expert_offsets) offsets.push_back(std::clamp(o, first, last) - first);
+  return offsets;
+}
+
+}  // namespace
+
+void MoeLayer::stand_in_order(Saved& s, std::span<const int64_t> offsets) {
+  if (s.plan.home_order.empty()) return;
+  const std::vector<int64_t> by_number(s.slot_of_row.as<int64_t>(),
+                                       s.slot_of_row.as<int64_t>() + offsets.back());
+  int64_t* slot_of_row = s.slot_of_row.as<int64_t>();
+  int64_t* row_of_slot = s.row_of_slot.as<int64_t>();
+  int64_t row = 0;
+  for (const int64_t e : s.plan.home_order) {
+    for (int64_t r = offsets[static_cast<size_t>(e)]; r < offsets[static_cast<size_t>(e) + 1]; ++r, ++row) {
+      slot_of_row[row] = by_number[static_cast<size_t>(r)];
+      row_of_slot[slot_of_row[row]] = row;
+    }
+  }
+}
+
 View MoeLayer::forward(Pass& p, View x) const {
   const int64_t tokens = x.rows(), slots = tokens * config_.top_k;
   Saved s{.x = x, .choice = router_.forward(p, x)};
@@ -48,12 +77,20 @@ View MoeLayer::forward(Pass& p, View x) const {
   if (p.visit == Visit::kFirst)
     p.tally.layer(router_.sublayer(), config_.num_experts).dropped += slots - kept;
 
+  s.plan = exchange_.plan(p.ctx, offsets);
+  stand_in_order(s, offsets);
   View rows = p.arena().take(x.dtype, {kept, x.cols()});
   gather_rows(p.ctx, {.x = x, .slot_of_row = s.slot_of_row, .top_k = config_.top_k, .rows = rows});
-  s.plan = exchange_.plan(p.ctx, offsets);
-  s.rows = exchange_.forward(p.ctx, s.plan, rows);
-  View out = experts_.forward(p, s.rows, s.plan.expert_offsets, s.hidden);
-  s.out = exchange_.reverse(p.ctx, s.plan, out);
+  s.rows = exchange_.room_at_owner(p.ctx, s.plan, rows);
+  s.hidden = p.arena().take(x.dtype, {s.rows.rows(), experts_.hidden_width()});
+  View out = p.arena().like(s.rows);
+  s.out = exchange_.room_at_home(p.ctx, s.plan, out);
+  there_and_back(
+      p.ctx, exchange_, s.plan, {.home_in = rows, .owner_in = s.rows, .owner_out = out, .home_out = s.out},
+      [&](const RowPlan::Go& go, int64_t first, int64_t last, const Experts::Between& between) {
+        const auto part = [&](View v) { return v.row_range(first, last - first); };
+        experts_.forward(p, part(s.rows), offsets_of(s.plan, go), part(s.hidden), part(out), between);
+      });
 
   View y = p.arena().like(x);
   combine_rows(p.ctx, {.rows = s.out, .row_of_slot = s.row_of_slot, .weight = s.choice.weight, .y = y});
@@ -74,9 +111,16 @@ View MoeLayer::backward(Pass& p, View dy) {
                                 .dy = dy,
                                 .drows = dout,
                                 .dweight = dweight});
-  View dout_at_owner = exchange_.forward(p.ctx, s.plan, dout);
-  View drows_at_owner = experts_.backward(p, s.rows, s.hidden, s.plan.expert_offsets, dout_at_owner);
-  View drows = exchange_.reverse(p.ctx, s.plan, drows_at_owner);
+  View dout_at_owner = exchange_.room_at_owner(p.ctx, s.plan, dout);
+  View drows_at_owner = p.arena().like(dout_at_owner);
+  View drows = exchange_.room_at_home(p.ctx, s.plan, drows_at_owner);
+  there_and_back(p.ctx, exchange_, s.plan,
+                 {.home_in = dout, .owner_in = dout_at_owner, .owner_out = drows_at_owner, .home_out = drows},
+                 [&](const RowPlan::Go& go, int64_t first, int64_t last, const Experts::Between& between) {
+                   const auto part = [&](View v) { return v.row_range(first, last - first); };
+                   experts_.backward(p, part(s.rows), part(s.hidden), offsets_of(s.plan, go),
+                                     part(dout_at_owner), part(drows_at_owner), between);
+                 });
 
   View dx = p.arena().like(s.x);
   gather_rows_backward(p.ctx, {.drows = drows, .row_of_slot = s.row_of_slot, .dx = dx});

@@ -47,6 +47,8 @@ class RankGroup {
   virtual Buffer whole(Context& ctx, const Param& param, View mine) = 0;
   /// Rank 0's text.
   virtual std::string from_first(Context& ctx, const std::string& text) = 0;
+  /// Of this rank so far, for others.
+  virtual double seconds_waited() const = 0;
 };
 
 class OneProcess final : public RankGroup {
@@ -68,6 +70,7 @@ class OneProcess final : public RankGroup {
     return {};
   }
   std::string from_first(Context&, const std::string& text) override { return text; }
+  double seconds_waited() const override { return 0; }
 
  private:
   LocalRoute states_, gradients_;

@@ -70,12 +70,14 @@ void Trainer::resume() {
 
 void Trainer::one_step() {
   const auto start = std::chrono::steady_clock::now();
+  const double waited = p_.group.seconds_waited();
   p_.group.begin_step(position_.step + 1);
   const Batch batch = p_.group.share().take(p_.data, position_.step, p_.config);
   const StepFigures figures = p_.step.compute(batch);
-  p_.rank_log.info(fmt::format("step {}: loss {:.6f} of {} predictions here, after {:.3f} s",
-                               position_.step + 1, figures.loss_here, figures.predictions_here,
-                               seconds_since(start)));
+  p_.rank_log.info(fmt::format(
+      "step {}: loss {:.6f} of {} predictions here, {:.4f} s, of which it waited for others {:.4f} s",
+      position_.step + 1, figures.loss_here, figures.predictions_here, seconds_since(start),
+      p_.group.seconds_waited() - waited));
   const double norm = p_.optimizer.gradient_norm(p_.ctx, p_.group);
   const double lr = learning_rate(p_.config.optimizer, p_.config.train.steps, position_.step);
   if (!std::isfinite(figures.loss) || !std::isfinite(norm)) {

@@ -7,16 +7,13 @@ namespace natrix {
 namespace {
 
 /// Says which experts a rank owns; nothing ever runs.
-class OwnersOnly final : public RowExchange {
+class OwnersOnly final : public LocalExchange {
  public:
   OwnersOnly(int64_t rank, int64_t ranks) : rank_(rank), ranks_(ranks) {}
   int64_t first_expert(int64_t num_experts) const override { return num_experts * rank_ / ranks_; }
   int64_t owned_experts(int64_t num_experts) const override {
     return num_experts * (rank_ + 1) / ranks_ - first_expert(num_experts);
   }
-  RowPlan plan(Context&, std::span<const int64_t>) override { return {}; }
-  View forward(Context&, const RowPlan&, View rows) override { return rows; }
-  View reverse(Context&, const RowPlan&, View rows) override { return rows; }
 
  private:
   int64_t rank_, ranks_;

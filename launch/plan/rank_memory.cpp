@@ -56,17 +56,18 @@ Views moe_views(const Workload& w) {
   // At their owner: where experts do not divide evenly, the ranks with one more receive more.
   const int64_t ep = w.mesh.shape.ep, owned = (E + ep - 1) / ep;
   const int64_t here = t * k, there = here * ep * owned / E;
-  const Views experts = mlp_views(there, D, m.moe.d_ff, m.moe.activation);
-  v.saved += here * D + experts.saved + t * D;     // the slots' rows, the sum of their outputs
-  v.backward = here * (D + 1) + experts.backward;  // gradients of rows and weights
-  const int64_t last = t * (D + E);                // and at last those of x and the logits
+  const int64_t F = m.moe.d_ff, in = is_gated(m.moe.activation) ? 2 : 1;
+  v.saved += here * D + there * (in * F + D) + t * D;  // the slots' rows; hidden and out; the sum of outputs
+  v.backward = here * (D + 1) + there * D;             // gradients of out, weights and rows
+  v.scratch = there * F;                               // activated
+  int64_t experts = there * (in + 2) * F;              // activated, its gradient, that of hidden
   if (ep > 1) {
     v.saved += (there + here) * D;  // rows at their owner; outputs back home
-    v.scratch = there * D;          // rows in the order of their ranks
-    v.backward += (there + here) * D + std::max(last, v.scratch);
-  } else {
-    v.backward += last;
+    v.backward += (there + here) * D;
+    v.scratch += 2 * there * D;  // rows in the order of their ranks, as they come and go
+    experts += 2 * there * D;
   }
+  v.backward += std::max(experts, t * (D + E));  // and at last the gradients of x and the logits
   if (m.moe.shared_experts > 0) {
     const Views shared = mlp_views(t, D, m.moe.shared_experts * m.moe.d_ff, m.moe.activation);
     v.saved += shared.saved;

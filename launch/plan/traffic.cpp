@@ -109,8 +109,9 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
     return bytes;
   };
   CommunicationTerm rows{.name = "tokens to experts", .axis = MeshAxis::kEp};
-  count.exchange(rows, bytes_of(w.forward_tokens), 2 * forward);
-  count.exchange(rows, bytes_of(w.tokens), 2 * backward);
+  const int64_t goes = moe.num_experts > ep ? 2 : 1;  // AllToAllExchange
+  count.exchange(rows, bytes_of(w.forward_tokens), 2 * goes * forward);
+  count.exchange(rows, bytes_of(w.tokens), 2 * goes * backward);
   terms.push_back(rows);
 }
 
