@@ -30,9 +30,10 @@ Dtype CommonFlags::element() const {
   if (dtype == "fp64" && backend_kind() == Backend::kReference) return Dtype::kF64;
   if (dtype == "bf16" && backend_kind() == Backend::kCuda) return Dtype::kBF16;
   const char* others = backend_kind() == Backend::kReference ? " or fp64"
-                       : backend_kind() == Backend::kCuda    ? " or bf16"
+                       : dtype == "fp64"                     ? "; fp64 needs --backend reference"
                        : dtype == "bf16"                     ? "; bf16 needs --backend cuda"
-                                                             : "; fp64 needs --backend reference";
+                       : backend_kind() == Backend::kCuda    ? " or bf16"
+                                                             : "";
   throw InputError(
       fmt::format("--dtype {}: the {} backend computes in fp32{}", dtype, name_of(backend_kind()), others));
 }
