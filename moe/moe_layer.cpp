@@ -47,19 +47,21 @@ std::vector<int64_t> offsets_of(const RowPlan& plan, const RowPlan::Go& go) {
 
 }  // namespace
 
-void MoeLayer::stand_in_order(Saved& s, std::span<const int64_t> offsets) {
+void MoeLayer::stand_in_order(Context& ctx, Saved& s, std::span<const int64_t> offsets) {
   if (s.plan.home_order.empty()) return;
-  const std::vector<int64_t> by_number(s.slot_of_row.as<int64_t>(),
-                                       s.slot_of_row.as<int64_t>() + offsets.back());
-  int64_t* slot_of_row = s.slot_of_row.as<int64_t>();
-  int64_t* row_of_slot = s.row_of_slot.as<int64_t>();
+  const OnHost by_number(ctx, s.slot_of_row);
+  const Buffer slots(Dtype::kI64, {offsets.back()}), rows(Dtype::kI64, s.row_of_slot.shape);
+  download(ctx, s.row_of_slot, rows.view());
+  int64_t* slot_of_row = slots.view().as<int64_t>();
   int64_t row = 0;
   for (const int64_t e : s.plan.home_order) {
     for (int64_t r = offsets[static_cast<size_t>(e)]; r < offsets[static_cast<size_t>(e) + 1]; ++r, ++row) {
-      slot_of_row[row] = by_number[static_cast<size_t>(r)];
-      row_of_slot[slot_of_row[row]] = row;
+      slot_of_row[row] = by_number.view().as<int64_t>()[r];
+      rows.view().as<int64_t>()[slot_of_row[row]] = row;
     }
   }
+  upload(ctx, slots.view(), s.slot_of_row);
+  upload(ctx, rows.view(), s.row_of_slot);
 }
 
 View MoeLayer::forward(Pass& p, View x) const {
@@ -82,7 +84,7 @@ View MoeLayer::forward(Pass& p, View x) const {
     p.tally.layer(router_.sublayer(), config_.num_experts).dropped += slots - kept;
 
   s.plan = exchange_.plan(p.ctx, offsets);
-  stand_in_order(s, offsets);
+  stand_in_order(p.ctx, s, offsets);
   View rows = p.arena().take(x.dtype, {kept, x.cols()});
   gather_rows(p.ctx, {.x = x, .slot_of_row = s.slot_of_row, .top_k = config_.top_k, .rows = rows});
   s.rows = exchange_.room_at_owner(p.ctx, s.plan, rows);

@@ -33,7 +33,7 @@ class MoeLayer final : public Layer {
     View rows, hidden, out;  // at the owner: experts' inputs and hidden units; at home: experts' outputs
   };
   /// Puts rows at home into the order of the plan. Ranks speak of what lies with the host.
-  static void stand_in_order(Saved& s, std::span<const int64_t> offsets);
+  static void stand_in_order(Context& ctx, Saved& s, std::span<const int64_t> offsets);
   /// Rows an expert takes of `tokens` tokens, or −1 without a limit.
   int64_t capacity(int64_t tokens) const;
 

@@ -40,7 +40,7 @@ GoesStep step_with_goes(const GoesLayout& l, int most_goes, Dtype dtype, Backend
   run_ranks(l.dp * l.cp, 120, [&](Transport& world) {
     Context ctx(backend, 1);
     ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world);
-    MeshGroup group(mesh, ctx, dtype, config.parallel.cp_link);
+    MeshGroup group(mesh, ctx, dtype, config.parallel);
     AssembledModel model = assemble_model(config.model, dtype, true, Memory::kHost,
                                           std::make_unique<AllToAllExchange>(mesh.ep(), most_goes));
     copy_weights(*whole, *model);

@@ -85,6 +85,7 @@ TEST(Kill9, AtTenRandomMomentsChangesNothing) {
   const auto seed = static_cast<uint64_t>(getpid());
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   SplitMix64 random(seed);
+  int kills = 0;
   for (int64_t k = 0; k < 10; ++k) {
     // Somewhere within the k-th tenth of the run, and some milliseconds later: within a step, an evaluation,
     // the writing of a checkpoint or the removal of an old one.
@@ -94,16 +95,18 @@ TEST(Kill9, AtTenRandomMomentsChangesNothing) {
                                         if (lines_logged(tiny / "parts") < lines) return 0;
                                         return patience-- > 0 ? 0 : SIGKILL;
                                       }});
-    EXPECT_EQ(killed.status, 128 + SIGKILL) << killed.err;
     EXPECT_THAT(killed.err, Not(HasSubstr("warning"))) << "the kill before this one damaged a checkpoint";
+    if (killed.status == 0) break;  // steps of a quarter of a millisecond: it was done before anybody looked
+    EXPECT_EQ(killed.status, 128 + SIGKILL) << killed.err;
+    ++kills;
     if (const int64_t step = last_step_logged(tiny / "parts"); step > 2) {
       EXPECT_GE(newest_checkpoint(tiny / "parts"),
                 step - 2);  // step - 1 was finished, with its checkpoint if one was due
     }
   }
+  EXPECT_GE(kills, 5);
   const Outcome last = tiny.train("parts", overrides);
   EXPECT_EQ(last.status, 0) << last.err;
-  EXPECT_THAT(last.err, HasSubstr("going on after step"));
   EXPECT_EQ(curve(tiny / "whole"), curve(tiny / "parts"));
   EXPECT_EQ(weights(tiny / "whole", 240), weights(tiny / "parts", 240));
   EXPECT_THAT(checkpoints(tiny / "parts"), ElementsAre("latest", "step-00000238", "step-00000240"));
