@@ -3,6 +3,7 @@
 #include <nvtx3/nvToolsExt.h>
 #include <string>
 
+#include "kernels/base/range.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/host_access.h"
