@@ -62,6 +62,7 @@ TEST(MoeRouter, BiasChoosesButDoesNotWeigh) {
   Pass pass{ctx, saved, carry, tally, {.batch = 1, .tokens = 6}, Keep::kNothing, Visit::kFirst};
   const Buffer x = random.normal(Dtype::kF64, {1, 6, 3});
   const MoeRouter::Choice c = router.forward(pass, x.view());
+  router.count(pass, c, c.expert);
   for (int64_t t = 0; t < 6; ++t) {
     EXPECT_EQ(c.expert.row<int32_t>(t)[0], 3);
     EXPECT_EQ(c.weight.row<double>(t)[0], c.scores.row<double>(t)[3]);
