@@ -3,7 +3,7 @@
 # NATRIX_CUDA   on        nvcc compiles kernels/cuda for the architectures in NATRIX_CUDA_ARCHITECTURES
 #               auto      on where nvcc and a GPU are found, else off
 #               emulated  the host's compiler compiles the same files against tests/cuda_emulation
-# This version has no NCCL sources yet, so "auto" is "off" there and "on" says so.
+# NATRIX_NCCL   with CUDA: for several ranks, each with a GPU of its own; emulated where CUDA is
 foreach(part CUDA MPI NCCL)
   set(NATRIX_${part} auto CACHE STRING "${part} support: auto, on or off")
   set_property(CACHE NATRIX_${part} PROPERTY STRINGS auto on off)
@@ -11,12 +11,11 @@ foreach(part CUDA MPI NCCL)
     message(FATAL_ERROR "NATRIX_${part} is '${NATRIX_${part}}'; it can be auto, on or off")
   endif()
 endforeach()
-if(NATRIX_NCCL MATCHES "^(on|ON|emulated)$")
-  message(FATAL_ERROR "NATRIX_NCCL=${NATRIX_NCCL}: this version of Natrix has no NCCL support; use auto or off")
-endif()
-if(NATRIX_MPI STREQUAL emulated)
-  message(FATAL_ERROR "NATRIX_MPI is 'emulated'; it can be auto, on or off")
-endif()
+foreach(part MPI NCCL)
+  if(NATRIX_${part} STREQUAL emulated)
+    message(FATAL_ERROR "NATRIX_${part} is 'emulated'; it can be auto, on or off")
+  endif()
+endforeach()
 
 # MPI: the C interface of the library that mpicc links. No C++ bindings.
 set(NATRIX_HAS_MPI 0)

@@ -1,5 +1,7 @@
 #include "distributed/carry_scan.h"
 
+#include <vector>
+
 #include "kernels/base/transfer.h"
 
 namespace natrix {
@@ -50,8 +52,14 @@ View CarryScan::enter(CarryKey key, const Shape& shape, const std::function<Segm
   // What rank 0 enters with is news to the others in the first segment only.
   const int64_t parts = 1 + (map.decay ? 1 : 0) + (first_ ? 1 : 0);
   // Maps are small and meet on the host, wherever they were computed.
-  const Buffer mine_buffer(dtype_, {parts, flat[0]}), all_buffer(dtype_, {axis_.size() * parts, flat[0]});
-  const View mine = mine_buffer.view(), all = all_buffer.view();
+  Arena::Frame frame(ctx_.arena());
+  std::vector<Buffer> apart;
+  const auto room = [&](const Shape& s) {
+    if (ctx_.memory() == Memory::kHost) return ctx_.arena().take(dtype_, s);
+    return apart.emplace_back(dtype_, s).view();
+  };
+  const View mine = room({parts, flat[0]}), all = room({axis_.size() * parts, flat[0]});
+  fill_zero(mine);
   const auto put = [&](View part, int64_t row) {
     copy(OnHost(ctx_, part).view().reshaped(Shape{1, flat[0]}), mine.row_range(row, 1));
   };

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "distributed/nccl_communicator.h"
 #include "distributed/rank_communicator.h"
 #include "distributed/staged_communicator.h"
 
@@ -54,13 +55,17 @@ ProcessMesh::ProcessMesh()
       ep_(std::make_unique<LocalCommunicator>()),
       expert_data_(std::make_unique<LocalCommunicator>()) {}
 
-ProcessMesh::ProcessMesh(MeshShape shape, Transport& world, Memory memory)
+ProcessMesh::ProcessMesh(MeshShape shape, Transport& world, Memory memory, DeviceLink link)
     : shape_(shape), watched_(world.split(0, "watch")) {
   require(world.size() == shape.ranks() && shape.ranks() % shape.ep == 0,
           "a mesh of another size than its world");
   const int rank = world.rank();
   const auto axis = [&](int colour, const char* name) -> std::unique_ptr<Communicator> {
-    auto ranks = std::make_unique<RankCommunicator>(world.split(colour, name));
+    std::unique_ptr<Transport> transport = world.split(colour, name);
+    if (memory == Memory::kDevice && link == DeviceLink::kNccl && transport->size() > 1) {
+      return make_nccl_communicator(std::move(transport), name);
+    }
+    auto ranks = std::make_unique<RankCommunicator>(std::move(transport));
     if (memory == Memory::kHost) return ranks;
     return std::make_unique<StagedCommunicator>(std::move(ranks));
   };

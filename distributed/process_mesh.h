@@ -29,13 +29,17 @@ struct MeshShape {
 /// says which numbers would do.
 MeshShape settle_mesh(const ParallelConfig& asked, int ranks);
 
+/// How tensors of devices travel: by way of the hosts, or by NCCL (nccl_communicator.h).
+enum class DeviceLink { kStaged, kNccl };
+
 class ProcessMesh {
  public:
   /// One process.
   ProcessMesh();
   /// Collective over `world`, whose size is the shape's. Keeps world's watch, but not world itself.
   /// memory: where the tensors lie that its ranks exchange.
-  ProcessMesh(MeshShape shape, Transport& world, Memory memory = Memory::kHost);
+  ProcessMesh(MeshShape shape, Transport& world, Memory memory = Memory::kHost,
+              DeviceLink link = DeviceLink::kStaged);
   ~ProcessMesh();
 
   const MeshShape& shape() const { return shape_; }

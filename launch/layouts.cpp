@@ -43,7 +43,8 @@ LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig&
   LayoutStep result;
   run_ranks(ranks, parallel.timeout, [&](Transport& world) {
     Context ctx(experiment.backend(), 1);
-    RunMesh mesh(config, ctx, wide(experiment.dtype()), &world);
+    // Ranks are threads here, and share a device if they compute on one.
+    RunMesh mesh(config, ctx, wide(experiment.dtype()), &world, DeviceLink::kStaged);
     RankGroup& group = mesh.group();
     AssembledModel model = experiment.make_model(mesh.exchange());
     TrainStep step(*model, ctx, config, needs_tally(config.model), group);

@@ -7,6 +7,9 @@
 #include "distributed/all_to_all_exchange.h"
 #include "distributed/mesh_group.h"
 #include "distributed/mpi_communicator.h"
+#include "distributed/nccl_communicator.h"
+#include "kernels/base/build.h"
+#include "kernels/cuda/stream.h"
 
 namespace natrix {
 
@@ -24,14 +27,20 @@ void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
   check_mesh(config.model, shape);
 }
 
-RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world) {
+RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world)
+    : RunMesh(config, ctx, dtype, world,
+              ctx.backend() == Backend::kCuda ? device_link() : DeviceLink::kStaged) {}
+
+RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world,
+                 DeviceLink link) {
   if (world == nullptr) {
     mesh_ = std::make_unique<ProcessMesh>();
     group_ = std::make_unique<OneProcess>();
     return;
   }
   world->watch().timeout = config.parallel.timeout;
-  mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory());
+  mesh_ =
+      std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory(), link);
   group_ = std::make_unique<MeshGroup>(*mesh_, ctx, dtype, config.parallel);
 }
 
@@ -43,6 +52,13 @@ std::unique_ptr<RowExchange> RunMesh::exchange() {
 Traffic RunMesh::gradient_traffic() const {
   Traffic t = mesh_->gradients().traffic();
   return t += mesh_->expert_data().traffic();
+}
+
+DeviceLink device_link() {
+  if constexpr (build::kCuda) {
+    if (built_with_nccl() && cuda::device_count() >= launched_ranks_on_host()) return DeviceLink::kNccl;
+  }
+  return DeviceLink::kStaged;
 }
 
 int place_on_host() {

@@ -20,6 +20,7 @@ class RunMesh {
  public:
   /// world: null for one process. Collective. `ctx` is borrowed.
   RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world);
+  RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world, DeviceLink link);
 
   RankGroup& group() { return *group_; }
   const MeshShape& shape() const { return mesh_->shape(); }
@@ -33,6 +34,10 @@ class RunMesh {
   std::unique_ptr<ProcessMesh> mesh_;
   std::unique_ptr<RankGroup> group_;
 };
+
+/// NCCL where this build has it and every rank of this machine has a device of its own; else by way of the
+/// hosts.
+DeviceLink device_link();
 
 /// This process among the ranks of its machine, from the launcher's environment; 0 without one.
 int place_on_host();

@@ -3,11 +3,13 @@
 #include <nvtx3/nvToolsExt.h>
 #include <string>
 
+#include "kernels/base/range.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/host_access.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/staging.h"
+#include "kernels/cuda/stream.h"
 
 namespace natrix::cuda {
 namespace {
@@ -153,6 +155,24 @@ void download(Device& device, View from, View to) {
 
 bool reads_host_memory() {
   return attribute(cudaDevAttrPageableMemoryAccess) != 0;
+}
+
+CUstream_st* stream_handle(const Context& ctx) {
+  return ctx.device().stream;
+}
+
+bool idle(const Context& ctx) {
+  const cudaError_t state = cudaStreamQuery(ctx.device().stream);
+  if (state == cudaErrorNotReady) return false;
+  check(state, "the device");
+  return true;
+}
+
+int device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  cudaGetLastError();
+  return 0;
 }
 
 void begin_range(const char* name) {

@@ -34,8 +34,4 @@ void download(Device& device, View from, View to);
 /// The most bytes of device memory in use at once so far, in this process.
 int64_t peak_bytes();
 
-/// Names what follows in a profile (NVTX); costs next to nothing without a profiler. Ranges nest.
-void begin_range(const char* name);
-void end_range();
-
 }  // namespace natrix::cuda

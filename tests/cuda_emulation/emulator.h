@@ -39,6 +39,9 @@ bool is_pinned_memory(const void* p);
 /// Counts one more of host_waits().
 void note_wait();
 
+/// Whether a collective on this stream waits in vain (nccl.cpp).
+bool is_stuck(cudaStream_t stream);
+
 /// Remembered until cudaGetLastError.
 cudaError_t fail(cudaError_t error, const std::string& what);
 

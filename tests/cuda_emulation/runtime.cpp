@@ -137,6 +137,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return is_stuck(stream) ? cudaErrorNotReady : cudaPeekAtLastError();
+}
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
   note_wait();
   return cudaPeekAtLastError();

@@ -115,5 +115,19 @@ TEST(ConvCpu, RefusesDouble) {
   EXPECT_THROW(run_forward(ctx, c), ContractError);
 }
 
+/// No grid has so many sequences: what CUDA says of it comes with the operation's name and shape.
+TEST(ConvCuda, AFailedLaunchNamesOperationAndShape) {
+  if (!has_cuda()) GTEST_SKIP() << "no device";
+  Context ctx(Backend::kCuda);
+  const Buffer x(Dtype::kF32, {70000, 1, 1}), weight(Dtype::kF32, {1, 2}), y(Dtype::kF32, {70000, 1, 1});
+  try {
+    conv_silu_forward(ctx, {.x = x.view(), .weight = weight.view(), .y = y.view()});
+    FAIL();
+  } catch (const RunError& e) {
+    const std::string said = e.what();
+    EXPECT_EQ(said.find("conv_silu_forward of f32[70000, 1, 1]: launch: CUDA: "), 0u) << said;
+  }
+}
+
 }  // namespace
 }  // namespace natrix::test

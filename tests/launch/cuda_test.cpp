@@ -119,6 +119,14 @@ TEST_F(CudaProgram, GoesOnWithAStateOfTheCpuAndTheOtherWayRound) {
   }
 }
 
+TEST_F(CudaProgram, VerifiesChunksAndLayouts) {
+  const TinyRun tiny;
+  const json table = natrix_json({"verify", tiny.config(), "--chunks", "8,32", "--layouts",
+                                  "dp2,cp2ep2scan,dp2cp2ep4", "--backend", "cuda"});
+  ASSERT_EQ(table["layouts"].size(), 3u) << table;
+  EXPECT_EQ(table["equal"], true) << table;
+}
+
 TEST_F(CudaProgram, ScoresAndGradientsEqualTheCpus) {
   const ScratchDir scratch;
   const std::string oracle = std::string(NATRIX_TEST_DATA) + "/oracles/jamba_moe/";

@@ -43,9 +43,9 @@ void gather(RankGroup& group, Context& ctx, Model& model, Model& described, Whol
 }
 
 WholeStep one_step(const ExperimentConfig& config, Model& whole, const SmallBatch& rows, Backend backend,
-                   Transport* world) {
+                   Transport* world, DeviceLink link) {
   Context ctx(backend, 1);
-  RunMesh mesh(config, ctx, whole.dtype(), world);
+  RunMesh mesh(config, ctx, whole.dtype(), world, link);
   RankGroup& group = mesh.group();
   AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
   copy_weights(whole, *model);
@@ -79,13 +79,13 @@ Batch FixedRows::batch(int64_t, int64_t row_begin, int64_t row_count) const {
 }
 
 WholeStep step_on_ranks(const ExperimentConfig& config, int ranks, Model& whole, const SmallBatch& rows,
-                        Backend backend) {
+                        Backend backend, DeviceLink link) {
   WholeStep result;
   run_ranks(ranks, kTimeout, [&](Transport& world) {
     ExperimentConfig mine = config;
     mine.parallel.timeout = kTimeout;
     check_layout(mine, settle_mesh(mine.parallel, ranks));
-    WholeStep step = one_step(mine, whole, rows, backend, &world);
+    WholeStep step = one_step(mine, whole, rows, backend, &world, link);
     if (world.rank() == 0) result = std::move(step);
   });
   return result;
@@ -94,7 +94,7 @@ WholeStep step_on_ranks(const ExperimentConfig& config, int ranks, Model& whole,
 WholeStep step_alone(const ExperimentConfig& config, Model& whole, const SmallBatch& rows, Backend backend) {
   ExperimentConfig alone = config;
   alone.parallel = {};
-  return one_step(alone, whole, rows, backend, nullptr);
+  return one_step(alone, whole, rows, backend, nullptr, DeviceLink::kStaged);
 }
 
 double difference(const WholeStep& a, const WholeStep& b) {

@@ -36,7 +36,7 @@ struct WholeStep {
 
 /// One step of `whole`'s weights, shared out as config.parallel says over so many ranks.
 WholeStep step_on_ranks(const ExperimentConfig& config, int ranks, Model& whole, const SmallBatch& rows,
-                        Backend backend);
+                        Backend backend, DeviceLink link = DeviceLink::kStaged);
 WholeStep step_alone(const ExperimentConfig& config, Model& whole, const SmallBatch& rows, Backend backend);
 
 /// The largest relative difference of any gradient; names must agree.

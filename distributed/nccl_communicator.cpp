@@ -1,0 +1,241 @@
+#include "distributed/nccl_communicator.h"
+
+#include <exception>
+#include <fmt/format.h>
+#include <functional>
+#include <numeric>
+
+#include "distributed/rank_communicator.h"
+#include "distributed/staged_communicator.h"
+#include "distributed/waiting.h"
+#include "kernels/cuda/stream.h"
+
+#if NATRIX_HAS_NCCL
+#include <nccl.h>
+#endif
+
+namespace natrix {
+
+#if NATRIX_HAS_NCCL
+
+bool built_with_nccl() {
+  return true;
+}
+
+namespace {
+
+ncclDataType_t type_of(View v) {
+  switch (v.dtype) {
+    case Dtype::kF32: return ncclFloat32;
+    case Dtype::kF64: return ncclFloat64;
+    case Dtype::kI64: return ncclInt64;
+    default:
+      contract_broken("a reduction of something else than f32, f64 or i64", std::source_location::current());
+  }
+}
+
+ncclRedOp_t operation(Reduce op) {
+  return op == Reduce::kSum ? ncclSum : ncclMax;
+}
+
+bool on_device(View v) {
+  return v && memory_of(v.data) == Memory::kDevice;
+}
+
+size_t bytes_of(View v) {
+  require(v.contiguous(), "a collective over strided rows");
+  return static_cast<size_t>(v.bytes());
+}
+
+/// Rank 0's id, to all.
+ncclUniqueId shared_id(Transport& axis) {
+  ncclUniqueId id = {};
+  if (axis.rank() == 0 && ncclGetUniqueId(&id) != ncclSuccess)
+    throw RunError("NCCL: no id for a communicator");
+  const auto ranks = static_cast<size_t>(axis.size());
+  const std::span<std::byte> bytes = std::as_writable_bytes(std::span(&id, 1));
+  std::vector<std::span<const std::byte>> send(ranks);
+  std::vector<std::span<std::byte>> receive(ranks);
+  if (axis.rank() == 0) {
+    send.assign(ranks, bytes);
+  } else {
+    receive[0] = bytes;
+  }
+  exchange(axis, send, receive, "NCCL's id");
+  return id;
+}
+
+/// A communicator that does not block: what it was asked to do is looked after here.
+struct Nccl {
+  Nccl(Transport& axis, const Watch& watch_, std::string name_)
+      : watch(watch_), name(std::move(name_)), rank(axis.rank()), ranks(axis.size()) {
+    const ncclUniqueId id = shared_id(axis);
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    settle(ncclCommInitRankConfig(&comm, ranks, id, rank, &config), "beginning");
+  }
+  ~Nccl() {
+    if (comm == nullptr) return;
+    // While an error is on its way other ranks may be gone, for whom destroying would wait.
+    std::uncaught_exceptions() > 0 ? ncclCommAbort(comm) : ncclCommDestroy(comm);
+  }
+  Nccl(const Nccl&) = delete;
+  Nccl& operator=(const Nccl&) = delete;
+
+  /// Queues a collective and waits for it.
+  void run(const Context& ctx, std::string_view what,
+           const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue) {
+    require(comm != nullptr, "a communicator that was aborted");
+    settle(queue(comm, cuda::stream_handle(ctx)), what);
+    Patience patience(watch.timeout);
+    while (!cuda::idle(ctx)) {
+      ncclResult_t error = ncclSuccess;
+      ncclCommGetAsyncError(comm, &error);
+      if (error != ncclSuccess && error != ncclInProgress) fail(what, ncclGetErrorString(error));
+      if (!patience.wait()) fail(what, silence());
+    }
+  }
+
+  /// What a call that does not block has come to.
+  void settle(ncclResult_t result, std::string_view what) {
+    Patience patience(watch.timeout);
+    while (result == ncclInProgress) {
+      if (ncclCommGetAsyncError(comm, &result) != ncclSuccess) break;
+      if (result == ncclInProgress && !patience.wait()) fail(what, silence());
+    }
+    if (result != ncclSuccess) fail(what, ncclGetErrorString(result));
+  }
+
+  std::string silence() const {
+    return fmt::format(
+        "waited {:g} s (parallel.timeout) for the other ranks of the axis: one is lost, stopped, or busy "
+        "with "
+        "something else; the run ends and can go on from its last checkpoint",
+        watch.timeout);
+  }
+  [[noreturn]] void fail(std::string_view what, const std::string& why) {
+    if (comm != nullptr) ncclCommAbort(comm);
+    comm = nullptr;
+    throw RunError(
+        fmt::format("rank {} of {}, step {}: {} ({}, NCCL): {}", rank, ranks, watch.step, what, name, why));
+  }
+
+  const Watch& watch;
+  std::string name;
+  int rank, ranks;
+  ncclComm_t comm = nullptr;
+};
+
+class NcclCommunicator final : public Communicator {
+ public:
+  NcclCommunicator(std::unique_ptr<Transport> axis, std::string name) {
+    nccl_ = std::make_unique<Nccl>(*axis, axis->watch(), std::move(name));
+    by_host_ = std::make_unique<StagedCommunicator>(std::make_unique<RankCommunicator>(std::move(axis)));
+  }
+
+  int rank() const override { return by_host_->rank(); }
+  int size() const override { return by_host_->size(); }
+  Pending start_all_reduce(Context& ctx, View inout, Reduce op) override;
+  Pending start_reduce_scatter(Context& ctx, View in, View out, Reduce op) override;
+  Pending start_all_gather(Context& ctx, View in, View out) override;
+  Pending start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) override;
+  void send(Context& ctx, View v, int peer) override { by_host_->send(ctx, v, peer); }
+  void receive(Context& ctx, View v, int peer) override { by_host_->receive(ctx, v, peer); }
+  int64_t scratch_bytes() const override { return by_host_->scratch_bytes(); }
+  Traffic traffic() const override {
+    Traffic all = by_host_->traffic();
+    return all += traffic_;
+  }
+
+ private:
+  void count(int64_t bytes) {
+    traffic_.messages += size() - 1;
+    traffic_.bytes += bytes;
+  }
+
+  std::unique_ptr<Nccl> nccl_;
+  std::unique_ptr<Communicator> by_host_;
+  Traffic traffic_;
+};
+
+Pending NcclCommunicator::start_all_reduce(Context& ctx, View inout, Reduce op) {
+  if (!on_device(inout)) return by_host_->start_all_reduce(ctx, inout, op);
+  const auto bytes = static_cast<int64_t>(bytes_of(inout));
+  nccl_->run(ctx, fmt::format("all_reduce of {} bytes", bytes), [&](ncclComm_t comm, cudaStream_t stream) {
+    return ncclAllReduce(inout.data, inout.data, static_cast<size_t>(inout.count()), type_of(inout),
+                         operation(op), comm, stream);
+  });
+  count(2 * bytes * (size() - 1) / size());  // as a ring sends them
+  return {};
+}
+
+Pending NcclCommunicator::start_reduce_scatter(Context& ctx, View in, View out, Reduce op) {
+  if (!on_device(in)) return by_host_->start_reduce_scatter(ctx, in, out, op);
+  require(in.count() == out.count() * size() && in.dtype == out.dtype,
+          "reduce_scatter needs a part for each rank");
+  const auto bytes = static_cast<int64_t>(bytes_of(in));
+  nccl_->run(ctx, fmt::format("reduce_scatter of {} bytes", bytes),
+             [&](ncclComm_t comm, cudaStream_t stream) {
+               return ncclReduceScatter(in.data, out.data, static_cast<size_t>(out.count()), type_of(in),
+                                        operation(op), comm, stream);
+             });
+  count(bytes * (size() - 1) / size());
+  return {};
+}
+
+Pending NcclCommunicator::start_all_gather(Context& ctx, View in, View out) {
+  if (!on_device(in)) return by_host_->start_all_gather(ctx, in, out);
+  require(out.count() == in.count() * size() && in.dtype == out.dtype,
+          "all_gather needs room for each rank's part");
+  const size_t bytes = bytes_of(in);
+  nccl_->run(ctx, fmt::format("all_gather of {} bytes", bytes), [&](ncclComm_t comm, cudaStream_t stream) {
+    return ncclAllGather(in.data, out.data, bytes, ncclUint8, comm, stream);
+  });
+  count(static_cast<int64_t>(bytes) * (size() - 1));
+  return {};
+}
+
+Pending NcclCommunicator::start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) {
+  // All ranks must choose the same way. What a rank receives goes to a device with all of them, or with none;
+  // what it sends may come from one although its parts are gathered by a host.
+  if (!on_device(out)) return by_host_->start_all_to_all(ctx, in, out, plan);
+  require(in.cols() == out.cols() && in.dtype == out.dtype, "all_to_all between rows of different kinds");
+  const int64_t row = in.cols() * size_of(in.dtype);
+  const int64_t sent = static_cast<int64_t>(bytes_of(in)) - plan.send[static_cast<size_t>(rank())] * row;
+  nccl_->run(ctx, fmt::format("all_to_all of {} bytes", sent), [&](ncclComm_t comm, cudaStream_t stream) {
+    ncclGroupStart();
+    const char* from = static_cast<const char*>(in.data);
+    char* to = static_cast<char*>(out.data);
+    for (int p = 0; p < size(); ++p) {
+      const int64_t send = plan.send[static_cast<size_t>(p)] * row,
+                    receive = plan.receive[static_cast<size_t>(p)] * row;
+      if (send > 0) ncclSend(from, static_cast<size_t>(send), ncclUint8, p, comm, stream);
+      if (receive > 0) ncclRecv(to, static_cast<size_t>(receive), ncclUint8, p, comm, stream);
+      from += send;
+      to += receive;
+    }
+    return ncclGroupEnd();
+  });
+  count(sent);
+  return {};
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Transport> axis, std::string name) {
+  return std::make_unique<NcclCommunicator>(std::move(axis), std::move(name));
+}
+
+#else
+
+bool built_with_nccl() {
+  return false;
+}
+
+std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Transport>, std::string) {
+  contract_broken("this build has no NCCL", std::source_location::current());
+}
+
+#endif
+
+}  // namespace natrix
