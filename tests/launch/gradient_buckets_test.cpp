@@ -75,9 +75,9 @@ class RecordedGroup final : public RankGroup {
   }
   bool shares_updates() const override { return false; }
   void share_values(Context&, const std::vector<Param*>&) override {}
-  void complete(Context&, const Param&, View) override {}
+  Place place(const Param&) const override { return {}; }
   Buffer whole(Context&, const Param&, View) override { return {}; }
-  std::string from_first(Context&, const std::string& text) override { return text; }
+  std::string from(Context&, int64_t, const std::string& text) override { return text; }
 
   const std::vector<Recorder::Sum>& sums() const { return recorder_.sums; }
 
