@@ -75,6 +75,33 @@ void RunCheckpoint::together(Context& ctx, int64_t step, std::unique_ptr<Checkpo
                   failed - 1, step, words));
 }
 
+/// This rank's part of weights and moments.
+void RunCheckpoint::write_share(const std::string& dir) const {
+  const std::vector<Param*> mine = to_write(group_, model_.params());
+  const std::vector<NamedTensor> moments = optimizer_.state(mine);
+  constexpr int64_t kOneFile = kMost;
+  if (group_.size() == 1) {
+    save_weights(dir, mine, texts_);
+    write_tensors(dir + kTrainer, kOptimizer, moments, kOneFile);
+  } else {
+    save_weights_part(dir, group_.rank(), mine);
+    write_part(dir + kTrainer, kOptimizer, group_.rank(), moments, kOneFile);
+  }
+}
+
+/// When all ranks have written.
+void RunCheckpoint::write_rest(const std::string& dir, const RunPosition& position) const {
+  if (group_.size() > 1) {
+    join_weights(dir, texts_);
+    join_parts(dir + kTrainer, kOptimizer);
+  }
+  save_carried(dir + kCarried);
+  const nlohmann::ordered_json state = {{"step", position.step},
+                                        {"tokens", position.tokens},
+                                        {"carried_micro_batches", step_.carried().size()}};
+  write_file(dir + kState, state.dump(2) + "\n");
+}
+
 std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64_t keep) {
   const bool first = group_.rank() == 0;
   std::unique_ptr<CheckpointWriter> writer;
@@ -82,24 +109,14 @@ std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64
   together(ctx, position.step, writer, [&] {
     if (!first) return;
     writer = std::make_unique<CheckpointWriter>(root_, position.step);
-    std::filesystem::create_directories(writer->path() + "/trainer");
+    std::filesystem::create_directories(writer->path() + kTrainer);
     dir = writer->path();
   });
   dir = group_.from_first(ctx, dir);
-  together(ctx, position.step, writer, [&] {
-    const std::vector<Param*> mine = to_write(group_, model_.params());
-    save_weights_part(dir, group_.rank(), mine);
-    write_part(dir + kTrainer, kOptimizer, group_.rank(), optimizer_.state(mine), kMost);  // one file a rank
-  });
+  together(ctx, position.step, writer, [&] { write_share(dir); });
   together(ctx, position.step, writer, [&] {
     if (!first) return;
-    join_weights(dir, texts_);
-    join_parts(dir + kTrainer, kOptimizer);
-    save_carried(dir + kCarried);
-    const nlohmann::ordered_json state = {{"step", position.step},
-                                          {"tokens", position.tokens},
-                                          {"carried_micro_batches", step_.carried().size()}};
-    write_file(dir + kState, state.dump(2) + "\n");
+    write_rest(dir, position);
     dir = writer->commit();
     prune_checkpoints(root_, keep);
   });

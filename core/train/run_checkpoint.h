@@ -49,6 +49,8 @@ class RunCheckpoint {
  private:
   template <class F>
   void together(Context& ctx, int64_t step, std::unique_ptr<CheckpointWriter>& writer, F&& part);
+  void write_share(const std::string& dir) const;
+  void write_rest(const std::string& dir, const RunPosition& position) const;
   std::string choose(const std::function<void(const std::string&)>& warn) const;  // a directory, or ""
   void save_carried(const std::string& path) const;
   void load_carried(const std::string& path, int64_t micro_batches, Memory memory);
