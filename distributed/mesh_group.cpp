@@ -92,9 +92,9 @@ void MeshGroup::share_values(Context& ctx, const std::vector<Param*>& params) {
   if (shares_) sync_.gather_values(ctx, params);
 }
 
-void MeshGroup::complete(Context& ctx, const Param& param, View mine) {
-  if (!shares_) return;
-  (param.spread_of > 0 ? mesh_.expert_data() : mesh_.gradients()).all_reduce(ctx, mine, Reduce::kSum);
+RankGroup::Place MeshGroup::place(const Param& param) const {
+  Communicator& axis = param.spread_of > 0 ? mesh_.expert_data() : mesh_.gradients();
+  return {.index = axis.rank(), .count = axis.size()};
 }
 
 Buffer MeshGroup::whole(Context& ctx, const Param& param, View mine) {
@@ -116,16 +116,16 @@ Buffer MeshGroup::whole(Context& ctx, const Param& param, View mine) {
   return all;
 }
 
-std::string MeshGroup::from_first(Context& ctx, const std::string& text) {
-  const bool first = mesh_.rank() == 0;
-  auto size = static_cast<int64_t>(first ? text.size() : 0);
+std::string MeshGroup::from(Context& ctx, int64_t rank, const std::string& text) {
+  const bool speaks = mesh_.rank() == rank;
+  auto size = static_cast<int64_t>(speaks ? text.size() : 0);
   mesh_.world().all_reduce(ctx, View(&size, Dtype::kI64, {1}), Reduce::kMax);
   RowPlan plan;
   std::string copies, result(static_cast<size_t>(size), '\0');
   for (int p = 0; p < mesh_.world().size(); ++p) {
-    plan.send.push_back(first ? size : 0);
-    plan.receive.push_back(p == 0 ? size : 0);
-    if (first) copies += text;
+    plan.send.push_back(speaks ? size : 0);
+    plan.receive.push_back(p == rank ? size : 0);
+    if (speaks) copies += text;
   }
   const View in(copies.data(), Dtype::kU8, {static_cast<int64_t>(copies.size()), 1});
   mesh_.world().all_to_all(ctx, in, View(result.data(), Dtype::kU8, {size, 1}), plan);

@@ -33,9 +33,9 @@ class MeshGroup final : public RankGroup {
   std::vector<View> owned_gradients(const std::vector<Param*>& params) override;
   bool shares_updates() const override { return shares_; }
   void share_values(Context& ctx, const std::vector<Param*>& params) override;
-  void complete(Context& ctx, const Param& param, View mine) override;
+  Place place(const Param& param) const override;
   Buffer whole(Context& ctx, const Param& param, View mine) override;
-  std::string from_first(Context& ctx, const std::string& text) override;
+  std::string from(Context& ctx, int64_t rank, const std::string& text) override;
   double seconds_waited() const override { return mesh_.traffic().waiting; }
 
  private:

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "configs/model.h"
-#include "core/io/safetensors.h"
+#include "core/io/shards.h"
 #include "core/layers/param.h"
 
 namespace natrix {
@@ -33,13 +33,16 @@ struct ModelTexts {
   std::string config, tokenizer = {}, tokenizer_config = {};  // config.json, tokenizer.json, …
 };
 
-constexpr int64_t kMaxShardBytes = int64_t{4} << 30;
-
 /// Writes a whole directory, which must exist: the weights in the dtype they have in memory, config.json,
 /// generation_config.json, tokenizer.json. Every file appears complete or not at all, the index after its
 /// shards; files of an earlier save that the new one does not use are removed.
 void save_weights(const std::string& dir, const std::vector<Param*>& params, const ModelTexts& texts,
                   int64_t max_shard_bytes = kMaxShardBytes);
+
+/// The same by several writers: each writes the parameters that are its to write, and when all have, one
+/// joins them and adds what stands beside.
+void save_weights_part(const std::string& dir, int64_t writer, const std::vector<Param*>& params);
+void join_weights(const std::string& dir, const ModelTexts& texts);
 
 /// All parts under their names in the checkpoint; `which` is &Param::value or &Param::grad.
 std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Param::*which);

@@ -1,9 +1,11 @@
 #include "core/train/optimizer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <fmt/format.h>
 
+#include "core/io/json.h"
 #include "kernels/activation.h"
 #include "kernels/base/transfer.h"
 #include "kernels/optim.h"
@@ -16,16 +18,50 @@ View stretch(View v, int64_t first, int64_t count) {
   return View(static_cast<char*>(v.data) + first * size_of(v.dtype), v.dtype, {count});
 }
 
-/// Of the stored whole tensor, what begins at an element of this rank's parameter.
-void load_moment(const Safetensors& file, const std::string& name, const Param& param, int64_t first,
-                 View to) {
-  View stored = file.at(name);
-  const Shape whole = whole_shape(param);
-  if (stored.dtype != to.dtype || !(stored.shape == whole)) {
-    throw InputError(fmt::format("{}: tensor {} is {}; this model's optimizer needs {}{}", file.path(), name,
-                                 stored.to_string(), name_of(to.dtype), whole.to_string()));
+/// Of the whole parameter, the first element that this rank has.
+int64_t spread_offset(const Param& p) {
+  return p.spread_of > 0 ? p.spread_first * (p.shape.count() / p.shape[0]) : 0;
+}
+
+[[noreturn]] void refuse(const StoredTensors& file, const std::string& name, const std::string& found,
+                         Dtype dtype, const Param& param) {
+  throw InputError(fmt::format("{}: tensor {} is {}; this model's optimizer needs {}{}", file.path(),
+                               excerpt(name), found, name_of(dtype), whole_shape(param).to_string()));
+}
+
+/// Elements [first, first + to.count()) of a moment that was written in stretches.
+void load_stretches(const StoredTensors& file, const std::string& name, const Param& param, int64_t first,
+                    View to) {
+  int64_t found = 0;
+  const std::string prefix = name + "@";
+  for (auto at = file.tensors().lower_bound(prefix); at != file.tensors().end(); ++at) {
+    const auto& [part, tensor] = *at;
+    if (!part.starts_with(prefix)) break;
+    int64_t begin = 0;
+    const char* end = part.data() + part.size();
+    const auto [stop, error] = std::from_chars(part.data() + prefix.size(), end, begin);
+    const View v = tensor.view;
+    if (error != std::errc() || stop != end || begin < 0 || v.dtype != to.dtype || v.shape.rank() != 1 ||
+        begin > whole_shape(param).count() - v.count()) {
+      refuse(file, part, v.to_string(), to.dtype, param);
+    }
+    const int64_t from = std::max(begin, first), until = std::min(begin + v.count(), first + to.count());
+    if (from >= until) continue;
+    copy(stretch(v, from - begin, until - from), stretch(to, from - first, until - from));
+    found += until - from;
   }
-  if (param.spread_of > 0) first += param.spread_first * (param.shape.count() / param.shape[0]);
+  if (found != to.count()) refuse(file, name, "not there, or not all of it", to.dtype, param);
+}
+
+/// `first`: an element of this rank's parameter.
+void load_moment(const StoredTensors& file, const std::string& name, const Param& param, int64_t first,
+                 View to) {
+  first += spread_offset(param);
+  if (!file.contains(name)) return load_stretches(file, name, param, first, to);
+  const View stored = file.at(name).view;
+  if (stored.dtype != to.dtype || !(stored.shape == whole_shape(param))) {
+    refuse(file, name, stored.to_string(), to.dtype, param);
+  }
   copy(stretch(stored, first, to.count()), to);
 }
 
@@ -99,43 +135,27 @@ void Optimizer::update(Context& ctx, double lr, double gradient_norm, int64_t st
   }
 }
 
-/// A parameter's moment, of its shape: where it lies, or, if ranks share it out, put together.
-View Optimizer::moment_of(Context& ctx, const Param& param, View Slot::*moment, Buffer& made) const {
-  if (group_.shares_updates()) {
-    made = Buffer(param.value.dtype, Shape{param.shape.count()}, memory_of(param.value.data));
-  }
+std::vector<NamedTensor> Optimizer::state(const std::vector<Param*>& written) const {
+  std::vector<NamedTensor> tensors;
   for (const Slot& s : slots_) {
-    if (s.param != &param) continue;
-    if (!made) return (s.*moment).reshaped(param.shape);
-    copy(s.*moment, stretch(made.view(), s.first, s.grad.count()));
-  }
-  group_.complete(ctx, param, made.view());
-  return made.view().reshaped(param.shape);
-}
-
-Optimizer::State Optimizer::state(Context& ctx) const {
-  State state;
-  for (const Param* p : params_) {
-    if (!p->trainable) continue;
-    for (const auto& [prefix, moment] : {std::pair("m.", &Slot::m), std::pair("v.", &Slot::v)}) {
-      Buffer made;
-      View all = moment_of(ctx, *p, moment, made);
-      if (p->spread_of > 0) {
-        made = group_.whole(ctx, *p, all);
-        all = made.view();
-      }
-      if (group_.rank() != 0) continue;
-      if (made) state.gathered.push_back(std::move(made));
-      state.tensors.push_back({prefix + p->name, all});
+    const bool mine =
+        group_.shares_updates() || std::find(written.begin(), written.end(), s.param) != written.end();
+    if (!mine) continue;
+    const Shape whole = whole_shape(*s.param);
+    const bool all = s.m.count() == whole.count();
+    const std::string name =
+        s.param->name + (all ? "" : fmt::format("@{}", spread_offset(*s.param) + s.first));
+    for (const auto& [prefix, moment] : {std::pair("m.", s.m), std::pair("v.", s.v)}) {
+      tensors.push_back({prefix + name, all ? moment.reshaped(whole) : moment});
     }
   }
-  return state;
+  return tensors;
 }
 
-void Optimizer::load_state(const Safetensors& file) {
+void Optimizer::load_state(const StoredTensors& stored) {
   for (Slot& s : slots_) {
-    load_moment(file, "m." + s.param->name, *s.param, s.first, s.m);
-    load_moment(file, "v." + s.param->name, *s.param, s.first, s.v);
+    load_moment(stored, "m." + s.param->name, *s.param, s.first, s.m);
+    load_moment(stored, "v." + s.param->name, *s.param, s.first, s.v);
   }
 }
 

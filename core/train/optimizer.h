@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "configs/experiment.h"
-#include "core/io/safetensors.h"
+#include "core/io/shards.h"
 #include "core/layers/param.h"
 #include "core/train/rank_group.h"
 #include "kernels/base/buffer.h"
@@ -26,15 +26,13 @@ class Optimizer {
   /// correction).
   void update(Context& ctx, double lr, double gradient_norm, int64_t step);
 
-  /// The moments, as tensors named "m.<parameter>" and "v.<parameter>"; whole on rank 0, nothing elsewhere.
-  struct State {
-    std::vector<NamedTensor> tensors;
-    std::vector<Buffer> gathered;  // memory of those that other ranks hold shares of
-  };
-  State state(Context& ctx) const;
-  /// Reads this rank's share of them back. InputError naming the tensor if one is missing or of another
-  /// shape.
-  void load_state(const Safetensors& file);
+  /// What this rank writes of the moments. "m.NAME" and "v.NAME" are those of a whole parameter; what is
+  /// shared out over ranks has stretches of its elements, from the i-th on, as "m.NAME@i". `written`:
+  /// parameters that are this rank's to write; of shared updates each rank writes its own.
+  std::vector<NamedTensor> state(const std::vector<Param*>& written) const;
+  /// Reads this rank's share of them back, whoever wrote them. InputError naming the tensor if one is missing
+  /// or of another shape.
+  void load_state(const StoredTensors& stored);
   int64_t bytes() const;
 
  private:
@@ -45,7 +43,6 @@ class Optimizer {
     View value, grad, m, v;
     View rounded;  // Param::rounded, where there is one
   };
-  View moment_of(Context& ctx, const Param& param, View Slot::*moment, Buffer& made) const;
 
   OptimizerConfig config_;
   std::vector<Param*> params_;

@@ -18,6 +18,10 @@ namespace natrix {
 
 class RankGroup {
  public:
+  struct Place {
+    int64_t index = 0, count = 1;
+  };
+
   virtual ~RankGroup() = default;
   virtual int rank() const = 0;  // 0 prints and writes
   virtual int size() const = 0;
@@ -51,14 +55,13 @@ class RankGroup {
   virtual bool shares_updates() const = 0;
   /// After an update: every value = that of the rank that updated it.
   virtual void share_values(Context& ctx, const std::vector<Param*>& params) = 0;
-  /// Where ranks share updates: a moment of the optimizer, of the parameter's shape, from those that own
-  /// stretches of it. `mine` has zeros where others do; in place, and on every rank.
-  virtual void complete(Context& ctx, const Param& param, View mine) = 0;
-  /// A spread parameter's tensor (its value, or a moment of the optimizer), whole, on rank 0; nothing
-  /// elsewhere.
+  /// This rank among those that hold the same of a parameter.
+  virtual Place place(const Param& param) const = 0;
+  /// A spread parameter's tensor, its value or its gradient, whole, on rank 0; nothing elsewhere.
   virtual Buffer whole(Context& ctx, const Param& param, View mine) = 0;
-  /// Rank 0's text.
-  virtual std::string from_first(Context& ctx, const std::string& text) = 0;
+  /// The text of one of the ranks.
+  virtual std::string from(Context& ctx, int64_t rank, const std::string& text) = 0;
+  std::string from_first(Context& ctx, const std::string& text) { return from(ctx, 0, text); }
   /// Of this rank so far, for others.
   virtual double seconds_waited() const = 0;
 };
@@ -92,12 +95,12 @@ class OneProcess : public RankGroup {
   }
   bool shares_updates() const override { return false; }
   void share_values(Context&, const std::vector<Param*>&) override {}
-  void complete(Context&, const Param&, View) override {}
+  Place place(const Param&) const override { return {}; }
   Buffer whole(Context&, const Param& param, View) override {
     require(param.spread_of == 0, "a share of a parameter, and no rank that has the rest");
     return {};
   }
-  std::string from_first(Context&, const std::string& text) override { return text; }
+  std::string from(Context&, int64_t, const std::string& text) override { return text; }
   double seconds_waited() const override { return 0; }
 
  private:

@@ -1,5 +1,6 @@
 #include "core/train/run_checkpoint.h"
 
+#include <exception>
 #include <filesystem>
 #include <fmt/format.h>
 #include <limits>
@@ -14,10 +15,26 @@ namespace natrix {
 namespace {
 
 constexpr const char* kState = "/trainer/state.json";
-constexpr const char* kOptimizer = "/trainer/optimizer.safetensors";
+constexpr const char *kTrainer = "/trainer", *kOptimizer = "optimizer";
 constexpr const char* kCarried = "/trainer/carried.safetensors";
 
 constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+
+/// The parameters that are this rank's to write: of those that the same ranks hold each has a part, about as
+/// many bytes as the others.
+std::vector<Param*> to_write(const RankGroup& group, const std::vector<Param*>& params) {
+  int64_t all[2] = {0, 0}, before[2] = {0, 0};  // elements of what all ranks hold, and of what is spread
+  for (const Param* p : params) all[p->spread_of > 0] += p->shape.count();
+  std::vector<Param*> mine;
+  for (Param* p : params) {
+    const RankGroup::Place place = group.place(*p);
+    int64_t& first = before[p->spread_of > 0];
+    const double share = static_cast<double>(first) / static_cast<double>(all[p->spread_of > 0]);
+    if (static_cast<int64_t>(share * static_cast<double>(place.count)) == place.index) mine.push_back(p);
+    first += p->shape.count();
+  }
+  return mine;
+}
 
 }  // namespace
 
@@ -31,29 +48,75 @@ RunCheckpoint::RunCheckpoint(std::string root, ModelTexts texts, Model& model, M
       step_(step),
       group_(group) {}
 
-std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64_t keep) {
-  std::vector<Buffer> gathered;
-  const std::vector<Param*> mine = model_.params(), all = whole_.params();
-  for (size_t i = 0; i < mine.size(); ++i) {
-    all[i]->value = mine[i]->value;
-    if (mine[i]->spread_of == 0) continue;
-    gathered.push_back(group_.whole(ctx, *mine[i], mine[i]->value));
-    all[i]->value = gathered.back().view();
+/// Runs `part` and tells all ranks how it went: where one fails, all end with its words, rank 0 after it has
+/// removed what there is of the checkpoint.
+template <class F>
+void RunCheckpoint::together(Context& ctx, int64_t step, std::unique_ptr<CheckpointWriter>& writer,
+                             F&& part) {
+  std::exception_ptr failure;
+  std::string words;
+  try {
+    part();
+  } catch (const std::exception& e) {
+    failure = std::current_exception();
+    words = e.what();
   }
-  const Optimizer::State moments = optimizer_.state(ctx);
-  const CarryStates carried = step_.carried_rows();
-  if (group_.rank() != 0) return group_.from_first(ctx, "");
+  if (group_.size() == 1 && failure) std::rethrow_exception(failure);
+  const int64_t failed = group_.largest(ctx, failure ? group_.rank() + 1 : 0);
+  if (failed == 0) return;
+  writer.reset();
+  words = group_.from(ctx, failed - 1, words);
+  throw RunError(
+      fmt::format("rank {} could not write its part of the checkpoint of step {}: {}; the one before stays",
+                  failed - 1, step, words));
+}
 
-  CheckpointWriter writer(root_, position.step);
-  save_weights(writer.path(), all, texts_);
-  std::filesystem::create_directories(writer.path() + "/trainer");
-  write_safetensors(writer.path() + kOptimizer, moments.tensors);
-  if (!carried.empty()) write_safetensors(writer.path() + kCarried, named_states(carried));
+/// This rank's part of weights and moments.
+void RunCheckpoint::write_share(const std::string& dir) const {
+  const std::vector<Param*> mine = to_write(group_, model_.params());
+  const std::vector<NamedTensor> moments = optimizer_.state(mine);
+  constexpr int64_t kOneFile = kMost;
+  if (group_.size() == 1) {
+    save_weights(dir, mine, texts_);
+    write_tensors(dir + kTrainer, kOptimizer, moments, kOneFile);
+  } else {
+    save_weights_part(dir, group_.rank(), mine);
+    write_part(dir + kTrainer, kOptimizer, group_.rank(), moments, kOneFile);
+  }
+}
+
+/// When all ranks have written.
+void RunCheckpoint::write_rest(const std::string& dir, const RunPosition& position,
+                               const CarryStates& carried) const {
+  if (group_.size() > 1) {
+    join_weights(dir, texts_);
+    join_parts(dir + kTrainer, kOptimizer);
+  }
+  if (!carried.empty()) write_safetensors(dir + kCarried, named_states(carried));
   const nlohmann::ordered_json state = {
       {"step", position.step}, {"tokens", position.tokens}, {"carried", !carried.empty()}};
-  write_file(writer.path() + kState, state.dump(2) + "\n");
-  const std::string dir = writer.commit();
-  prune_checkpoints(root_, keep);
+  write_file(dir + kState, state.dump(2) + "\n");
+}
+
+std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64_t keep) {
+  const bool first = group_.rank() == 0;
+  const CarryStates carried = step_.carried_rows();
+  std::unique_ptr<CheckpointWriter> writer;
+  std::string dir;
+  together(ctx, position.step, writer, [&] {
+    if (!first) return;
+    writer = std::make_unique<CheckpointWriter>(root_, position.step);
+    std::filesystem::create_directories(writer->path() + kTrainer);
+    dir = writer->path();
+  });
+  dir = group_.from_first(ctx, dir);
+  together(ctx, position.step, writer, [&] { write_share(dir); });
+  together(ctx, position.step, writer, [&] {
+    if (!first) return;
+    write_rest(dir, position, carried);
+    dir = writer->commit();
+    prune_checkpoints(root_, keep);
+  });
   return group_.from_first(ctx, dir);
 }
 
@@ -74,7 +137,7 @@ std::optional<RunPosition> RunCheckpoint::resume(Context& ctx,
   const std::string dir = group_.from_first(ctx, group_.rank() == 0 ? choose(warn) : "");
   if (dir.empty()) return std::nullopt;
   load_weights(dir, model_.config(), model_.params(), whole_.params());
-  optimizer_.load_state(Safetensors(dir + kOptimizer));
+  optimizer_.load_state(StoredTensors(dir + kTrainer, kOptimizer));
   const nlohmann::json json = read_json_file(dir + kState);
   const JsonObject state(json, dir + kState);
   step_.carry_rows(state.boolean("carried") ? load_carried(dir + kCarried) : CarryStates());

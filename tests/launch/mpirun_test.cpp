@@ -10,8 +10,9 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/resource.h>
 
-#include "core/io/safetensors.h"
+#include "core/io/shards.h"
 #include "distributed/mpi_communicator.h"
 #include "tests/kernels/cases.h"
 #include "tests/launch/tiny_run.h"
@@ -89,9 +90,13 @@ TEST_F(MpiRun, FourRanksFollowOneProcess) {
     EXPECT_EQ(r.err.find("done; the report"), r.err.rfind("done; the report")) << r.err;
     EXPECT_NE(r.err.find("4 ranks: dp"), std::string::npos) << r.err;
   }
-  // What was written is a model like any other, with all of its experts.
-  EXPECT_EQ(fs::file_size(tiny_ / "layout0/checkpoints/step-00000012/model.safetensors"),
-            fs::file_size(tiny_ / "one/checkpoints/step-00000012/model.safetensors"));
+  // What was written is a model like any other, with all of its experts, a file from each rank.
+  const StoredTensors four(tiny_ / "layout0/checkpoints/step-00000012", "model"),
+      one(tiny_ / "one/checkpoints/step-00000012", "model");
+  EXPECT_TRUE(fs::exists(tiny_ / "layout0/checkpoints/step-00000012/model-00004-of-00004.safetensors"));
+  EXPECT_TRUE(fs::exists(tiny_ / "one/checkpoints/step-00000012/model.safetensors"));
+  EXPECT_EQ(four.tensors().size(), one.tensors().size());
+  for (const auto& [name, tensor] : one.tensors()) EXPECT_TRUE(four.contains(name)) << name;
   const Outcome generated =
       natrix_program({"generate", tiny_ / "layout2", "--prompt", "the light", "-n", "5"});
   EXPECT_EQ(generated.status, 0) << generated.err;
@@ -162,13 +167,13 @@ TEST_F(MpiRun, LayoutsFollowTheTrajectoryMadeWithoutNatrix) {
       }
     }
     EXPECT_EQ(steps, want["loss"].size());
-    const Safetensors first(folder + "model/model.safetensors"), last(folder + "final.safetensors"),
-        ours(run + "/checkpoints/step-00000024/model.safetensors");
+    const Safetensors first(folder + "model/model.safetensors"), last(folder + "final.safetensors");
+    const StoredTensors ours(run + "/checkpoints/step-00000024", "model");
     double error = 0, way = 0;  // as trajectory_test.cpp measures it, and to the same tolerance
     for (const auto& [name, tensor] : last.tensors()) {
       for (int64_t e = 0; e < tensor.count(); ++e) {
         const double to = static_cast<double>(tensor.as<float>()[e]);
-        const double missed = static_cast<double>(ours.at(name).as<float>()[e]) - to;
+        const double missed = static_cast<double>(ours.at(name).view.as<float>()[e]) - to;
         const double went = static_cast<double>(first.at(name).as<float>()[e]) - to;
         error += missed * missed;
         way += went * went;
@@ -182,7 +187,14 @@ TEST_F(MpiRun, SameMeshSameBits) {
   ASSERT_EQ(train(2, "a", {"parallel.ep=2"}).status, 0);
   ASSERT_EQ(train(2, "b", {"parallel.ep=2"}).status, 0);
   EXPECT_EQ(curve(tiny_ / "a"), curve(tiny_ / "b"));
-  EXPECT_EQ(weights(tiny_ / "a", 12), weights(tiny_ / "b", 12));
+  const auto files_of = [&](const std::string& run) {
+    const std::string dir = tiny_ / (run + "/checkpoints/step-00000012");
+    std::vector<std::string> lines = snapshot(dir);
+    for (std::string& line : lines) line.erase(0, dir.size());
+    return lines;
+  };
+  EXPECT_GT(files_of("a").size(), 6u);
+  EXPECT_EQ(files_of("a"), files_of("b"));
 }
 
 TEST_F(MpiRun, ASignalToAllOfThemSavesAndStops) {
@@ -250,6 +262,57 @@ TEST_F(MpiRun, ACheckpointThatRankZeroCannotWriteEndsAll) {
   EXPECT_NE(r.err.find("blocked/checkpoints"), std::string::npos) << r.err;
   EXPECT_EQ(r.err.find("natrix: rank 1"), std::string::npos) << r.err;
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
+}
+
+/// The process ids of the ranks: natrix programs that train in `run`.
+std::vector<pid_t> ranks_of(const std::string& run) {
+  std::vector<pid_t> ranks;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string pid = entry.path().filename();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string line = read_file_if_any("/proc/" + pid + "/cmdline");
+    const std::string program = NATRIX_PROGRAM;
+    if (line.starts_with(program) && line.find("run.dir=" + run) != std::string::npos) {
+      ranks.push_back(std::atoi(pid.c_str()));
+    }
+  }
+  return ranks;
+}
+
+/// From now on this process can write nothing longer, as if its disk were full.
+void fill_disk_of(pid_t rank, rlim_t most) {
+  const rlimit limit{.rlim_cur = most, .rlim_max = most};
+  ASSERT_EQ(prlimit(rank, RLIMIT_FSIZE, &limit, nullptr), 0);
+}
+
+TEST_F(MpiRun, ACheckpointThatAnyRankCannotWriteIsGivenUpAndTheOneBeforeStays) {
+  bool full = false;
+  ProgramOptions options;
+  options.signal_when = [&] {
+    if (full || last_step_logged(tiny_ / "full") < 2) return 0;
+    for (const pid_t rank : ranks_of(tiny_ / "full")) {
+      const std::string environment = read_file_if_any("/proc/" + std::to_string(rank) + "/environ");
+      if (environment.find("OMPI_COMM_WORLD_RANK=2") == std::string::npos) continue;
+      fill_disk_of(rank, 100);
+      full = true;
+    }
+    return 0;
+  };
+  const Outcome r =
+      train(3, "full", {"train.batch_size=3", "train.steps=100000", "checkpoint.every=100"}, options);
+  ASSERT_TRUE(full) << r.err;
+  EXPECT_EQ(r.status, 1) << r.err;
+  EXPECT_NE(r.err.find("natrix: rank 2 could not write its part of the checkpoint of step"),
+            std::string::npos)
+      << r.err;
+  EXPECT_NE(r.err.find("File too large"), std::string::npos) << r.err;
+  const std::vector<std::string> left = checkpoints(tiny_ / "full");
+  ASSERT_GE(left.size(), 2u);
+  for (const std::string& name : left) EXPECT_TRUE(name == "latest" || name.starts_with("step-")) << name;
+  const int64_t before = newest_checkpoint(tiny_ / "full");
+  const Outcome on = train(3, "full", {"train.batch_size=3", fmt::format("train.steps={}", before + 10)});
+  EXPECT_EQ(on.status, 0) << on.err;
+  EXPECT_EQ(newest_checkpoint(tiny_ / "full"), before + 10);
 }
 
 }  // namespace

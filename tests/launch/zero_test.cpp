@@ -52,16 +52,26 @@ void take(std::map<std::string, Buffer>& into, const std::string& name, View v) 
   copy(v, b.view());
 }
 
-/// Steps of one rank; what it leaves is whole on rank 0. `moments`: a file of them to start from, or "".
+/// Moments of the whole model, as a process that is alone reads and writes them.
+void take_moments(const ExperimentConfig& config, const std::string& dir,
+                  std::map<std::string, Buffer>& into) {
+  OneProcess alone;
+  AssembledModel model = assemble_model(config.model, Dtype::kF32, true);
+  Optimizer optimizer(config.optimizer, model->params(), alone);
+  optimizer.load_state(StoredTensors(dir, "optimizer"));
+  for (const NamedTensor& m : optimizer.state(model->params())) take(into, m.name, m.view);
+}
+
+/// Steps of one rank; what it leaves is whole on rank 0. `from`: a directory of moments to start from, or "".
 Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch& rows,
-              const std::string& moments, const std::string& to) {
+              const std::string& from, const std::string& to) {
   Context ctx(Backend::kCpu, 1);
   RunMesh mesh(config, ctx, Dtype::kF32, world);
   RankGroup& group = mesh.group();
   AssembledModel model = assemble_model(config.model, Dtype::kF32, true, Memory::kHost, mesh.exchange());
   initialise(model->params(), 7, 1);
   Optimizer optimizer(config.optimizer, model->params(), group);
-  if (!moments.empty()) optimizer.load_state(Safetensors(moments));
+  if (!from.empty()) optimizer.load_state(StoredTensors(from, "optimizer"));
   TrainStep step(*model, ctx, config, needs_tally(config.model), group);
   Trained t;
   for (int64_t s = 0; s < kZeroSteps; ++s) {
@@ -71,9 +81,16 @@ Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch
     update_router_biases(*model, step.tally());
   }
   t.state_bytes = {optimizer.bytes()};
-  const Optimizer::State state = optimizer.state(ctx);
-  for (const NamedTensor& m : state.tensors) take(t.tensors, m.name, m.view);
-  if (!to.empty() && group.rank() == 0) write_safetensors(to, state.tensors);
+  std::vector<Param*> written;  // by the first of those that hold the same
+  for (Param* p : model->params()) {
+    if (group.place(*p).index == 0) written.push_back(p);
+  }
+  write_part(to, "optimizer", group.rank(), optimizer.state(written));
+  group.largest(ctx, 0);  // all have
+  if (group.rank() == 0) {
+    join_parts(to, "optimizer");
+    take_moments(config, to, t.tensors);
+  }
   for (const Param* p : model->params()) {
     const Buffer gathered = p->spread_of > 0 ? group.whole(ctx, *p, p->value) : Buffer();
     if (group.rank() == 0) take(t.tensors, p->name, gathered ? gathered.view() : p->value);
@@ -82,7 +99,9 @@ Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch
 }
 
 Trained train_on_ranks(const ExperimentConfig& config, int ranks, const std::string& moments = "",
-                       const std::string& to = "") {
+                       const std::string& left = "") {
+  const ScratchDir own;
+  const std::string to = left.empty() ? own.path() : left;
   const SmallBatch rows = small_batch(8, 24, *config.model.vocab_size);
   if (ranks == 1) return train(config, nullptr, rows, moments, to);
   Trained first;
@@ -155,8 +174,8 @@ TEST_P(Zero, SharesOutTheState) {
 
 TEST_P(Zero, StateIsThatOfAnyMesh) {
   const ZeroCase& c = GetParam();
-  const ScratchDir dir;
-  const std::string from_shares = dir / "shares.safetensors", from_whole = dir / "whole.safetensors";
+  const ScratchDir shares_dir, whole_dir;
+  const std::string &from_shares = shares_dir.path(), &from_whole = whole_dir.path();
   train_on_ranks(experiment(c, 1, 0), c.dp * c.cp, "", from_shares);
   train_on_ranks(experiment(c, 0, 0), c.dp * c.cp, "", from_whole);
   const Trained shares = train_on_ranks(experiment(c, 1, 0), c.dp * c.cp, from_whole);
