@@ -45,8 +45,10 @@ void OperationBook::begin() {
   if (under_way++ == 0) since = Clock::now();
 }
 
-void OperationBook::end() {
-  if (--under_way == 0) traffic.under_way += seconds(Clock::now() - since);
+OperationBook::Clock::time_point OperationBook::end() {
+  const Clock::time_point now = Clock::now();
+  if (--under_way == 0) traffic.under_way += seconds(now - since);
+  return now;
 }
 
 RankOperation::RankOperation(OperationBook& book, Watch& watch, std::unique_ptr<Exchange> first,
@@ -79,13 +81,13 @@ void RankOperation::wait() {
   const auto begin = OperationBook::Clock::now();
   wait_until(
       watch_, [&] { return poll(); }, [&] { return exchange_->lost(); });
-  book_.traffic.waiting += seconds(OperationBook::Clock::now() - begin);
+  book_.traffic.waiting += seconds(ended_ - begin);
 }
 
 void RankOperation::end() {
   exchange_.reset();  // before the memory that it writes
   book_.scratch.give_back(std::move(scratch_));
-  book_.end();
+  ended_ = book_.end();
 }
 
 }  // namespace natrix

@@ -34,7 +34,7 @@ struct OperationBook {
   Clock::time_point since;  // there is one under way
 
   void begin();
-  void end();
+  Clock::time_point end();  // now
 };
 
 class RankOperation final : public Operation {
@@ -61,6 +61,7 @@ class RankOperation final : public Operation {
   std::vector<Then> then_;
   size_t next_ = 0;
   Buffer scratch_;
+  OperationBook::Clock::time_point ended_;
 };
 
 }  // namespace natrix

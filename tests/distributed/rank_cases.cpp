@@ -217,6 +217,7 @@ const std::vector<RankCase>& rank_cases() {
       {"many_under_way", many_under_way},
       {"waits_across_axes", waits_across_axes},
       {"polled_to_the_end", polled_to_the_end},
+      {"halves_in_another_order", halves_in_another_order},
       {"times_what_is_under_way", times_what_is_under_way},
       {"keeps_its_scratch", keeps_its_scratch},
       {"mismatch", mismatch},

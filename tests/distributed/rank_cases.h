@@ -22,6 +22,7 @@ const std::vector<RankCase>& huge_rank_cases();
 void many_under_way(Transport& world);
 void waits_across_axes(Transport& world);
 void polled_to_the_end(Transport& world);
+void halves_in_another_order(Transport& world);
 void times_what_is_under_way(Transport& world);
 void keeps_its_scratch(Transport& world);
 void huge_rows(Transport& world);
