@@ -33,7 +33,7 @@ void there_and_back(Context& ctx, RowExchange& exchange, const RowPlan& plan, co
   for (const auto& go : back) go->arrive();
 }
 
-RowPlan LocalExchange::plan(Context&, std::span<const int64_t> home_offsets) {
+RowPlan LocalExchange::plan(Context&, std::span<const int64_t> home_offsets, int64_t) {
   const int64_t rows = home_offsets.back(), experts = static_cast<int64_t>(home_offsets.size()) - 1;
   return {
       .send = {rows},

@@ -56,8 +56,9 @@ class RowExchange {
   /// Experts [first, first + count) of `num_experts` are owned here.
   virtual int64_t first_expert(int64_t num_experts) const = 0;
   virtual int64_t owned_experts(int64_t num_experts) const = 0;
-  /// home_offsets: rows [o[e], o[e + 1]) here at home chose expert e of all E.
-  virtual RowPlan plan(Context& ctx, std::span<const int64_t> home_offsets) = 0;
+  /// home_offsets: rows [o[e], o[e + 1]) here at home chose expert e of all E. row_bytes: of one row that
+  /// travels.
+  virtual RowPlan plan(Context& ctx, std::span<const int64_t> home_offsets, int64_t row_bytes) = 0;
   /// Room for what arrives from home, or at home, in the arena; `rows` themselves where nothing has to move.
   virtual View room_at_owner(Context& ctx, const RowPlan& plan, View rows) = 0;
   virtual View room_at_home(Context& ctx, const RowPlan& plan, View rows) = 0;
@@ -83,7 +84,7 @@ class LocalExchange : public RowExchange {
  public:
   int64_t first_expert(int64_t) const override { return 0; }
   int64_t owned_experts(int64_t num_experts) const override { return num_experts; }
-  RowPlan plan(Context& ctx, std::span<const int64_t> home_offsets) override;
+  RowPlan plan(Context& ctx, std::span<const int64_t> home_offsets, int64_t row_bytes) override;
   View room_at_owner(Context&, const RowPlan&, View rows) override { return rows; }
   View room_at_home(Context&, const RowPlan&, View rows) override { return rows; }
   std::unique_ptr<RowsUnderWay> start_forward(Context&, const RowPlan&, size_t, View, View) override;

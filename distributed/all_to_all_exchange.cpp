@@ -69,7 +69,7 @@ std::pair<int64_t, int64_t> AllToAllExchange::experts_of(int64_t num_experts, in
   return go == 0 ? std::pair(first, middle) : std::pair(middle, last);
 }
 
-RowPlan AllToAllExchange::plan(Context& ctx, std::span<const int64_t> home_offsets) {
+RowPlan AllToAllExchange::plan(Context& ctx, std::span<const int64_t> home_offsets, int64_t row_bytes) {
   const auto experts = static_cast<int64_t>(home_offsets.size()) - 1;
   const int64_t ranks = axis_.size(), first = first_expert(experts), owned = owned_experts(experts);
   const auto at_home = [&](int64_t e) {
@@ -93,8 +93,8 @@ RowPlan AllToAllExchange::plan(Context& ctx, std::span<const int64_t> home_offse
   }
   plan.send.assign(static_cast<size_t>(ranks), 0);
   plan.receive = plan.send;
-  // A second go needs a rank with two experts.
-  const int64_t goes = std::min<int64_t>(most_goes_, (experts + ranks - 1) / ranks);
+  const int64_t rows_of_all = std::accumulate(all.as<int64_t>(), all.as<int64_t>() + all.count(), int64_t{0});
+  const int64_t goes = goes_of(experts, ranks, rows_of_all * row_bytes, least_message_);
   int64_t home = 0;
   for (int64_t g = 0; g < goes; ++g) {
     RowPlan::Go go{.send = {}, .receive = {}, .home_first = home};

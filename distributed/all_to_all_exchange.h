@@ -13,14 +13,26 @@ namespace natrix {
 
 class AllToAllExchange final : public RowExchange {
  public:
-  /// `axis` is borrowed. most_goes: 1 or 2.
-  explicit AllToAllExchange(Communicator& axis, int most_goes = 2) : axis_(axis), most_goes_(most_goes) {}
+  /// What goes to a rank in one of two goes is at least so long on average, or all goes at once: short
+  /// messages cost as much as there are of them.
+  static constexpr int64_t kLeastMessage = int64_t{64} << 10;
+
+  /// `axis` is borrowed.
+  explicit AllToAllExchange(Communicator& axis, int64_t least_message = kLeastMessage)
+      : axis_(axis), least_message_(least_message) {}
+
+  /// In how many goes rows travel that take so many bytes on all `ranks` together. A second one needs a rank
+  /// with two experts.
+  static int64_t goes_of(int64_t num_experts, int64_t ranks, int64_t bytes,
+                         int64_t least_message = kLeastMessage) {
+    return num_experts > ranks && bytes / 2 / ranks / ranks >= least_message ? 2 : 1;
+  }
 
   int64_t first_expert(int64_t num_experts) const override { return first_of(num_experts, axis_.rank()); }
   int64_t owned_experts(int64_t num_experts) const override {
     return first_of(num_experts, axis_.rank() + 1) - first_expert(num_experts);
   }
-  RowPlan plan(Context& ctx, std::span<const int64_t> home_offsets) override;
+  RowPlan plan(Context& ctx, std::span<const int64_t> home_offsets, int64_t row_bytes) override;
   View room_at_owner(Context& ctx, const RowPlan& plan, View rows) override;
   View room_at_home(Context& ctx, const RowPlan& plan, View rows) override;
   std::unique_ptr<RowsUnderWay> start_forward(Context& ctx, const RowPlan& plan, size_t go, View home,
@@ -34,7 +46,7 @@ class AllToAllExchange final : public RowExchange {
   std::pair<int64_t, int64_t> experts_of(int64_t num_experts, int64_t rank, int64_t go, int64_t goes) const;
 
   Communicator& axis_;
-  int most_goes_;
+  int64_t least_message_;
 };
 
 }  // namespace natrix

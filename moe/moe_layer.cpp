@@ -83,7 +83,7 @@ View MoeLayer::forward(Pass& p, View x) const {
   if (p.visit == Visit::kFirst)
     p.tally.layer(router_.sublayer(), config_.num_experts).dropped += slots - kept;
 
-  s.plan = exchange_.plan(p.ctx, offsets);
+  s.plan = exchange_.plan(p.ctx, offsets, x.cols() * size_of(x.dtype));
   stand_in_order(p.ctx, s, offsets);
   View rows = p.arena().take(x.dtype, {kept, x.cols()});
   gather_rows(p.ctx, {.x = x, .slot_of_row = s.slot_of_row, .top_k = config_.top_k, .rows = rows});

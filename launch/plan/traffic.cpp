@@ -5,6 +5,7 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "distributed/all_to_all_exchange.h"
 #include "distributed/grad_sync.h"
 #include "distributed/rank_communicator.h"
 
@@ -138,7 +139,7 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
   if (ep == 1 || w.moe_layers == 0) return;
   const MoeConfig& moe = w.model.moe;
   CommunicationTerm counts{.name = "rows per expert", .axis = MeshAxis::kEp};
-  const int64_t forward = w.moe_layers * w.forward_runs(), backward = w.moe_layers * w.backward_runs();
+  const int64_t forward = w.moe_layers * w.forward_runs();
   count.exchange(counts, forward * w.ranks() * (ep - 1) * moe.num_experts * kDouble, forward);
   terms.push_back(counts);
   // Experts chosen evenly take ep − 1 of ep rows to another rank, there and back.
@@ -151,9 +152,18 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
     return bytes;
   };
   CommunicationTerm rows{.name = "tokens to experts", .axis = MeshAxis::kEp};
-  const int64_t goes = moe.num_experts > ep ? 2 : 1;  // AllToAllExchange
-  count.exchange(rows, bytes_of(w.forward_tokens), 2 * goes * forward);
-  count.exchange(rows, bytes_of(w.tokens), 2 * goes * backward);
+  int64_t there_and_back = 0, gradients = 0;  // exchanges of a rank
+  for (int64_t i = 0; i < w.segments; ++i) {
+    const auto tokens = static_cast<double>(i + 1 == w.segments ? w.last_tokens : w.segment_tokens);
+    const auto bytes =
+        std::llround(static_cast<double>(ep * moe.top_k * w.model.d_model * kFloat) * tokens * kept);
+    const int64_t once =
+        2 * AllToAllExchange::goes_of(moe.num_experts, ep, bytes) * w.moe_layers * w.micro_batches;
+    there_and_back += once * w.runs.forward[static_cast<size_t>(i)];
+    gradients += once;
+  }
+  count.exchange(rows, bytes_of(w.forward_tokens), there_and_back);
+  count.exchange(rows, bytes_of(w.tokens), gradients);
   terms.push_back(rows);
 }
 

@@ -32,6 +32,7 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   const bool exact = s.gradient == GradientMode::kExact;
   w.together = needs_tally(config.model) && (w.micro_batches > 1 || !exact);
   w.segment_tokens = mesh.micro_batch * ((std::min(stretch, s.length) + cp - 1) / cp);
+  w.last_tokens = mesh.micro_batch * ((s.length - (w.segments - 1) * stretch + cp - 1) / cp);
 
   const std::string stack = config.model.stack();
   w.mamba_layers = std::count(stack.begin(), stack.end(), 'M');

@@ -23,6 +23,7 @@ struct Workload {
   SegmentRuns runs;           // of one micro-batch
 
   int64_t segment_tokens = 0;  // most that are alive on a rank: over the rows of a micro-batch
+  int64_t last_tokens = 0;     // of the last segment, as many or fewer
   int64_t tokens = 0;          // of the step, on all ranks together
   int64_t forward_tokens = 0;  // run forward there, those that are run again counted again
 

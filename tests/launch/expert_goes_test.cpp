@@ -11,6 +11,8 @@
 namespace natrix::test {
 namespace {
 
+constexpr int64_t kNever = int64_t{1} << 60;  // a message so long
+
 struct GoesLayout {
   int dp, cp, ep;
   int64_t experts;
@@ -24,7 +26,7 @@ struct GoesStep {
   int64_t messages = 0;
 };
 
-GoesStep step_with_goes(const GoesLayout& l, int most_goes, Dtype dtype, Backend backend, int asked) {
+GoesStep step_with_goes(const GoesLayout& l, int goes, Dtype dtype, Backend backend, int asked) {
   ExperimentConfig config;
   config.model = small_config();
   config.model.moe.num_experts = l.experts;
@@ -41,8 +43,9 @@ GoesStep step_with_goes(const GoesLayout& l, int most_goes, Dtype dtype, Backend
     Context ctx(backend, 1);
     ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world);
     MeshGroup group(mesh, ctx, dtype, config.parallel);
-    AssembledModel model = assemble_model(config.model, dtype, true, Memory::kHost,
-                                          std::make_unique<AllToAllExchange>(mesh.ep(), most_goes));
+    AssembledModel model =
+        assemble_model(config.model, dtype, true, Memory::kHost,
+                       std::make_unique<AllToAllExchange>(mesh.ep(), goes == 1 ? kNever : 0));
     copy_weights(*whole, *model);
     TrainStep step(*model, ctx, config, needs_tally(config.model), group);
     const StepFigures figures = step.compute(group.share().take(FixedRows(rows), 0, config));
@@ -77,6 +80,13 @@ TEST_P(Goes, TwoGiveTheBitsOfOne) {
       }
     }
   }
+}
+
+TEST(GoesOf, ShortMessagesGoAtOnce) {
+  const int64_t least = AllToAllExchange::kLeastMessage;
+  EXPECT_EQ(AllToAllExchange::goes_of(8, 4, 2 * 16 * least), 2);
+  EXPECT_EQ(AllToAllExchange::goes_of(8, 4, 2 * 16 * least - 1), 1);
+  EXPECT_EQ(AllToAllExchange::goes_of(4, 4, 1000 * least), 1) << "a second go needs a rank with two experts";
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, Goes,
