@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
+#include <thread>
 
 #include "core/io/shards.h"
 #include "distributed/mpi_communicator.h"
@@ -283,6 +284,10 @@ struct LostRank : MpiRun {
     EXPECT_NE(outcome_.status, 0);
     EXPECT_NE(outcome_.status, 137) << "it had to be killed";
     EXPECT_LT(clock::now() - lost, most);
+    // A rank that mpirun has killed is there until the system has taken it apart.
+    for (int look = 0; look < 100 && !ranks_of(tiny_ / "lost").empty(); ++look) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
     EXPECT_TRUE(ranks_of(tiny_ / "lost").empty()) << "a rank outlived its job";
   }
   Outcome outcome_;
