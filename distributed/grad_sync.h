@@ -13,7 +13,6 @@
 #include <array>
 #include <deque>
 #include <functional>
-#include <optional>
 #include <vector>
 
 #include "core/layers/param.h"

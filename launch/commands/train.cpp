@@ -175,7 +175,8 @@ int train(const TrainFlags& flags, MpiSession& session) {
   });
   if (!first) return status;
   if (const Traffic t = mesh.gradient_traffic(); t.under_way > 0) {
-    log.info(fmt::format("gradients travelled for {}, {:.0f} % of it while backward ran",
+    log.info(fmt::format("{} travelled for {}, {:.0f} % of it while backward ran",
+                         group.shares_updates() ? "gradients and updated weights" : "gradients",
                          human_seconds(t.under_way), 100 * (1 - t.waiting / t.under_way)));
   }
   if (status == 0) {

@@ -32,10 +32,14 @@ Views mamba_views(const Workload& w) {
   const int64_t last = t * D + w.tail_bytes * (w.segments * w.mesh.shape.cp > 1 ? 2 : 1);
   v.backward = before_conv + last;
   if (w.mesh.shape.cp > 1 && w.mesh.cp_link == CarryLinkKind::kScan) {
-    const int64_t map = 2 * w.state_bytes;  // a segment as a map
+    const int64_t map = 2 * w.state_bytes,
+                  ranks = w.mesh.shape.cp;  // a segment as a map, and those of all ranks
+    const int64_t states = (1 + ranks) * 3 * w.state_bytes, tails = (1 + ranks) * 2 * w.tail_bytes;
     const int64_t filter = I * (m.mamba.d_conv + (m.mamba.conv_bias ? 1 : 0)) * kFloat;
     v.saved += w.tail_bytes + map;
-    v.backward = map + before_conv + w.tail_bytes + filter + last;
+    v.scratch = states;
+    v.backward =
+        map + std::max(before_scan + states, before_conv + w.tail_bytes + filter + std::max(last, tails));
   }
   return v;
 }
@@ -101,11 +105,6 @@ int64_t shared_optimizer(const Workload& w, const ModelShare& share, int64_t ran
   return bytes;
 }
 
-/// Where the maps of a segment's ranks meet: a layer at a time, decay, state and what the first enters with.
-int64_t meeting_maps(const Workload& w) {
-  return (1 + w.mesh.shape.cp) * 3 * w.state_bytes;
-}
-
 int64_t arena_peak(const Workload& w) {
   const int64_t t = w.segment_tokens, stream = t * w.model.d_model * kFloat;
   Views most;
@@ -147,7 +146,6 @@ RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares
   // ranks too. And those before and after the step that each micro-batch carries on.
   const bool scans = w.mesh.shape.cp > 1 && w.mesh.cp_link == CarryLinkKind::kScan;
   m.carried = states * (2 * (scans ? 3 : 2) + (w.carry_state ? 2 * w.micro_batches : 0));
-  if (scans) m.carried += meeting_maps(w);
   for (const CommunicationTerm& term : terms) m.sums += term.scratch;
   return m;
 }

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
+#include <thread>
 
 #include "core/io/shards.h"
 #include "distributed/mpi_communicator.h"
