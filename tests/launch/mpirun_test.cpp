@@ -57,7 +57,8 @@ class MpiRun : public ::testing::Test {
     ASSERT_FALSE(a.empty());
     for (size_t i = 0; i < std::min(lines, a.size()); ++i) {
       const auto x = nlohmann::json::parse(a[i]), y = nlohmann::json::parse(b[i]);
-      for (const char* figure : {"step", "loss", "grad_norm", "aux_loss", "z_loss"}) {
+      for (const char* figure :
+           {"step", "loss", "grad_norm", "aux_loss", "z_loss", "eval_loss", "eval_bits_per_byte"}) {
         if (!y.contains(figure)) continue;
         EXPECT_NEAR(x[figure].get<double>(), y[figure].get<double>(),
                     tolerance * (1 + std::abs(y[figure].get<double>())))
@@ -72,7 +73,9 @@ class MpiRun : public ::testing::Test {
 // In f64: in f32 the last bit of a sum over ranks flips a close choice of expert after some steps, and curves
 // part.
 TEST_F(MpiRun, FourRanksFollowOneProcess) {
-  const std::vector<std::string> exact = {"device.backend=reference", "device.dtype=fp64"};
+  write_file(tiny_ / "held-out", some_text(900, 9));
+  const std::vector<std::string> exact = {"device.backend=reference", "device.dtype=fp64",
+                                          "data.eval=[" + (tiny_ / "held-out") + "]", "train.eval_every=6"};
   ASSERT_EQ(alone("one", exact).status, 0);
   const std::vector<std::vector<std::string>> layouts = {
       {"parallel.dp=4", "parallel.ep=2", "parallel.bucket=1KiB"},
@@ -86,6 +89,7 @@ TEST_F(MpiRun, FourRanksFollowOneProcess) {
     ASSERT_EQ(r.status, 0) << r.err;
     EXPECT_EQ(r.out, "");
     expect_same_curve(name, "one", 1e-9);
+    EXPECT_NE(read_file(tiny_ / (name + "/metrics.jsonl")).find("eval_loss"), std::string::npos);
     EXPECT_EQ(checkpoints(tiny_ / name), checkpoints(tiny_ / "one"));
     // Said once, by rank 0.
     EXPECT_EQ(r.err.find("done; the report"), r.err.rfind("done; the report")) << r.err;
