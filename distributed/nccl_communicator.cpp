@@ -61,7 +61,7 @@ ncclUniqueId shared_id(Transport& axis) {
   } else {
     receive[0] = bytes;
   }
-  exchange(axis, send, receive, "NCCL's id");
+  axis.exchange(send, receive, "NCCL's id");
   return id;
 }
 
@@ -148,6 +148,8 @@ class NcclCommunicator final : public Communicator {
   }
 
  private:
+  /// NCCL's shares are equal; where the last is shorter (a run's last bucket), the host sees to it.
+  bool even(View whole) const { return whole.count() % size() == 0; }
   void count(int64_t bytes) {
     traffic_.messages += size() - 1;
     traffic_.bytes += bytes;
@@ -170,7 +172,7 @@ Pending NcclCommunicator::start_all_reduce(Context& ctx, View inout, Reduce op) 
 }
 
 Pending NcclCommunicator::start_reduce_scatter(Context& ctx, View in, View out, Reduce op) {
-  if (!on_device(in)) return by_host_->start_reduce_scatter(ctx, in, out, op);
+  if (!on_device(in) || !even(in)) return by_host_->start_reduce_scatter(ctx, in, out, op);
   require(in.count() == out.count() * size() && in.dtype == out.dtype,
           "reduce_scatter needs a part for each rank");
   const auto bytes = static_cast<int64_t>(bytes_of(in));
@@ -184,7 +186,7 @@ Pending NcclCommunicator::start_reduce_scatter(Context& ctx, View in, View out, 
 }
 
 Pending NcclCommunicator::start_all_gather(Context& ctx, View in, View out) {
-  if (!on_device(in)) return by_host_->start_all_gather(ctx, in, out);
+  if (!on_device(out) || !even(out)) return by_host_->start_all_gather(ctx, in, out);
   require(out.count() == in.count() * size() && in.dtype == out.dtype,
           "all_gather needs room for each rank's part");
   const size_t bytes = bytes_of(in);
