@@ -41,7 +41,7 @@ RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Tran
   world->watch().timeout = config.parallel.timeout;
   mesh_ =
       std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory(), link);
-  group_ = std::make_unique<MeshGroup>(*mesh_, ctx, dtype, config.parallel);
+  group_ = std::make_unique<MeshGroup>(*mesh_, ctx, wide(dtype), config.parallel);
 }
 
 std::unique_ptr<RowExchange> RunMesh::exchange() {

@@ -5,8 +5,10 @@
 
 #include "core/io/hf_checkpoint.h"
 #include "core/train/optimizer.h"
+#include "distributed/nccl_communicator.h"
 #include "distributed/thread_communicator.h"
 #include "tests/files.h"
+#include "tests/kernels/cases.h"
 #include "tests/launch/ranks.h"
 
 namespace natrix::test {
@@ -41,10 +43,19 @@ ExperimentConfig experiment(const ZeroCase& c, int64_t zero, double clip) {
   return e;
 }
 
+/// Where ranks compute, and how what they compute meets.
+struct Machine {
+  Backend backend = Backend::kCpu;
+  Dtype dtype = Dtype::kF32;  // of activations
+  DeviceLink link = DeviceLink::kStaged;
+};
+
 struct Trained {
   std::vector<double> losses, norms;
   std::map<std::string, Buffer> tensors;  // weights and moments, whole
   std::vector<int64_t> state_bytes;       // of each rank
+  std::map<std::string, Buffer> masters,
+      rounded;  // of rank 0: weights that have a copy in bf16, and the copies
 };
 
 void take(std::map<std::string, Buffer>& into, const std::string& name, View v) {
@@ -64,11 +75,11 @@ void take_moments(const ExperimentConfig& config, const std::string& dir,
 
 /// Steps of one rank; what it leaves is whole on rank 0. `from`: a directory of moments to start from, or "".
 Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch& rows,
-              const std::string& from, const std::string& to) {
-  Context ctx(Backend::kCpu, 1);
-  RunMesh mesh(config, ctx, Dtype::kF32, world);
+              const std::string& from, const std::string& to, const Machine& on) {
+  Context ctx(on.backend, 1);
+  RunMesh mesh(config, ctx, on.dtype, world, on.link);
   RankGroup& group = mesh.group();
-  AssembledModel model = assemble_model(config.model, Dtype::kF32, true, Memory::kHost, mesh.exchange());
+  AssembledModel model = assemble_model(config.model, on.dtype, true, ctx.memory(), mesh.exchange());
   initialise(model->params(), 7, 1);
   Optimizer optimizer(config.optimizer, model->params(), group);
   if (!from.empty()) optimizer.load_state(StoredTensors(from, "optimizer"));
@@ -92,6 +103,8 @@ Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch
     take_moments(config, to, t.tensors);
   }
   for (const Param* p : model->params()) {
+    if (p->rounded && group.rank() == 0) take(t.rounded, p->name, p->rounded);
+    if (p->rounded && group.rank() == 0) take(t.masters, p->name, p->value);
     const Buffer gathered = p->spread_of > 0 ? group.whole(ctx, *p, p->value) : Buffer();
     if (group.rank() == 0) take(t.tensors, p->name, gathered ? gathered.view() : p->value);
   }
@@ -99,15 +112,15 @@ Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch
 }
 
 Trained train_on_ranks(const ExperimentConfig& config, int ranks, const std::string& moments = "",
-                       const std::string& left = "") {
+                       const std::string& left = "", const Machine& on = {}) {
   const ScratchDir own;
   const std::string to = left.empty() ? own.path() : left;
   const SmallBatch rows = small_batch(8, 24, *config.model.vocab_size);
-  if (ranks == 1) return train(config, nullptr, rows, moments, to);
+  if (ranks == 1) return train(config, nullptr, rows, moments, to, on);
   Trained first;
   std::vector<int64_t> bytes(static_cast<size_t>(ranks));
   run_ranks(ranks, 120, [&](Transport& world) {
-    Trained mine = train(config, &world, rows, moments, to);
+    Trained mine = train(config, &world, rows, moments, to, on);
     bytes[static_cast<size_t>(world.rank())] = mine.state_bytes.front();
     if (world.rank() == 0) first = std::move(mine);
   });
@@ -184,6 +197,43 @@ TEST_P(Zero, StateIsThatOfAnyMesh) {
   const Trained alone = train_on_ranks(experiment({.name = "alone"}, 1, 0), 1, from_shares);
   for (size_t s = 0; s < alone.losses.size(); ++s) {
     EXPECT_NEAR(alone.losses[s], shares.losses[s], 1e-5 * alone.losses[s]);
+  }
+}
+
+bool brief(const ZeroCase& c) {
+  return c.bucket != 64 && (c.ep == 1 || c.cp > 1);
+}
+
+// By way of the host the same bits; NCCL adds a share in another order than the same stretch of a bucket.
+TEST_P(Zero, CudaTrainsTheSameWeights) {
+  const ZeroCase& c = GetParam();
+  if (!has_cuda() || !brief(c)) GTEST_SKIP() << "no device, or minutes on an emulated one";
+  for (const DeviceLink link : {DeviceLink::kStaged, DeviceLink::kNccl}) {
+    if (link == DeviceLink::kNccl && !built_with_nccl()) continue;
+    const Machine on{.backend = Backend::kCuda, .link = link};
+    const Trained without = train_on_ranks(experiment(c, 0, 0), c.dp * c.cp, "", "", on);
+    const Trained with = train_on_ranks(experiment(c, 1, 0), c.dp * c.cp, "", "", on);
+    ASSERT_EQ(with.tensors.size(), without.tensors.size());
+    if (link == DeviceLink::kStaged) {
+      EXPECT_EQ(changed(with, without), std::vector<std::string>{});
+    }
+    for (size_t s = 0; s < with.losses.size(); ++s)
+      EXPECT_NEAR(with.losses[s], without.losses[s], 1e-5 * without.losses[s]);
+  }
+}
+
+// What one rank updates reaches the copies that the others multiply with.
+TEST_P(Zero, CudaRoundsWhatOthersUpdate) {
+  const ZeroCase& c = GetParam();
+  if (!has_cuda() || !brief(c)) GTEST_SKIP() << "no device, or minutes on an emulated one";
+  const Trained t = train_on_ranks(experiment(c, 1, 0), c.dp * c.cp, "", "",
+                                   {.backend = Backend::kCuda, .dtype = Dtype::kBF16});
+  ASSERT_FALSE(t.rounded.empty());
+  for (const auto& [name, rounded] : t.rounded) {
+    const Buffer want(Dtype::kBF16, rounded.view().shape);
+    convert(t.masters.at(name).view(), want.view());
+    EXPECT_EQ(std::memcmp(rounded.view().data, want.view().data, static_cast<size_t>(want.bytes())), 0)
+        << name;
   }
 }
 
