@@ -184,7 +184,7 @@ void print_plans(const PlanReport& r, int64_t top) {
       "\nCounted as the program works today: fp32, optimizer state {}, sums between all ranks "
       "directly, nothing behind compute but sums of gradients{}. docs/planning.md says how.\n",
       r.config.parallel.zero > 0 ? "shared out over ranks" : "on every rank",
-      r.machine.device.backend == DeviceBackend::kCuda ? "; it does not train on GPUs yet" : "");
+      r.machine.device.backend == DeviceBackend::kCuda ? "; no time was measured on a GPU yet" : "");
 }
 
 nlohmann::ordered_json plans_json(const PlanReport& r, int64_t top) {
