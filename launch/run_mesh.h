@@ -29,6 +29,8 @@ class RunMesh {
   Traffic traffic() const { return mesh_->traffic(); }
   /// Of sums of gradients.
   Traffic gradient_traffic() const;
+  /// Of rows that go to their experts and back, and of their numbers.
+  Traffic expert_traffic() const { return mesh_->ep().traffic(); }
 
  private:
   std::unique_ptr<ProcessMesh> mesh_;

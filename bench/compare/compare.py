@@ -162,10 +162,18 @@ def ceilings_line(results, threads):
 
 
 def processor():
-    for entry in Path("/proc/cpuinfo").read_text().splitlines():
-        if entry.startswith("model name"):
-            return entry.split(":")[1].strip()
-    return "unknown"
+    """Clouds hide the model's name, so its family and widest vectors tell processors apart."""
+    said = {}
+    for entry in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
+        key, _, value = entry.partition(":")
+        said[key.strip()] = value.strip()
+    flags = said.get("flags", "").split()
+    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
+    return f"{said.get('model name', 'unknown')}, family {said.get('cpu family', '?')}, {vectors}"
+
+
+def slug(name):
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def main():
@@ -201,7 +209,7 @@ def main():
         print("\n".join([*long_sequences.HEAD, *map(long_sequences.line, long_rows)]), flush=True)
 
     options.out.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
+    name = slug(processor())
     date = datetime.date.today().isoformat()
     (options.out / f"{name}.json").write_text(json.dumps(
         {"date": date, "processor": processor(), "versions": versions, "same": same, "rows": results,

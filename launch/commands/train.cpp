@@ -107,6 +107,13 @@ RunLog rank_log_of(const Experiment& e, const RunDirectory& run, RankGroup& grou
   return log;
 }
 
+/// How much of what ranks sent each other was hidden behind what they computed meanwhile.
+void log_travel(RunLog& log, std::string_view what, const Traffic& t, std::string_view meanwhile) {
+  if (t.under_way <= 0) return;
+  log.info(fmt::format("{} travelled for {}, {:.0f} % of it while {}", what, human_seconds(t.under_way),
+                       100 * (1 - t.waiting / t.under_way), meanwhile));
+}
+
 /// What ends this rank is the last line of its log.
 int log_the_end(RunLog& log, const std::function<int()>& run) {
   try {
@@ -174,11 +181,9 @@ int train(const TrainFlags& flags, MpiSession& session) {
     return trainer.run();
   });
   if (!first) return status;
-  if (const Traffic t = mesh.gradient_traffic(); t.under_way > 0) {
-    log.info(fmt::format("{} travelled for {}, {:.0f} % of it while backward ran",
-                         group.shares_updates() ? "gradients and updated weights" : "gradients",
-                         human_seconds(t.under_way), 100 * (1 - t.waiting / t.under_way)));
-  }
+  log_travel(log, group.shares_updates() ? "gradients and updated weights" : "gradients",
+             mesh.gradient_traffic(), "backward ran");
+  log_travel(log, "experts' rows", mesh.expert_traffic(), "experts computed");
   if (status == 0) {
     const std::string report = run.path("report.html");
     write_report({e.config.run.dir}, report);
