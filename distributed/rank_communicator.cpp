@@ -109,8 +109,7 @@ std::unique_ptr<Exchange> RankCommunicator::exchange(const Parts& send, const Pa
                                     fmt::format("{} of {} bytes", what, bytes));
 }
 
-Pending RankCommunicator::run(std::unique_ptr<Exchange> first, std::vector<RankOperation::Then> then,
-                              Buffer scratch) {
+Pending RankCommunicator::run(std::unique_ptr<Exchange> first, RankOperation::Then then, Buffer scratch) {
   return Pending(std::make_unique<RankOperation>(book_, transport_->watch(), std::move(first),
                                                  std::move(then), std::move(scratch)));
 }
@@ -127,12 +126,11 @@ Pending RankCommunicator::start_all_reduce(Context& ctx, View inout, Reduce op) 
   const View parts(scratch.view().data, whole.dtype, {size() * mine.count()});
   auto first =
       exchange(small ? Parts::same(whole, size()) : pieces, Parts::cut(parts, size()), operation, kName);
-  const auto sum = [&ctx, parts, mine, op] { reduce_parts(ctx, parts, mine, op); };
-  const auto then = [this, sum, pieces, mine, small, operation]() -> std::unique_ptr<Exchange> {
-    sum();
+  const auto then = [this, &ctx, op, parts, pieces, mine, small, operation]() -> std::unique_ptr<Exchange> {
+    reduce_parts(ctx, parts, mine, op);
     return small ? nullptr : exchange(Parts::same(mine, size()), pieces, operation, kName);
   };
-  return run(std::move(first), {then}, std::move(scratch));
+  return run(std::move(first), then, std::move(scratch));
 }
 
 Pending RankCommunicator::start_reduce_scatter(Context& ctx, View in, View out, Reduce op) {
@@ -149,7 +147,7 @@ Pending RankCommunicator::start_reduce_scatter(Context& ctx, View in, View out, 
     reduce_parts(ctx, parts, mine, op);
     return nullptr;
   };
-  return run(std::move(first), {then}, std::move(scratch));
+  return run(std::move(first), then, std::move(scratch));
 }
 
 Pending RankCommunicator::start_all_gather(Context&, View in, View out) {

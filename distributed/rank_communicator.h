@@ -38,8 +38,7 @@ class RankCommunicator final : public Communicator {
   class Parts;  // what goes to, or comes from, each rank
   std::unique_ptr<Exchange> exchange(const Parts& send, const Parts& receive, int64_t operation,
                                      std::string_view what);
-  Pending run(std::unique_ptr<Exchange> first, std::vector<RankOperation::Then> then = {},
-              Buffer scratch = {});
+  Pending run(std::unique_ptr<Exchange> first, RankOperation::Then then = nullptr, Buffer scratch = {});
 
   std::unique_ptr<Transport> transport_;
   OperationBook book_;

@@ -1,6 +1,7 @@
 #include "distributed/rank_operation.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "distributed/waiting.h"
 
@@ -51,8 +52,8 @@ OperationBook::Clock::time_point OperationBook::end() {
   return now;
 }
 
-RankOperation::RankOperation(OperationBook& book, Watch& watch, std::unique_ptr<Exchange> first,
-                             std::vector<Then> then, Buffer scratch)
+RankOperation::RankOperation(OperationBook& book, Watch& watch, std::unique_ptr<Exchange> first, Then then,
+                             Buffer scratch)
     : book_(book),
       watch_(watch),
       exchange_(std::move(first)),
@@ -69,8 +70,8 @@ RankOperation::~RankOperation() {
 
 bool RankOperation::poll() {
   while (exchange_ && exchange_->poll()) {
-    std::unique_ptr<Exchange> following = next_ < then_.size() ? then_[next_++]() : nullptr;
-    exchange_ = std::move(following);
+    const Then then = std::exchange(then_, nullptr);
+    exchange_ = then ? then() : nullptr;
     if (!exchange_) end();
   }
   return !exchange_;

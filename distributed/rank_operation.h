@@ -39,11 +39,11 @@ struct OperationBook {
 
 class RankOperation final : public Operation {
  public:
-  /// Called when an exchange has ended; the next one, or null: that was the last.
+  /// Called when the first exchange has ended; the second, or null: that was all.
   using Then = std::function<std::unique_ptr<Exchange>()>;
 
   /// `then` may be empty. All borrowed but the scratch, which goes back into the book when all has ended.
-  RankOperation(OperationBook& book, Watch& watch, std::unique_ptr<Exchange> first, std::vector<Then> then,
+  RankOperation(OperationBook& book, Watch& watch, std::unique_ptr<Exchange> first, Then then,
                 Buffer scratch);
   ~RankOperation() override;
   RankOperation(const RankOperation&) = delete;
@@ -58,8 +58,7 @@ class RankOperation final : public Operation {
   OperationBook& book_;
   Watch& watch_;
   std::unique_ptr<Exchange> exchange_;  // null: all has ended
-  std::vector<Then> then_;
-  size_t next_ = 0;
+  Then then_;                           // empty once it was called
   Buffer scratch_;
   OperationBook::Clock::time_point ended_;
 };

@@ -9,6 +9,17 @@
 #include "kernels/routing.h"
 
 namespace natrix {
+namespace {
+
+/// Of the rows of one go, for all experts here: those of the other go have none.
+std::vector<int64_t> offsets_of(const RowPlan& plan, const RowPlan::Go& go) {
+  const auto [first, last] = plan.owner_rows(go);
+  std::vector<int64_t> offsets;
+  for (int64_t o : plan.expert_offsets) offsets.push_back(std::clamp(o, first, last) - first);
+  return offsets;
+}
+
+}  // namespace
 
 MoeLayer::MoeLayer(const ModelConfig& config, int sublayer, const std::string& prefix, RowExchange& exchange)
     : config_(config.moe),
@@ -34,18 +45,6 @@ int64_t MoeLayer::capacity(int64_t tokens) const {
       std::ceil(*config_.capacity_factor * static_cast<double>(tokens * config_.top_k) /
                 static_cast<double>(config_.num_experts)));
 }
-
-namespace {
-
-/// Of the rows of one go, for all experts here: those of the other go have none.
-std::vector<int64_t> offsets_of(const RowPlan& plan, const RowPlan::Go& go) {
-  const auto [first, last] = plan.owner_rows(go);
-  std::vector<int64_t> offsets;
-  for (int64_t o : plan.expert_offsets) offsets.push_back(std::clamp(o, first, last) - first);
-  return offsets;
-}
-
-}  // namespace
 
 void MoeLayer::stand_in_order(Context& ctx, Saved& s, std::span<const int64_t> offsets) {
   if (s.plan.home_order.empty()) return;

@@ -190,18 +190,8 @@ class CarriedUnderMpirun : public ::testing::Test {
         "sequence.carry_state=true", "data.order=sequential",    "data.documents=joined"};
     all.insert(all.end(), more.begin(), more.end());
     if (ranks == 1) return tiny_.train(name, all);
-    std::vector<std::string> words = {"mpirun",
-                                      "--allow-run-as-root",
-                                      "--oversubscribe",
-                                      "--bind-to",
-                                      "none",
-                                      "-n",
-                                      std::to_string(ranks),
-                                      NATRIX_PROGRAM,
-                                      "train",
-                                      tiny_.config(),
-                                      "run.dir=" + (tiny_ / name),
-                                      "parallel.timeout=20s"};
+    std::vector<std::string> words = mpirun_words(ranks);
+    words.insert(words.end(), {"train", tiny_.config(), "run.dir=" + (tiny_ / name), "parallel.timeout=20s"});
     words.insert(words.end(), all.begin(), all.end());
     return any_program(words);
   }

@@ -158,22 +158,9 @@ class EvalUnderMpirun : public ::testing::Test {
   }
   std::string text() const { return scratch_ / "text"; }
   Outcome eval(int ranks, const std::vector<std::string>& more) const {
-    std::vector<std::string> words = {"mpirun",
-                                      "--allow-run-as-root",
-                                      "--oversubscribe",
-                                      "--bind-to",
-                                      "none",
-                                      "-n",
-                                      std::to_string(ranks),
-                                      NATRIX_PROGRAM,
-                                      "eval",
-                                      trained_run(),
-                                      "--data",
-                                      text(),
-                                      "--quiet",
-                                      "--json",
-                                      "--chunk",
-                                      "100"};
+    std::vector<std::string> words = mpirun_words(ranks);
+    words.insert(words.end(),
+                 {"eval", trained_run(), "--data", text(), "--quiet", "--json", "--chunk", "100"});
     words.insert(words.end(), more.begin(), more.end());
     return any_program(words);
   }
@@ -221,8 +208,9 @@ TEST_F(EvalUnderMpirun, RefusesMeshesThatDoNotFit) {
 }
 
 TEST_F(EvalUnderMpirun, CommandsOfOneProcessSaySo) {
-  const Outcome r = any_program({"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-                                 "-n", "2", NATRIX_PROGRAM, "inspect", trained_run()});
+  std::vector<std::string> words = mpirun_words(2);
+  words.insert(words.end(), {"inspect", trained_run()});
+  const Outcome r = any_program(words);
   EXPECT_EQ(r.status, 2) << r.err;
   EXPECT_NE(r.err.find("inspect works in one process, but 2 ranks were started"), std::string::npos) << r.err;
 }

@@ -125,10 +125,8 @@ class GenerateUnderMpirun : public ::testing::Test {
     write_file(scratch_ / "text", some_text(3000, 5));
   }
   Outcome generate(const std::vector<std::string>& more, int ranks = 4) const {
-    std::vector<std::string> words = {
-        "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-        "-n",     std::to_string(ranks), NATRIX_PROGRAM,    "generate",  trained_run(),
-        "--quiet"};
+    std::vector<std::string> words = mpirun_words(ranks);
+    words.insert(words.end(), {"generate", trained_run(), "--quiet"});
     words.insert(words.end(), more.begin(), more.end());
     return any_program(words);
   }

@@ -23,11 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> mpirun(int ranks) {
-  return {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-          "-n",     std::to_string(ranks), NATRIX_PROGRAM};
-}
-
 class MpiRun : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -36,7 +31,7 @@ class MpiRun : public ::testing::Test {
 
   Outcome train(int ranks, const std::string& name, std::vector<std::string> overrides = {},
                 const ProgramOptions& options = {}) const {
-    std::vector<std::string> words = mpirun(ranks);
+    std::vector<std::string> words = mpirun_words(ranks);
     words.insert(words.end(),
                  {"train", tiny_.config(), "run.dir=" + (tiny_ / name), "device.threads=1",
                   "train.batch_size=4", "train.steps=12", "checkpoint.every=4", "parallel.timeout=20s"});
@@ -156,7 +151,7 @@ TEST_F(MpiRun, LayoutsFollowTheTrajectoryMadeWithoutNatrix) {
       {"parallel.dp=2", "parallel.cp=2", "sequence.chunk=7"}};
   for (size_t i = 0; i < layouts.size(); ++i) {
     const std::string run = tiny_ / fmt::format("trajectory{}", i);
-    std::vector<std::string> words = mpirun(4);
+    std::vector<std::string> words = mpirun_words(4);
     words.insert(words.end(), {"train", folder + "train.yaml", "run.dir=" + run, "device.threads=1"});
     words.insert(words.end(), layouts[i].begin(), layouts[i].end());
     const Outcome r = any_program(words);

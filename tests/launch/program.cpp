@@ -76,4 +76,9 @@ Outcome any_program(const std::vector<std::string>& command, const ProgramOption
           .err = read_file(scratch / "err")};
 }
 
+std::vector<std::string> mpirun_words(int ranks) {
+  return {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+          "-n",     std::to_string(ranks), NATRIX_PROGRAM};
+}
+
 }  // namespace natrix::test
