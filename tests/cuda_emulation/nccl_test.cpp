@@ -81,6 +81,21 @@ TEST(CudaNccl, CollectivesOnTheDevice) {
   }
 }
 
+/// As the last bucket of gradients: the last ranks' shares are shorter, or empty; and both halves in place.
+TEST(CudaNccl, UnevenSharesInPlace) {
+  for (const int ranks : {2, 3, 4}) {
+    run_ranks(ranks, 30, [&](Transport& world) {
+      NcclRank r(world);
+      const Buffer x = counting<float>({5}, 10 * world.rank());
+      const View mine = share_of(x.view(), ranks, world.rank());
+      r.all->reduce_scatter(r.ctx, x.view(), mine, Reduce::kSum);
+      r.all->all_gather(r.ctx, mine, x.view());
+      for (int64_t i = 0; i < 5; ++i)
+        EXPECT_EQ(at<float>(x.view(), i), 10 * ranks * (ranks - 1) / 2.0 + static_cast<double>(i * ranks));
+    });
+  }
+}
+
 TEST(CudaNccl, WhatLiesWithTheHostAndMessagesGoByTheHost) {
   run_ranks(2, 30, [](Transport& world) {
     NcclRank r(world);
