@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -65,7 +66,8 @@ def leave_some_memory():
 def run_json(command):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, preexec_fn=leave_some_memory)
     if done.returncode != 0:
-        ended = f"ended by signal {-done.returncode}; 9: out of memory, mostly" if done.returncode < 0 else "no message"
+        out_of_memory = " (out of memory, mostly)" if done.returncode == -signal.SIGKILL else ""
+        ended = f"ended by signal {-done.returncode}{out_of_memory}" if done.returncode < 0 else "no message"
         raise RuntimeError((done.stderr.strip() or ended).splitlines()[-1])
     return json.loads(done.stdout)
 

@@ -80,7 +80,11 @@ class Llama:
         quiet = llama_cpp.llama_log_callback(lambda level, text, user: None)
         self.quiet = quiet  # the library keeps no reference
         llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
-        self.model = llama_cpp.llama_model_load_from_file(str(file).encode(), llama_cpp.llama_model_default_params())
+        of_model = llama_cpp.llama_model_default_params()
+        # Its code for AMX (llama-cpp-python 0.3.36) ends with an illegal instruction: a tile is zeroed that was
+        # never configured. Without these buffers it uses what it has for AVX-512.
+        of_model.use_extra_bufts = "amx_tile" not in Path("/proc/cpuinfo").read_text()
+        self.model = llama_cpp.llama_model_load_from_file(str(file).encode(), of_model)
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = context
         parameters.n_threads = parameters.n_threads_batch = threads
