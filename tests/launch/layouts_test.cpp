@@ -159,8 +159,8 @@ TEST(Relay, BytesOfABoundaryDoNotDependOnLength) {
 //   Automodel 3359     … mis-scaled under gradient accumulation
 //   pytorch 160285     expert parallelism doubling gradients (ExpertParallelism, below)
 //
-// Each is a factor, so the first four show where only the auxiliary loss has a gradient: its size must be that
-// of one process, and not zero. Megatron-Bridge 1716 is in rank_checkpoint_test.cpp.
+// Each is a factor, so the first four show where only the auxiliary loss has a gradient: its size must be
+// that of one process, and not zero. Megatron-Bridge 1716 is in rank_checkpoint_test.cpp.
 class AuxiliaryGradient : public ::testing::TestWithParam<Layout> {};
 
 TEST_P(AuxiliaryGradient, OfTheRouterHasTheSizeOfOneProcess) {
