@@ -10,11 +10,16 @@
 #
 #   sbatch launch/sbatch.sh train CONFIG.yaml [section.key=value …]
 #
-# Two minutes before the time is over SLURM sends SIGUSR1 to this script, which hands it to mpirun; all ranks save and
-# end with status 75, and the job goes back into the queue, where the same command goes on. natrix, the data and run.dir
-# lie on a file system that all nodes see.
+# From the root of this tree. Two minutes before the time is over SLURM sends SIGUSR1 to this script, which hands it to
+# mpirun; all ranks save and end with status 75, and the job goes back into the queue, where the same command goes on.
+# `scancel --signal=USR1 --batch JOB` does it at any time. natrix, the data and run.dir lie on a file system that all
+# nodes see.
 set -uo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
+if [ ! -x launch/mpirun.sh ]; then
+  echo "sbatch.sh: no launch/mpirun.sh in $PWD; submit from the root of the Natrix tree" >&2
+  exit 2
+fi
 
 hosts=$(mktemp)
 trap 'rm -f "$hosts"' EXIT

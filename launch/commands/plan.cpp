@@ -36,7 +36,15 @@ ExperimentConfig read_config(const PlanFlags& flags) {
         o));
   }
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
-  return resolve_experiment(load_experiment(flags.config, overrides)).config;
+  LoadedConfig loaded = load_experiment(flags.config, overrides);
+  const DeviceConfig device = loaded.config.device;
+  if (device.dtype == DeviceDtype::kFp64) {
+    throw InputError("device.dtype: fp64 is the reference backend's, for tests; plans are of fp32 and bf16");
+  }
+  loaded.config.device = {};  // that on which the plan is made
+  ExperimentConfig config = resolve_experiment(std::move(loaded)).config;
+  config.device = device;
+  return config;
 }
 
 /// The least number of ranks that can hold what `ranks` cannot, among its doubles and the powers of two; or
@@ -63,11 +71,6 @@ int plan(const PlanFlags& flags) {
         "plan needs either --ranks N, and looks for the mesh, or --layout, such as --layout dp2cp4ep8scan");
   }
   const MachineConfig machine = load_machine(flags.device);
-  if (!machine.flops(DeviceDtype::kFp32)) {
-    throw InputError(
-        fmt::format("--device: {} has no compute.fp32, the only thing that natrix trains in so far",
-                    machine.device.name));
-  }
   const ExperimentConfig config = read_config(flags);
   PlanReport report{
       .config_path = flags.config, .config = config, .machine = machine, .ranks = flags.ranks, .search = {}};

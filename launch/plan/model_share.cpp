@@ -28,6 +28,7 @@ ModelShare share_of(const ModelConfig& config, int rank, int ep) {
   int64_t begin = 0;
   for (size_t i = 0; i < params.size(); ++i) {
     const Param& p = *params[i];
+    if (p.rounds) share.rounded_bytes += p.shape.count() * 2;
     const int64_t bytes = p.shape.count() * kFloat, end = offsets[i] * kFloat + bytes;
     if (!p.trainable) continue;
     share.optimizer_bytes += 2 * bytes;

@@ -16,12 +16,13 @@ struct GradientStretch {
 };
 
 struct ModelShare {
-  int64_t weight_bytes = 0;     // and as many of gradients
+  int64_t weight_bytes = 0;     // in fp32, and as many of gradients
+  int64_t rounded_bytes = 0;    // of copies in bf16, where activations are bf16
   int64_t optimizer_bytes = 0;  // both moments
   std::vector<GradientStretch> gradients;
 };
 
-/// In fp32, for the ranks of an ep group, in order; only the first where all are alike.
+/// For the ranks of an ep group, in order; only the first where all are alike.
 std::vector<ModelShare> model_shares(const ModelConfig& config, int ep);
 
 }  // namespace natrix

@@ -24,8 +24,8 @@ StepPlan StepPlanner::plan(const PlannedMesh& mesh) {
                 .segments = w.segments,
                 .forward_runs = w.forward_runs()};
   plan.communication = count_traffic(w, shares(mesh.shape.ep));
-  plan.memory = count_memory(w, shares(mesh.shape.ep), plan.communication);
-  plan.time = estimate_time(w, shares(mesh.shape.ep), machine_, plan.communication);
+  plan.memory = count_memory(w, shares(mesh.shape.ep), plan.communication, machine_.device.backend);
+  plan.time = estimate_time(w, plan.memory, machine_, plan.communication);
   return plan;
 }
 

@@ -25,12 +25,13 @@ struct PlannedMesh {
 /// Bytes on the rank that holds most.
 struct RankMemory {
   int64_t weights = 0, gradients = 0, optimizer = 0;
+  int64_t rounded = 0;      // copies of weights in bf16
   int64_t activations = 0;  // the arena at its peak; kernels' own scratch comes on top
   int64_t boundaries = 0;   // boundary states held at once
   int64_t carried = 0;      // states on their way from segment to segment, and from rank to rank
   int64_t sums = 0;         // what other ranks sent to be summed
   int64_t total() const {
-    return weights + gradients + optimizer + activations + boundaries + carried + sums;
+    return weights + rounded + gradients + optimizer + activations + boundaries + carried + sums;
   }
 };
 
@@ -46,6 +47,8 @@ struct CommunicationTerm {
   int64_t scratch = 0;           // bytes of a rank that its sums under way take
   double seconds = 0;            // that they add to the step
   bool behind_backward = false;  // they travel while the last segment runs backward
+  // Runs of a segment in which they travel in halves, one while experts compute the other.
+  int64_t halved_forward = 0, halved_backward = 0;
 };
 
 /// One kind of work, or of waiting, of the step.

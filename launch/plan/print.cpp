@@ -102,6 +102,7 @@ void print_memory(const PlanReport& r, const StepPlan& p) {
   const RankMemory& m = p.memory;
   fmt::print("\n{:<24} {:>12}\n", "memory of a rank", "");
   for (const auto& [name, bytes] : {std::pair("weights", m.weights),
+                                    {"their copies in bf16", m.rounded},
                                     {"gradients", m.gradients},
                                     {"optimizer", m.optimizer},
                                     {"activations", m.activations},
@@ -148,6 +149,7 @@ nlohmann::ordered_json plan_json(const PlanReport& r, const StepPlan& p) {
                               {"fits", fits(r, p)},
                               {"memory",
                                {{"weights", p.memory.weights},
+                                {"rounded_weights", p.memory.rounded},
                                 {"gradients", p.memory.gradients},
                                 {"optimizer", p.memory.optimizer},
                                 {"activations", p.memory.activations},
@@ -181,8 +183,12 @@ void print_plans(const PlanReport& r, int64_t top) {
     print_communication(first);
   }
   fmt::print(
-      "\nCounted as the program works today: fp32, optimizer state {}, sums between all ranks "
-      "directly, nothing behind compute but sums of gradients{}. docs/planning.md says how.\n",
+      "\nCounted as the program works today: {}, optimizer state {}, sums between all ranks directly, "
+      "nothing "
+      "behind compute but sums of gradients and rows of experts{}. docs/planning.md says how.\n",
+      r.config.device.dtype == DeviceDtype::kBf16
+          ? "activations and products in bf16, the rest in fp32 (device.dtype)"
+          : "fp32 (device.dtype)",
       r.config.parallel.zero > 0 ? "shared out over ranks" : "on every rank",
       r.machine.device.backend == DeviceBackend::kCuda ? "; no time was measured on a GPU yet" : "");
 }
@@ -193,6 +199,7 @@ nlohmann::ordered_json plans_json(const PlanReport& r, int64_t top) {
                               {"parameters", n.total},
                               {"active_parameters", n.active},
                               {"device", r.machine.device.name},
+                              {"dtype", r.config.device.dtype == DeviceDtype::kBf16 ? "bf16" : "fp32"},
                               {"usable_bytes", r.machine.usable_bytes()},
                               {"ranks", r.ranks},
                               {"meshes", r.search.plans.size()},

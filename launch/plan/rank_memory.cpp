@@ -17,17 +17,27 @@ struct Views {
   int64_t backward = 0;            // on top of saved
 };
 
-/// uz, c, W_x c, Δ, y, gated and out; then duz, gated, dgated, dy, dc, dΔ, dB, dC, dt's gradient, d(W_x c),
-/// dx.
-Views mamba_views(const Workload& w) {
+/// Of a device's scan backward (kernels/cuda/scan_backward.cu): of each tile of 32 tokens the state, and its
+/// gradient, before it; and sums over 32 channels for dB and dC.
+int64_t scan_scratch(const Workload& w) {
+  const int64_t I = w.model.d_inner(), N = w.model.mamba.d_state, rows = w.mesh.micro_batch;
+  const int64_t tiles = rows * ((w.segment_tokens / rows + 31) / 32);
+  return (2 * tiles * I * (N + 1) + (I + 31) / 32 * w.segment_tokens * 2 * N) * kFloat;
+}
+
+/// uz, c, W_x c, Δ, y, gated and out; then duz, gated, dgated, dy, dc, dΔ, dB, dC, dΔ rounded, dt's gradient,
+/// d(W_x c), dx. Δ, B, C and W_x c, and gradients of the first three, stay wide.
+Views mamba_views(const Workload& w, DeviceBackend backend) {
   const ModelConfig& m = w.model;
-  const int64_t t = w.segment_tokens * kFloat, D = m.d_model, I = m.d_inner(), N = m.mamba.d_state;
-  const int64_t R = m.dt_rank(), selection = R + 2 * N;
+  const int64_t t = w.segment_tokens * w.activation, wide = w.segment_tokens * kFloat;
+  const int64_t D = m.d_model, I = m.d_inner(), N = m.mamba.d_state, R = m.dt_rank();
   Views v;
-  v.saved = t * (2 * I + 4 * I + D + selection) + w.tail_bytes + w.state_bytes;
-  if (m.mamba.inner_norms) v.saved += t * (selection + 3);
-  const int64_t before_scan = t * 5 * I,
-                before_conv = before_scan + w.state_bytes + t * (2 * I + 2 * N + R + selection);
+  v.saved = t * (5 * I + D) + wide * (I + R + 2 * N) + w.tail_bytes + w.state_bytes;
+  if (m.mamba.inner_norms) v.saved += t * R + wide * (2 * N + 3);
+  if (!m.mamba.inner_norms && w.rounds()) v.saved += t * R;
+  const int64_t before_scan = t * 5 * I;
+  const int64_t after_scan = before_scan + w.state_bytes + t * I + wide * (I + 2 * N);
+  const int64_t before_conv = after_scan + t * (R + 2 * N) + wide * R + (w.rounds() ? t * I : 0);
   // The gradient of the tail, masked where documents start.
   const int64_t last = t * D + w.tail_bytes * (w.segments * w.mesh.shape.cp > 1 ? 2 : 1);
   v.backward = before_conv + last;
@@ -41,6 +51,7 @@ Views mamba_views(const Workload& w) {
     v.backward =
         map + std::max(before_scan + states, before_conv + w.tail_bytes + filter + std::max(last, tails));
   }
+  if (backend == DeviceBackend::kCuda) v.backward = std::max(v.backward, after_scan + scan_scratch(w));
   return v;
 }
 
@@ -52,15 +63,18 @@ Views mlp_views(int64_t t, int64_t D, int64_t F, MlpActivation a) {
 
 Views moe_views(const Workload& w) {
   const ModelConfig& m = w.model;
-  const int64_t t = w.segment_tokens * kFloat, D = m.d_model, E = m.moe.num_experts, k = m.moe.top_k;
-  // Logits, scores, logsumexp; expert, weight and both permutations (i64) of each slot.
-  Views v{.saved = t * (2 * E + 1 + k * (1 + 1 + 2 + 2))};
+  const int64_t t = w.segment_tokens * w.activation, wide = w.segment_tokens * kFloat;
+  const int64_t D = m.d_model, E = m.moe.num_experts, k = m.moe.top_k;
+  // Logits, scores, logsumexp; expert, weight and both permutations (i64) of each slot. The router computes
+  // in f32, from a copy of its input where that is bf16.
+  const int64_t copied = w.rounds() ? D : 0;
+  Views v{.saved = wide * (2 * E + 1 + k * (1 + 1 + 2 + 2) + copied)};
   // At their owner: where experts do not divide evenly, the ranks with one more receive more.
   const int64_t ep = w.mesh.shape.ep, owned = (E + ep - 1) / ep;
   const int64_t here = t * k, there = here * ep * owned / E;
   const int64_t F = m.moe.d_ff, in = is_gated(m.moe.activation) ? 2 : 1;
   v.saved += here * D + there * (in * F + D) + t * D;  // the slots' rows; hidden and out; the sum of outputs
-  v.backward = here * (D + 1) + there * D;             // gradients of out, weights and rows
+  v.backward = here * D + wide * k + there * D;        // gradients of out, weights and rows
   v.scratch = there * F;                               // activated
   int64_t experts = there * (in + 2) * F;              // activated, its gradient, that of hidden
   if (ep > 1) {
@@ -69,7 +83,8 @@ Views moe_views(const Workload& w) {
     v.scratch += 2 * there * D;  // rows in the order of their ranks, as they come and go
     experts += 2 * there * D;
   }
-  v.backward += std::max(experts, t * (D + E));  // and at last the gradients of x and the logits
+  // And at last the gradients of x and the logits, and the router's of x.
+  v.backward += std::max(experts, t * D + wide * (E + 2 * copied));
   if (m.moe.shared_experts > 0) {
     const Views shared = mlp_views(t, D, m.moe.shared_experts * m.moe.d_ff, m.moe.activation);
     v.saved += shared.saved;
@@ -84,13 +99,13 @@ struct Kind {
   Views views;
 };
 
-std::vector<Kind> kinds_of(const Workload& w) {
+std::vector<Kind> kinds_of(const Workload& w, DeviceBackend backend) {
   const MlpConfig& mlp = w.model.mlp;
-  return {{w.mamba_layers, w.mamba_layers > 0 ? mamba_views(w) : Views{}},
+  return {{w.mamba_layers, w.mamba_layers > 0 ? mamba_views(w, backend) : Views{}},
           {w.moe_layers, w.moe_layers > 0 ? moe_views(w) : Views{}},
-          {w.mlp_layers, w.mlp_layers > 0
-                             ? mlp_views(w.segment_tokens * kFloat, w.model.d_model, mlp.d_ff, mlp.activation)
-                             : Views{}}};
+          {w.mlp_layers, w.mlp_layers > 0 ? mlp_views(w.segment_tokens * w.activation, w.model.d_model,
+                                                      mlp.d_ff, mlp.activation)
+                                          : Views{}}};
 }
 
 /// Both moments of what a rank has of every bucket: of the ranks with that share of the experts, the first.
@@ -105,41 +120,47 @@ int64_t shared_optimizer(const Workload& w, const ModelShare& share, int64_t ran
   return bytes;
 }
 
-int64_t arena_peak(const Workload& w) {
+int64_t arena_peak(const Workload& w, DeviceBackend backend) {
   const int64_t t = w.segment_tokens, stream = t * w.model.d_model * kFloat;
+  const int64_t hidden = t * w.model.d_model * w.activation;
   Views most;
-  for (const Kind& kind : kinds_of(w)) {
+  for (const Kind& kind : kinds_of(w, backend)) {
     most.scratch = std::max(most.scratch, kind.views.scratch);
     most.backward = std::max(most.backward, kind.views.backward);
   }
   const int64_t tile = std::min(t, LmHead::tile_rows(*w.model.vocab_size));
-  const int64_t logits = tile * (*w.model.vocab_size * kFloat + 8);
-  // The gradients of the hidden state and of the residual stream are alive while sublayers run backward.
-  return saved_bytes(w) + std::max({most.scratch, stream + logits, 2 * stream + most.backward});
+  const int64_t logits = tile * *w.model.vocab_size * (kFloat + (w.rounds() ? w.activation : 0)) + t * 8;
+  // The gradients of the hidden state and of the residual stream are alive while sublayers run backward, the
+  // latter rounded for each of them.
+  const int64_t gradients = hidden + stream + (w.rounds() ? hidden : 0);
+  return saved_bytes(w) + std::max({most.scratch, hidden + logits, gradients + most.backward});
 }
 
 }  // namespace
 
 int64_t saved_bytes(const Workload& w) {
   const int64_t t = w.segment_tokens, D = w.model.d_model;
-  int64_t bytes = t * (8 + 8 + 1);    // tokens, targets, document starts
-  bytes += t * (2 * D + 1) * kFloat;  // the embedding, and what the first sublayer reads
-  for (const Kind& kind : kinds_of(w)) {
-    bytes += kind.layers * (kind.views.saved + t * (2 * D + 1) * kFloat);
+  int64_t bytes = t * (8 + 8 + 1);  // tokens, targets, document starts
+  // The residual stream, what the next sublayer reads of it, and what its norm keeps.
+  const int64_t between = t * (D * (kFloat + w.activation) + kFloat);
+  bytes += between;                                            // the first is the embedding
+  for (const Kind& kind : kinds_of(w, DeviceBackend::kCpu)) {  // what is saved is alike on all
+    bytes += kind.layers * (kind.views.saved + between);
   }
   return bytes;
 }
 
 RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares,
-                        const std::vector<CommunicationTerm>& terms) {
+                        const std::vector<CommunicationTerm>& terms, DeviceBackend backend) {
   RankMemory m;
   for (const ModelShare& share : shares) {
     m.weights = std::max(m.weights, share.weight_bytes);
+    if (w.rounds()) m.rounded = std::max(m.rounded, share.rounded_bytes);
     m.optimizer = std::max(
         m.optimizer, w.shares ? shared_optimizer(w, share, &share - shares.data()) : share.optimizer_bytes);
   }
   m.gradients = m.weights;
-  m.activations = arena_peak(w);
+  m.activations = arena_peak(w, backend);
   const int64_t states = w.carried_bytes();
   m.boundaries = w.runs.most_boundaries * states * (w.together ? w.micro_batches : 1);
   // Entered with and left, in either direction of time; of a scan those at the start and end of a stretch of

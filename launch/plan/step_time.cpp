@@ -1,6 +1,7 @@
 #include "launch/plan/step_time.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 
 #include "core/layers/lm_head.h"
 #include "core/layers/mlp.h"
@@ -14,22 +15,36 @@ double real(int64_t n) {
   return static_cast<double>(n);
 }
 
-/// Work of one rank in a step.
+/// Work of one rank in a step. flops: of products of activations; wide_flops: of those in f32 whatever
+/// activations are.
 struct Work {
-  double flops = 0, exps = 0, bytes = 0;
+  double flops = 0, wide_flops = 0, exps = 0, bytes = 0;
 };
 
 Work operator*(Work w, double n) {
-  return {w.flops * n, w.exps * n, w.bytes * n};
+  return {w.flops * n, w.wide_flops * n, w.exps * n, w.bytes * n};
+}
+
+Work operator+(Work a, const Work& b) {
+  return {a.flops + b.flops, a.wide_flops + b.wide_flops, a.exps + b.exps, a.bytes + b.bytes};
+}
+
+double rate_of(const MachineConfig& m, DeviceDtype dtype, const char* name) {
+  if (const auto rate = m.flops(dtype)) return *rate;
+  throw InputError(
+      fmt::format("--device: {} has no compute.{}, and the experiment computes in it", m.device.name, name));
 }
 
 class Machine {
  public:
-  explicit Machine(const MachineConfig& m) : m_(m) {}
+  Machine(const MachineConfig& m, bool rounds)
+      : m_(m),
+        wide_rate_(rate_of(m, DeviceDtype::kFp32, "fp32")),
+        rate_(rounds ? rate_of(m, DeviceDtype::kBf16, "bf16") : wide_rate_) {}
 
   /// The longest of what the work needs; the rest of it is done meanwhile.
   TimeTerm take(std::string name, const Work& w) const {
-    const double flops = w.flops / *m_.flops(DeviceDtype::kFp32), exps = w.exps / m_.compute.exps;
+    const double flops = w.flops / rate_ + w.wide_flops / wide_rate_, exps = w.exps / m_.compute.exps;
     const double bytes = w.bytes / m_.memory.rate(), most = std::max({flops, exps, bytes});
     return {.name = std::move(name),
             .seconds = most,
@@ -41,6 +56,7 @@ class Machine {
 
  private:
   const MachineConfig& m_;
+  double wide_rate_, rate_;  // operations a second of products
 };
 
 /// Forward and backward of one run of a segment, on the rank that has most to do.
@@ -48,29 +64,38 @@ struct Passes {
   Work forward, backward;
 };
 
-/// Two operations an element of a weight and token, twice that backward, which also adds to the gradient.
-Passes products(double tokens, double elements, double weights) {
-  return {.forward = {.flops = 2 * tokens * elements, .bytes = weights},
-          .backward = {.flops = 4 * tokens * elements, .bytes = 3 * weights}};
+/// Two operations an element of a weight and token, twice that backward, which also adds to the gradient:
+/// that is in f32, the weight itself of `width` bytes an element. `held` elements are read for what meets a
+/// token.
+Passes products(double tokens, double elements, double held, int64_t width) {
+  return {.forward = {.flops = 2 * tokens * elements, .bytes = held * real(width)},
+          .backward = {.flops = 4 * tokens * elements, .bytes = held * real(width + 2 * kFloat)}};
 }
 
 int64_t mlp_elements(int64_t D, int64_t F, MlpActivation a) {
   return (is_gated(a) ? 3 : 2) * D * F;
 }
 
-/// Elements of the weights that every token meets, without those of experts and the head.
+/// Elements of the weights that every token meets, without those of routers, experts and the head.
 double dense_elements(const ModelConfig& m, const Workload& w) {
   const int64_t D = m.d_model, I = m.d_inner(), N = m.mamba.d_state, R = m.dt_rank();
   const int64_t mamba = 3 * I * D + I * (R + 2 * N) + R * I;
-  const int64_t moe =
-      m.moe.num_experts * D + m.moe.shared_experts * mlp_elements(D, m.moe.d_ff, m.moe.activation);
+  const int64_t moe = m.moe.shared_experts * mlp_elements(D, m.moe.d_ff, m.moe.activation);
   return real(w.mamba_layers * mamba + w.moe_layers * moe +
               w.mlp_layers * mlp_elements(D, m.mlp.d_ff, m.mlp.activation));
 }
 
+Work in_f32(Work w) {
+  return {.wide_flops = w.flops, .exps = w.exps, .bytes = w.bytes};
+}
+
 Passes dense(const Workload& w, double tokens) {
   const double elements = dense_elements(w.model, w);
-  return products(tokens, elements, elements * kFloat);
+  const double routers = real(w.moe_layers * w.model.moe.num_experts * w.model.d_model);
+  const Passes rounded = products(tokens, elements, elements, w.activation);
+  const Passes wide = products(tokens, routers, routers, kFloat);
+  return {.forward = rounded.forward + in_f32(wide.forward),
+          .backward = rounded.backward + in_f32(wide.backward)};
 }
 
 Passes experts(const Workload& w, double tokens) {
@@ -79,18 +104,20 @@ Passes experts(const Workload& w, double tokens) {
   const int64_t ep = w.mesh.shape.ep, owned = (moe.num_experts + ep - 1) / ep;
   const double one = real(w.moe_layers * mlp_elements(w.model.d_model, moe.d_ff, moe.activation));
   const double rows = tokens * real(moe.top_k * ep * owned) / real(moe.num_experts);
-  return products(rows, one, real(owned) * one * kFloat);
+  return products(rows, one, real(owned) * one, w.activation);
 }
 
 /// Exponentials of a state and token, and bytes of a channel and token: docs/performance.md for a GPU. On a
 /// CPU operands of a tile stay in the cache, and backward exponentiates for its recomputation and for itself.
+/// In bf16 two views forward and six backward take half of their four bytes.
 Passes scan(const Workload& w, double tokens, DeviceBackend backend) {
   const int64_t N = w.model.mamba.d_state;
   const double channels = tokens * real(w.mamba_layers * w.model.d_inner()), states = channels * real(N);
   const bool cuda = backend == DeviceBackend::kCuda;
   const double again = cuda ? 56.0 * real(N) / 32 : 0;  // tiles' states and partial sums, written and read
-  return {.forward = {.exps = states, .bytes = 12 * channels},
-          .backward = {.exps = (cuda ? 4 : 3) * states, .bytes = (44 + again) * channels}};
+  const double less = real(kFloat - w.activation);
+  return {.forward = {.exps = states, .bytes = (12 - 2 * less) * channels},
+          .backward = {.exps = (cuda ? 4 : 3) * states, .bytes = (44 + again - 6 * less) * channels}};
 }
 
 /// A state is carried on from rank to rank by one more pass over the segment, and as many maps as ranks.
@@ -100,20 +127,32 @@ Work summaries(const Workload& w, double tokens) {
           .bytes = real(w.mamba_layers * 4 * w.mesh.shape.cp * w.state_bytes)};  // two read, one updated
 }
 
-/// Logits, the hidden state's gradient and the weight's; tile by tile.
+/// Logits, the hidden state's gradient and the weight's; tile by tile. The weight is read twice, its gradient
+/// read and written; logits are written and read twice, and so is their gradient.
 Work head(const Workload& w, double tokens) {
-  const int64_t V = *w.model.vocab_size, weights = V * w.model.d_model * kFloat;
+  const int64_t V = *w.model.vocab_size, elements = V * w.model.d_model, widths = w.activation + kFloat;
   const int64_t tile = std::min(w.segment_tokens, LmHead::tile_rows(V));
   const double tiles = tokens / real(tile);
-  return {.flops = 6 * tokens * real(V * w.model.d_model),
-          .bytes = tiles * real(4 * weights) + 6 * tokens * real(V * kFloat)};
+  return {.flops = 6 * tokens * real(elements),
+          .bytes = tiles * real(2 * elements * widths) + 3 * tokens * real(V * widths)};
+}
+
+/// AdamW reads four arrays of what this rank updates and writes three, and the norm reads one; all gradients
+/// are zeroed. Copies in bf16 are written by it, or made of all weights where others update some.
+Work optimizer(const Workload& w, const RankMemory& m) {
+  const double updated = real(m.optimizer) / 2;  // there are two moments
+  return {.bytes = 8 * updated + real(m.gradients) + real((w.shares ? 3 : 1) * m.rounded)};
 }
 
 class StepTime {
  public:
-  StepTime(const Workload& w, const std::vector<ModelShare>& shares, const MachineConfig& machine,
+  StepTime(const Workload& w, const RankMemory& memory, const MachineConfig& machine,
            std::vector<CommunicationTerm>& communication)
-      : w_(w), shares_(shares), config_(machine), machine_(machine), communication_(communication) {
+      : w_(w),
+        memory_(memory),
+        config_(machine),
+        machine_(machine, w.rounds()),
+        communication_(communication) {
     forward_ = real(w.forward_runs());
     backward_ = real(w.backward_runs());
     tokens_ = real(w.forward_tokens) / real(w.ranks()) / forward_;
@@ -129,8 +168,7 @@ class StepTime {
     const bool scans = w_.mesh.shape.cp > 1 && w_.mesh.cp_link == CarryLinkKind::kScan;
     if (scans) add_summaries();
     add(machine_.take("head and loss", head(w_, tokens_) * backward_));
-    // AdamW reads four arrays and writes three; gradients are zeroed, and their norm is taken.
-    add(machine_.take("optimizer", {.bytes = 9 * real(shares_.front().weight_bytes)}));
+    add(machine_.take("optimizer", optimizer(w_, memory_)));
     add_communication(scans);
     std::stable_sort(terms_.begin(), terms_.end(),
                      [](const TimeTerm& a, const TimeTerm& b) { return a.seconds > b.seconds; });
@@ -162,6 +200,7 @@ class StepTime {
     to_hide_behind_ = backward_run_;
     for (CommunicationTerm& t : communication_) {
       Wait wait = exchange_time(config_, w_.mesh.shape, t);
+      wait.seconds -= behind_experts(t, wait.seconds);
       if (t.axis == MeshAxis::kEp && w_.moe_layers > 0) ep_seconds_ += wait.seconds;
       if (t.behind_backward) wait.seconds = exposed(wait.seconds);
       t.seconds = wait.seconds;
@@ -182,6 +221,17 @@ class StepTime {
     const double hidden = std::min(seconds, to_hide_behind_);
     to_hide_behind_ -= hidden;
     return seconds - hidden;
+  }
+
+  /// Of `seconds` that rows travel, those in which experts compute. In halves the second travels there while
+  /// the first is computed, and the first back while the second is: of the way there and of the way back a
+  /// half each is hidden, if computing a half takes as long.
+  double behind_experts(const CommunicationTerm& t, double seconds) const {
+    if (t.halved_forward + t.halved_backward == 0) return 0;
+    const Passes p = experts(w_, tokens_);
+    const double one_way = seconds / (forward_ + backward_) / 2;
+    return real(t.halved_forward) * std::min(one_way, machine_.seconds(p.forward)) +
+           real(t.halved_backward) * std::min(one_way, machine_.seconds(p.backward));
   }
 
   RelaySweep sweep(double run, double scan, MeshAxis axis) const {
@@ -228,7 +278,7 @@ class StepTime {
   }
 
   const Workload& w_;
-  const std::vector<ModelShare>& shares_;
+  const RankMemory& memory_;
   const MachineConfig& config_;
   const Machine machine_;
   std::vector<CommunicationTerm>& communication_;
@@ -250,10 +300,9 @@ double RelaySweep::seconds() const {
          static_cast<double>(ranks - group) * hop;
 }
 
-std::vector<TimeTerm> estimate_time(const Workload& w, const std::vector<ModelShare>& shares,
-                                    const MachineConfig& machine,
+std::vector<TimeTerm> estimate_time(const Workload& w, const RankMemory& memory, const MachineConfig& machine,
                                     std::vector<CommunicationTerm>& communication) {
-  return StepTime(w, shares, machine, communication).terms();
+  return StepTime(w, memory, machine, communication).terms();
 }
 
 }  // namespace natrix

@@ -148,7 +148,7 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
     const auto rows = static_cast<double>(w.moe_layers * moe.top_k) * static_cast<double>(tokens) * kept;
     int64_t bytes = 0;
     add(bytes, {std::llround(2 * rows * static_cast<double>(ep - 1) / static_cast<double>(ep)),
-                w.model.d_model, kFloat});
+                w.model.d_model, w.activation});
     return bytes;
   };
   CommunicationTerm rows{.name = "tokens to experts", .axis = MeshAxis::kEp};
@@ -156,11 +156,14 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
   for (int64_t i = 0; i < w.segments; ++i) {
     const auto tokens = static_cast<double>(i + 1 == w.segments ? w.last_tokens : w.segment_tokens);
     const auto bytes =
-        std::llround(static_cast<double>(ep * moe.top_k * w.model.d_model * kFloat) * tokens * kept);
-    const int64_t once =
-        2 * AllToAllExchange::goes_of(moe.num_experts, ep, bytes) * w.moe_layers * w.micro_batches;
-    there_and_back += once * w.runs.forward[static_cast<size_t>(i)];
-    gradients += once;
+        std::llround(static_cast<double>(ep * moe.top_k * w.model.d_model * w.activation) * tokens * kept);
+    const int64_t goes = AllToAllExchange::goes_of(moe.num_experts, ep, bytes);
+    const int64_t runs = w.micro_batches * w.runs.forward[static_cast<size_t>(i)];
+    there_and_back += 2 * goes * w.moe_layers * runs;
+    gradients += 2 * goes * w.moe_layers * w.micro_batches;
+    if (goes == 1) continue;
+    rows.halved_forward += runs;
+    rows.halved_backward += w.micro_batches;
   }
   count.exchange(rows, bytes_of(w.forward_tokens), there_and_back);
   count.exchange(rows, bytes_of(w.tokens), gradients);

@@ -25,6 +25,7 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   check_layout(on_mesh(config, mesh), mesh.shape);
   Workload w{.model = config.model, .mesh = mesh, .bucket = config.parallel.bucket};
   w.shares = config.parallel.zero > 0 && w.ranks() > 1;
+  if (config.device.dtype == DeviceDtype::kBf16) w.activation = 2;
   w.rows = config.train.batch_size / mesh.shape.dp;
   w.micro_batches = w.rows / mesh.micro_batch;
   w.segments = (s.length + stretch - 1) / stretch;

@@ -8,19 +8,21 @@
 
 namespace natrix {
 
-inline constexpr int64_t kFloat = 4;  // bytes: the plan is that of a model in fp32
+inline constexpr int64_t kFloat =
+    4;  // bytes: of what stays in f32 when activations are bf16, and of them in fp32
 
 struct Workload {
   const ModelConfig& model;
   PlannedMesh mesh;
-  int64_t rows = 0;           // of a rank
-  int64_t micro_batches = 0;  // into which they are cut
-  int64_t segments = 0;       // of a rank's part of a row
-  int64_t bucket = 0;         // parallel.bucket
-  bool carry_state = false;   // into the next step
-  bool shares = false;        // parallel.zero: ranks share out the optimizer's state
-  bool together = false;      // sweep 1 of all micro-batches comes before any sweep 2
-  SegmentRuns runs;           // of one micro-batch
+  int64_t rows = 0;             // of a rank
+  int64_t micro_batches = 0;    // into which they are cut
+  int64_t segments = 0;         // of a rank's part of a row
+  int64_t bucket = 0;           // parallel.bucket
+  bool carry_state = false;     // into the next step
+  bool shares = false;          // parallel.zero: ranks share out the optimizer's state
+  bool together = false;        // sweep 1 of all micro-batches comes before any sweep 2
+  int64_t activation = kFloat;  // bytes of one; 2 in bf16
+  SegmentRuns runs;             // of one micro-batch
 
   int64_t segment_tokens = 0;  // most that are alive on a rank: over the rows of a micro-batch
   int64_t last_tokens = 0;     // of the last segment, as many or fewer
@@ -32,6 +34,8 @@ struct Workload {
   int64_t tail_bytes = 0, state_bytes = 0;  // of one Mamba layer, for the rows of a micro-batch
 
   int64_t ranks() const { return mesh.shape.ranks(); }
+  /// Activations are bf16, and so are copies of the weights that they are multiplied by (Param::rounded).
+  bool rounds() const { return activation < kFloat; }
   /// All states at a boundary, for the rows of a micro-batch.
   int64_t carried_bytes() const { return mamba_layers * (tail_bytes + state_bytes); }
   /// Forward and backward runs of a segment, of one rank and step.

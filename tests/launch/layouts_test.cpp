@@ -157,10 +157,10 @@ TEST(Relay, BytesOfABoundaryDoNotDependOnLength) {
 //   Megatron-LM 5047   … dependent on how ranks split the model
 //   Automodel 1412     … never flowing at all
 //   Automodel 3359     … mis-scaled under gradient accumulation
-//   pytorch 160285     expert parallelism doubling gradients
+//   pytorch 160285     expert parallelism doubling gradients (ExpertParallelism, below)
 //
-// Each is a factor, so each shows where only the auxiliary loss has a gradient: its size must be that of one
-// process, and not zero.
+// Each is a factor, so the first four show where only the auxiliary loss has a gradient: its size must be
+// that of one process, and not zero. Megatron-Bridge 1716 is in rank_checkpoint_test.cpp.
 class AuxiliaryGradient : public ::testing::TestWithParam<Layout> {};
 
 TEST_P(AuxiliaryGradient, OfTheRouterHasTheSizeOfOneProcess) {

@@ -29,6 +29,7 @@ struct PlanCase {
   std::string pattern = "ME-";
   double aux = 0.1;
   int64_t experts = 4, top_k = 4, d_model = 12, vocabulary = 17;
+  int64_t d_state = 5;
   int64_t bucket = 0, zero = 0;
   bool carry = false;
   PlannedMesh mesh() const {
@@ -45,6 +46,7 @@ ExperimentConfig experiment(const PlanCase& c) {
   ExperimentConfig e;
   e.model = small_config(c.pattern);
   e.model.d_model = c.d_model;
+  e.model.mamba.d_state = c.d_state;
   e.model.vocab_size = c.vocabulary;
   e.model.moe.num_experts = c.experts;
   e.model.moe.top_k = c.top_k;
@@ -66,28 +68,38 @@ ExperimentConfig experiment(const PlanCase& c) {
   return e;
 }
 
+/// h100's links and memory, whatever runs there.
+MachineConfig with_backend(DeviceBackend backend) {
+  MachineConfig machine = load_machine("h100");
+  machine.device.backend = backend;
+  return machine;
+}
+
 struct Measured {
-  std::map<MeshAxis, Traffic> sent;                                         // by all ranks
-  int64_t weights = 0, optimizer = 0, arena = 0, boundaries = 0, sums = 0;  // of the rank that has most
+  std::map<MeshAxis, Traffic> sent;  // by all ranks
+  // Of the rank that has most.
+  int64_t weights = 0, rounded = 0, optimizer = 0, arena = 0, boundaries = 0, sums = 0;
 
   void add(const Measured& rank) {
     for (const auto& [axis, t] : rank.sent) {
       sent[axis].bytes += t.bytes;
       sent[axis].messages += t.messages;
     }
-    for (auto m :
-         {&Measured::weights, &Measured::optimizer, &Measured::arena, &Measured::boundaries, &Measured::sums})
+    for (auto m : {&Measured::weights, &Measured::rounded, &Measured::optimizer, &Measured::arena,
+                   &Measured::boundaries, &Measured::sums})
       this->*m = std::max(this->*m, rank.*m);
   }
 };
 
 /// As Trainer::one_step goes about it.
-Measured measured_step(const ExperimentConfig& config, Transport& world, const SmallBatch& rows) {
-  Context ctx(Backend::kReference, 1);
-  ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world);
+Measured measured_step(const ExperimentConfig& config, Transport& world, const SmallBatch& rows,
+                       Backend backend) {
+  Context ctx(backend, 1);
+  const Dtype dtype = config.device.dtype == DeviceDtype::kBf16 ? Dtype::kBF16 : Dtype::kF32;
+  ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world, ctx.memory());
   MeshGroup group(mesh, ctx, Dtype::kF32, config.parallel);
   AssembledModel model =
-      assemble_model(config.model, Dtype::kF32, true, Memory::kHost,
+      assemble_model(config.model, dtype, true, ctx.memory(),
                      config.parallel.ep > 1 ? std::make_unique<AllToAllExchange>(mesh.ep()) : nullptr);
   initialise(model->params(), 7, 1);
   Optimizer optimizer(config.optimizer, model->params(), group);
@@ -109,15 +121,16 @@ Measured measured_step(const ExperimentConfig& config, Transport& world, const S
   m.sums = mesh.scratch_bytes();
   const std::vector<Param*> params = model->params();
   m.weights = param_offsets(params, Dtype::kF32).back() * 4;
+  for (const Param* p : params) m.rounded += p->rounded ? p->rounded.bytes() : 0;
   return m;
 }
 
-Measured measure(const ExperimentConfig& config) {
+Measured measure(const ExperimentConfig& config, Backend backend = Backend::kReference) {
   const SmallBatch rows = small_batch(kPlanRows, config.sequence.length, *config.model.vocab_size);
   Measured all;
   std::mutex mutex;
   run_ranks(static_cast<int>(*config.parallel.dp * config.parallel.cp), 120, [&](Transport& world) {
-    const Measured mine = measured_step(config, world, rows);
+    const Measured mine = measured_step(config, world, rows, backend);
     const std::lock_guard lock(mutex);
     all.add(mine);
   });
@@ -128,7 +141,7 @@ class PlannedStep : public ::testing::TestWithParam<PlanCase> {};
 
 TEST_P(PlannedStep, SendsWhatAStepSends) {
   const ExperimentConfig config = experiment(GetParam());
-  const MachineConfig machine = load_machine("h100");
+  const MachineConfig machine = with_backend(DeviceBackend::kCpu);
   const Measured measured = measure(config);
   const StepPlan plan = StepPlanner(config, machine).plan(GetParam().mesh());
   std::map<MeshAxis, Traffic> planned;
@@ -144,7 +157,7 @@ TEST_P(PlannedStep, SendsWhatAStepSends) {
 
 TEST_P(PlannedStep, HoldsWhatARankHolds) {
   const ExperimentConfig config = experiment(GetParam());
-  const MachineConfig machine = load_machine("h100");
+  const MachineConfig machine = with_backend(DeviceBackend::kCpu);
   const Measured measured = measure(config);
   const StepPlan plan = StepPlanner(config, machine).plan(GetParam().mesh());
   EXPECT_EQ(plan.memory.weights, measured.weights);
@@ -191,7 +204,7 @@ class PlannedArena : public ::testing::TestWithParam<PlanCase> {};
 
 TEST_P(PlannedArena, IsThatOfAStep) {
   const ExperimentConfig config = experiment(GetParam());
-  const MachineConfig machine = load_machine("h100");
+  const MachineConfig machine = with_backend(DeviceBackend::kCpu);
   const auto measured = static_cast<double>(measure(config).arena);
   const auto planned =
       static_cast<double>(StepPlanner(config, machine).plan(GetParam().mesh()).memory.activations);
@@ -199,7 +212,64 @@ TEST_P(PlannedArena, IsThatOfAStep) {
   EXPECT_GE(planned, 0.99 * measured);
 }
 
+/// On a device, where there is one or in emulation, in either dtype.
+class PlannedOnCuda : public ::testing::TestWithParam<PlanCase> {};
+
+TEST_P(PlannedOnCuda, HoldsAndSendsWhatAStepDoes) {
+  if (!has_cuda()) GTEST_SKIP() << "no device";
+  const MachineConfig machine = with_backend(DeviceBackend::kCuda);
+  for (const DeviceDtype dtype : {DeviceDtype::kFp32, DeviceDtype::kBf16}) {
+    SCOPED_TRACE(dtype == DeviceDtype::kBf16 ? "bf16" : "fp32");
+    ExperimentConfig config = experiment(GetParam());
+    config.device.dtype = dtype;
+    const Measured measured = measure(config, Backend::kCuda);
+    const StepPlan plan = StepPlanner(config, machine).plan(GetParam().mesh());
+    EXPECT_EQ(plan.memory.weights, measured.weights);
+    EXPECT_EQ(plan.memory.rounded, measured.rounded);
+    EXPECT_EQ(plan.memory.rounded > 0, dtype == DeviceDtype::kBf16);
+    EXPECT_EQ(plan.memory.optimizer, measured.optimizer);
+    EXPECT_LE(plan.memory.activations, measured.arena);
+    EXPECT_GE(static_cast<double>(plan.memory.activations), 0.99 * static_cast<double>(measured.arena));
+    int64_t planned = 0, sent = 0;
+    for (const CommunicationTerm& t : plan.communication) planned += t.bytes;
+    for (const auto& [axis, t] : measured.sent) sent += t.bytes;
+    EXPECT_EQ(planned, sent);
+  }
+}
+
 constexpr CarryLinkKind kGathered = CarryLinkKind::kScan;
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, PlannedOnCuda,
+    ::testing::Values(PlanCase{.name = "mamba",
+                               .length = 120,
+                               .chunk = 60,
+                               .micro = 4,
+                               .pattern = "M",
+                               .d_model = 64,
+                               .d_state = 32},
+                      PlanCase{.name = "experts", .length = 240, .chunk = 240, .pattern = "E", .d_model = 64},
+                      PlanCase{.name = "all_kinds",
+                               .dp = 2,
+                               .ep = 2,
+                               .length = 120,
+                               .chunk = 60,
+                               .micro = 3,
+                               .pattern = "ME-",
+                               .d_model = 64,
+                               .zero = 1},
+                      PlanCase{.name = "scan",
+                               .cp = 2,
+                               .ep = 2,
+                               .link = kGathered,
+                               .length = 240,
+                               .chunk = 60,
+                               .micro = 2,
+                               .pattern = "ME",
+                               .d_model = 64},
+                      PlanCase{
+                          .name = "wide_vocabulary", .pattern = "-", .d_model = 32, .vocabulary = 20000}),
+    [](const auto& info) { return info.param.name; });
+
 INSTANTIATE_TEST_SUITE_P(
     Layouts, PlannedStep,
     ::testing::Values(

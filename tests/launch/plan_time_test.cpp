@@ -152,6 +152,64 @@ TEST(StepTime, SumsOfGradientsHideBehindTheLastBackwardRun) {
   EXPECT_NEAR(gradients(2 * exps / all).first, all / 2, 1e-6);
 }
 
+// In bf16 products go at bf16's rate, but for those of routers; a scan's exponentials do not change.
+TEST(StepTime, ProductsOfBf16GoAtItsRate) {
+  ExperimentConfig c = small_experiment();
+  MachineConfig machine = parse_machine(kMachine, "round.yaml");
+  const PlannedMesh mesh{.micro_batch = 4, .chunk = 16};
+  const StepPlan fp32 = StepPlanner(c, machine).plan(mesh);
+  c.device.dtype = DeviceDtype::kBf16;
+  EXPECT_THROW(StepPlanner(c, machine).plan(mesh), InputError) << "it has no bf16";
+  machine.compute.bf16 = 8e9;
+  const StepPlan bf16 = StepPlanner(c, machine).plan(mesh);
+  const double tokens = 2 * 7 * 64 + 4 * 4 * 64, D = 12, E = 5, layers = 2;
+  const double routers = tokens * layers * E * D / 0.5e9;
+  EXPECT_NEAR(seconds_of(bf16, "products"), routers + (seconds_of(fp32, "products") - routers) / 8, 1e-12);
+  EXPECT_NEAR(seconds_of(bf16, "products of experts"), seconds_of(fp32, "products of experts") / 8, 1e-12);
+  EXPECT_NEAR(seconds_of(bf16, "head and loss"), seconds_of(fp32, "head and loss") / 8, 1e-12);
+  EXPECT_NEAR(seconds_of(bf16, "scan"), seconds_of(fp32, "scan"), 1e-12);
+}
+
+TEST(StepTime, RowsThatTravelInHalvesHideBehindExperts) {
+  ExperimentConfig c = small_experiment();
+  c.model.pattern = "E";
+  c.model.d_model = 1024;  // rows so long that they travel in halves
+  c.model.moe.num_experts = 4;
+  MachineConfig machine = parse_machine(kMachine, "round.yaml");
+  machine.node.latency = 0;
+  const auto rows = [&](double flops) {
+    machine.compute.fp32 = flops;
+    const StepPlan plan =
+        StepPlanner(c, machine).plan({.shape = {.dp = 2, .ep = 2}, .micro_batch = 2, .chunk = 64});
+    const auto t = std::find_if(plan.communication.begin(), plan.communication.end(),
+                                [](const auto& x) { return x.name == "tokens to experts"; });
+    EXPECT_EQ(t->halved_forward + t->halved_backward, 2);
+    return std::pair(t->seconds, static_cast<double>(t->bytes) / 2 / 1e6);
+  };
+  const auto [fast, all] = rows(1e18);
+  EXPECT_NEAR(fast, all, 1e-6);
+  // Of each half the way there or back is hidden, and no more than that.
+  EXPECT_NEAR(rows(1).first, all / 2, 1e-9);
+  const double flops =
+      6 * 2 * 64 * 2 * 3 * 7 * 1024 * 2;  // of both runs: rows, tokens, k, W of F x D, layers
+  EXPECT_NEAR(rows(2 * flops / (all / 5)).first, all - all / 5, 1e-6);
+}
+
+TEST(StepTime, TheOptimizerUpdatesItsShare) {
+  ExperimentConfig c = small_experiment();
+  MachineConfig machine = parse_machine(kMachine, "round.yaml");
+  machine.memory.bandwidth = 1e6;
+  const PlannedMesh mesh{.shape = {.dp = 2}, .micro_batch = 2, .chunk = 16};
+  const StepPlan all = StepPlanner(c, machine).plan(mesh);
+  EXPECT_NEAR(seconds_of(all, "optimizer"),
+              static_cast<double>(4 * all.memory.optimizer + all.memory.gradients) / 1e6, 1e-9);
+  c.parallel.zero = 1;
+  const StepPlan half = StepPlanner(c, machine).plan(mesh);
+  EXPECT_NEAR(seconds_of(half, "optimizer"),
+              static_cast<double>(4 * half.memory.optimizer + half.memory.gradients) / 1e6, 1e-9);
+  EXPECT_NEAR(seconds_of(half, "optimizer") / seconds_of(all, "optimizer"), 5.0 / 9, 0.02);
+}
+
 TEST(StepTime, NeedsALinkBetweenTheRanks) {
   const ExperimentConfig c = small_experiment();
   const MachineConfig machine = parse_machine(kMachine, "round.yaml");
