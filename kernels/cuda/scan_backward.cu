@@ -154,17 +154,20 @@ __global__ void __launch_bounds__(32 * kMostWarps)
 template <class T>
 void add_parameter_gradients(Context& ctx, const ScanBackward& a, const ScanInputs& in, const Tiles& tiles) {
   const int64_t states = in.states, channels = in.channels;
-  const float* parts = tiles.state;  // [B · tiles, N, I]
-  add_column_sums(ctx, in.batch * tiles.count, channels * states, Rows<float>(a.dA_log).data,
-                  [=] __device__(int64_t r, int64_t c) {
-                    return parts[(r * states + c % states) * channels + c / states];
-                  });
+  const int64_t rows = in.batch * tiles.count;
+  const View per_tile(tiles.state, Dtype::kF32, {rows, states * channels});  // [B · tiles, N, I]
+  const Rows<float> parts(per_tile);
+  float* dA_log = Rows<float>(a.dA_log).data;
+  add_column_sums(
+      ctx, rows, states * channels, {per_tile},
+      [=] __device__(int64_t r, auto c) { return c.load(parts[r]); },
+      [=] __device__(int64_t c) { return dA_log + c % channels * states + c / channels; });
   if (!a.dD) return;
   const Rows<T> x(a.x), dy(a.dy);
-  add_column_sums(ctx, in.batch * in.tokens, channels, Rows<float>(a.dD).data,
-                  [=] __device__(int64_t r, int64_t i) {
-                    return static_cast<float>(x[r][i]) * static_cast<float>(dy[r][i]);
-                  });
+  add_column_sums(ctx, in.batch * in.tokens, channels, {a.x, a.dy}, a.dD, [=] __device__(int64_t r, auto i) {
+    const Quad x_r = i.load(x[r]), dy_r = i.load(dy[r]);
+    return each([&](int k) { return x_r[k] * dy_r[k]; });
+  });
 }
 
 template <class T>
