@@ -15,8 +15,10 @@
 namespace natrix::cuda {
 namespace {
 
-constexpr int kTile = 32, kStretch = 8, kStretches = kTile / kStretch;
-constexpr int kPerThread = 4, kMostWarps = 8, kSlice = kPerThread * kMostWarps;  // states of one launch
+/// Tokens a stretch: 4 or 8. docs/performance.md has the registers of both.
+constexpr int kStretch = 4;
+constexpr int kTile = 32, kStretches = kTile / kStretch;
+constexpr int kPerThread = kQuad, kMostWarps = 8, kSlice = kPerThread * kMostWarps;  // states of one launch
 
 /// T: of x, dy and dx.
 template <class T>
@@ -45,7 +47,7 @@ __device__ float transposed_sum(float (&v)[8], int lane) {
 }
 
 /// The states [first, first + 4 · warps) of all tiles.
-template <class T>
+template <bool whole, class T>
 __global__ void __launch_bounds__(32 * kMostWarps)
     scan_backward_kernel(ScanInputs in, Operands<T> io, Tiles states, Tiles gradients, int64_t first_state) {
   const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y),
@@ -54,16 +56,14 @@ __global__ void __launch_bounds__(32 * kMostWarps)
   const bool there = i < in.channels;
   float* before_stretch = dynamic_shared<float>() + warp * 32 + lane;  // [kStretches][kPerThread][warps · 32]
   float* over_states =
-      dynamic_shared<float>() + kTile / kStretch * kPerThread * warps * 32;  // [2][kStretch][warps][32]
+      dynamic_shared<float>() + kStretches * kPerThread * warps * 32;  // [2][kStretch][warps][32]
 
   float rate[kPerThread];
   for (int k = 0; k < kPerThread; ++k) rate[k] = there && n0 + k < in.states ? in.rate(i, n0 + k) : 0.0f;
   const auto column = [&](const auto& m, int64_t row) {
     return there ? static_cast<float>(m[row][i]) : 0.0f;
   };
-  const auto state = [&](const Rows<float>& m, int64_t row, int k) {
-    return n0 + k < in.states ? m[row][n0 + k] : 0.0f;
-  };
+  const Columns<whole> n{n0, in.states};  // B and C of this thread's states
 
   for (int64_t tile = blockIdx.y; tile < states.count; tile += gridDim.y) {
     const int64_t first = tile * kTile, end = first + kTile < in.tokens ? first + kTile : in.tokens;
@@ -78,9 +78,9 @@ __global__ void __launch_bounds__(32 * kMostWarps)
       for (int64_t t = first + s * kStretch; t < first + (s + 1) * kStretch && t < end; ++t) {
         const int64_t row = b * in.tokens + t;
         const float dt = column(in.dt, row), input = dt * column(io.x, row);
-        const bool starts = in.starts(b, t);
-        for (int k = 0; k < kPerThread; ++k)
-          h[k] = (starts ? 0.0f : exp2f(dt * rate[k])) * h[k] + input * state(in.B, row, k);
+        const Quad B = n.load(in.B[row]);
+        if (in.starts(b, t)) reset(h);
+        for (int k = 0; k < kPerThread; ++k) h[k] = decay_of(dt * rate[k]) * h[k] + input * B[k];
       }
     }
     for (int s = kStretches - 1; s >= 0; --s) {
@@ -95,10 +95,11 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         if (t >= end) break;
         const float dt = column(in.dt, row), input = dt * column(io.x, row);
         const bool starts = in.starts(b, t);
+        const Quad B = n.load(in.B[row]);
         for (int k = 0; k < kPerThread; ++k) {
           earlier[j][k] = h[k];
-          decay[j][k] = starts ? 0.0f : exp2f(dt * rate[k]);
-          h[k] = decay[j][k] * h[k] + input * state(in.B, row, k);
+          decay[j][k] = starts ? 0.0f : decay_of(dt * rate[k]);
+          h[k] = decay[j][k] * h[k] + input * B[k];
         }
       }
 #pragma unroll
@@ -106,14 +107,15 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         const int64_t t = begin + j, row = b * in.tokens + t;
         if (t >= end) continue;
         const float dt = column(in.dt, row), x = column(io.x, row), dy = column(io.dy, row), input = dt * x;
+        const Quad B = n.load(in.B[row]), C = n.load(in.C[row]);
         float sums[2 * kPerThread];  // of dB, then of dC
         float gB = 0, pA = 0;        // p = ∂L/∂(dt A)
         for (int k = 0; k < kPerThread; ++k) {
-          const float B = state(in.B, row, k), now = decay[j][k] * earlier[j][k] + input * B;
-          g[k] += dy * state(in.C, row, k);
+          const float now = decay[j][k] * earlier[j][k] + input * B[k];
+          g[k] += dy * C[k];
           sums[k] = g[k] * input;
           sums[kPerThread + k] = now * dy;
-          gB += g[k] * B;
+          gB += g[k] * B[k];
           g[k] *= decay[j][k];
           const float p = g[k] * earlier[j][k];
           pA += p * rate[k];
@@ -121,9 +123,9 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         }
         const float total = transposed_sum(sums, lane);
         const int value = lane / 4;  // of the eight
-        const int64_t n = n0 + value % kPerThread;
-        if (lane % 4 == 0 && n < in.states) {
-          io.partial[((blockIdx.x * in.batch * in.tokens + row) * 2 + value / kPerThread) * in.states + n] =
+        const int64_t of = n0 + value % kPerThread;
+        if (lane % 4 == 0 && of < in.states) {
+          io.partial[((blockIdx.x * in.batch * in.tokens + row) * 2 + value / kPerThread) * in.states + of] =
               total;
         }
         over_states[(j * warps + warp) * 32 + lane] = gB;
@@ -184,6 +186,7 @@ void backward(Context& ctx, const ScanBackward& a) {
   float* partial = ctx.arena().take(Dtype::kF32, {channel_blocks, rows, 2 * in.states}).as<float>();
   const Operands<T> io{Rows<T>(a.x),     Rows<T>(a.dy),      Rows<T>(a.dx),
                        Rows<float>(a.D), Rows<float>(a.ddt), partial};
+  const bool whole = whole_quads(in.states, {a.B, a.C});
   const dim3 grid(blocks_for(in.channels, 32),
                   static_cast<unsigned>(states.count < 32768 ? states.count : 32768),
                   static_cast<unsigned>(in.batch));
@@ -191,8 +194,8 @@ void backward(Context& ctx, const ScanBackward& a) {
     const int64_t left = in.states - first, count = left < kSlice ? left : kSlice;
     const auto warps = static_cast<unsigned>((count + kPerThread - 1) / kPerThread);
     const size_t shared = (kStretches * kPerThread + 2 * kStretch) * size_t{warps} * 32 * sizeof(float);
-    launch(scan_backward_kernel<T>, grid, dim3(32, warps), shared, stream_of(ctx), in, io, states, gradients,
-           first);
+    launch(whole ? scan_backward_kernel<true, T> : scan_backward_kernel<false, T>, grid, dim3(32, warps),
+           shared, stream_of(ctx), in, io, states, gradients, first);
   }
   const Rows<float> dB(a.dB), dC(a.dC);
   const int64_t width = 2 * in.states, n_states = in.states;
