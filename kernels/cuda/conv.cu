@@ -98,7 +98,7 @@ __device__ Columns<whole> columns_of_thread(const Inputs<T>& in) {
 
 /// Without the bound on blocks nvcc 13 spills a few bytes for the sake of a fifth.
 template <int K, bool whole, class T>
-__global__ void __launch_bounds__(kThreads, 4) conv_forward_kernel(Inputs<T> in, Rows<T> y) {
+__global__ void __launch_bounds__(kThreads, K <= 6 ? 4 : 3) conv_forward_kernel(Inputs<T> in, Rows<T> y) {
   const auto i = columns_of_thread<whole>(in);
   if (i.first >= in.channels) return;
   const int64_t b = blockIdx.z;
