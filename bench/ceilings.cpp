@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/base/build.h"
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/simd_targets.h"
 
@@ -208,7 +209,10 @@ double best_read_rate(Context& ctx, bool streams) {
 
 }  // namespace
 
-Ceilings measure_ceilings(Context& ctx) {
+Ceilings measure_ceilings(Context& ctx, bool quick) {
+  if constexpr (build::kCuda) {
+    if (ctx.backend() == Backend::kCuda) return measure_device(ctx, quick);
+  }
   return {.flops = best_rate_in_registers(ctx, do_fma_work),
           .exps = best_rate_in_registers(ctx, do_exp_work),
           .bytes = std::max(best_copy_rate(ctx), best_update_rate(ctx)),

@@ -11,15 +11,20 @@ namespace natrix::bench {
 
 /// Per second, of all the context's threads together.
 struct Ceilings {
-  double flops = 0;  // f32 multiply-adds in registers, two operations each
-  double exps = 0;   // f32 exponentials in registers: Exp2NonPositive, the cheapest of kernels/cpu
+  double flops = 0;  // f32 multiply-adds in registers, two operations each; of a device, in a large product
+  double bf16_flops = 0;  // of a device: in a large product of bf16
+  double exps = 0;  // of a device, ex2 in registers; else f32 exponentials in registers: Exp2NonPositive, the
+                    // cheapest of kernels/cpu
   double bytes = 0;  // read + written, copying an array or updating it in place, whichever is faster
   double reads = 0;  // read, adding an array up; here as there, arrays are far larger than the caches
 };
 
 /// Takes a second or two. Each ceiling is the best of several attempts: what disturbs a measurement only
 /// slows it.
-Ceilings measure_ceilings(Context& ctx);
+/// quick: of a device, with operands so small that the figures mean nothing.
+Ceilings measure_ceilings(Context& ctx, bool quick);
+/// Of backend cuda (cuda_ceilings.cu).
+Ceilings measure_device(Context& ctx, bool quick);
 
 /// The instruction set that run-time dispatch picks here, "AVX3_ZEN4" for instance.
 std::string instruction_set();

@@ -16,15 +16,15 @@ struct Sizes {
 
 /// x is the left half of what in_proj writes, so its rows lie twice as far apart as they are long.
 struct Operands {
-  explicit Operands(const Sizes& s)
-      : xz(normal({1, s.tokens, 2 * s.channels}, 1)),
-        weight(normal({s.channels, s.taps}, 2)),
-        bias(normal({s.channels}, 3)),
-        dy(normal({1, s.tokens, s.channels}, 4)),
-        y(Dtype::kF32, {1, s.tokens, s.channels}),
-        dxz(Dtype::kF32, {1, s.tokens, 2 * s.channels}),
-        dweight(Dtype::kF32, {s.channels, s.taps}),
-        dbias(Dtype::kF32, {s.channels}),
+  Operands(Memory memory, const Sizes& s)
+      : xz(normal(memory, {1, s.tokens, 2 * s.channels}, 1)),
+        weight(normal(memory, {s.channels, s.taps}, 2)),
+        bias(normal(memory, {s.channels}, 3)),
+        dy(normal(memory, {1, s.tokens, s.channels}, 4)),
+        y(Dtype::kF32, {1, s.tokens, s.channels}, memory),
+        dxz(Dtype::kF32, {1, s.tokens, 2 * s.channels}, memory),
+        dweight(Dtype::kF32, {s.channels, s.taps}, memory),
+        dbias(Dtype::kF32, {s.channels}, memory),
         x(xz.view().columns(0, s.channels)),
         dx(dxz.view().columns(0, s.channels)) {}
 
@@ -71,5 +71,6 @@ int main(int argc, char** argv) {
   natrix::bench::Suite suite("conv");
   natrix::bench::add_cases(suite, {.tokens = 512, .channels = 1536, .taps = 4});    // a chunk of Mamba-130M
   natrix::bench::add_cases(suite, {.tokens = 16384, .channels = 1536, .taps = 4});  // beyond every cache
+  natrix::bench::add_cases(suite, {.tokens = 40, .channels = 64, .taps = 4});       // to see that it works
   return suite.run(argc, argv);
 }

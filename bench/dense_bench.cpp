@@ -7,6 +7,7 @@
 
 #include "bench/harness.h"
 #include "kernels/activation.h"
+#include "kernels/base/transfer.h"
 #include "kernels/embedding.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
@@ -25,18 +26,21 @@ struct Sizes {
 
 /// Enough arrays of one shape for any element-wise kernel.
 struct Arrays {
-  explicit Arrays(const Sizes& s)
-      : x(normal({s.rows, s.cols}, 1)),
-        up(normal({s.rows, s.cols}, 2)),
-        dy(normal({s.rows, s.cols}, 3)),
-        weight(normal({s.cols}, 4)),
-        inv_rms(Dtype::kF32, {s.rows}),
-        y(Dtype::kF32, {s.rows, s.cols}),
-        dup(Dtype::kF32, {s.rows, s.cols}),
-        dweight(Dtype::kF32, {s.cols}) {
-    std::fill_n(inv_rms.view().as<float>(), s.rows, 1.0f);  // of normal x
-    for (int64_t i = 0; i < s.rows * s.cols; ++i)
-      dup.view().as<float>()[i] = std::fabs(x.view().as<float>()[i]);
+  Arrays(Memory memory, const Sizes& s)
+      : x(normal(memory, {s.rows, s.cols}, 1)),
+        up(normal(memory, {s.rows, s.cols}, 2)),
+        dy(normal(memory, {s.rows, s.cols}, 3)),
+        weight(normal(memory, {s.cols}, 4)),
+        inv_rms(Dtype::kF32, {s.rows}, memory),
+        y(Dtype::kF32, {s.rows, s.cols}, memory),
+        dup(Dtype::kF32, {s.rows, s.cols}, memory),
+        dweight(Dtype::kF32, {s.cols}, memory) {
+    write_from_host(inv_rms.view(),
+                    [](View v) { std::fill_n(v.as<float>(), v.count(), 1.0f); });  // of normal x
+    const OnHost same(x.view());
+    write_from_host(dup.view(), [&](View v) {
+      for (int64_t i = 0; i < v.count(); ++i) v.as<float>()[i] = std::fabs(same.view().as<float>()[i]);
+    });
   }
 
   Buffer x, up, dy, weight;
@@ -120,7 +124,7 @@ void add_element_wise(Suite& suite, const Sizes& s) {
                .cost = {.exps = exps * s.elements(), .bytes = arrays * kFloat * s.elements()},
                .set_up =
                    [s, run](Context& ctx) {
-                     const auto o = std::make_shared<const Arrays>(s);
+                     const auto o = std::make_shared<const Arrays>(ctx.memory(), s);
                      return Trial{.run = [&ctx, o, run] { run(ctx, *o); }, .outputs = run(ctx, *o)};
                    },
                .items = s.elements()});
@@ -140,11 +144,11 @@ void add_element_wise(Suite& suite, const Sizes& s) {
 }
 
 struct LossOperands {
-  explicit LossOperands(const Sizes& s)
-      : logits(normal({s.rows, s.cols}, 1)),
-        targets(tokens({s.rows}, 2, s.cols)),
-        loss(Dtype::kF64, {s.rows}),
-        dlogits(Dtype::kF32, {s.rows, s.cols}) {}
+  LossOperands(Memory memory, const Sizes& s)
+      : logits(normal(memory, {s.rows, s.cols}, 1)),
+        targets(tokens(memory, {s.rows}, 2, s.cols)),
+        loss(Dtype::kF64, {s.rows}, memory),
+        dlogits(Dtype::kF32, {s.rows, s.cols}, memory) {}
   Buffer logits, targets, loss, dlogits;
 };
 
@@ -175,12 +179,12 @@ struct EmbeddingSizes {
 };
 
 struct EmbeddingOperands {
-  explicit EmbeddingOperands(const EmbeddingSizes& s)
-      : ids(tokens({s.rows}, 1, s.vocabulary)),
-        weight(normal({s.vocabulary, s.cols}, 2)),
-        dy(normal({s.rows, s.cols}, 3)),
-        y(Dtype::kF32, {s.rows, s.cols}),
-        dweight(Dtype::kF32, {s.vocabulary, s.cols}) {}
+  EmbeddingOperands(Memory memory, const EmbeddingSizes& s)
+      : ids(tokens(memory, {s.rows}, 1, s.vocabulary)),
+        weight(normal(memory, {s.vocabulary, s.cols}, 2)),
+        dy(normal(memory, {s.rows, s.cols}, 3)),
+        y(Dtype::kF32, {s.rows, s.cols}, memory),
+        dweight(Dtype::kF32, {s.vocabulary, s.cols}, memory) {}
   Buffer ids, weight, dy, y, dweight;
 };
 
@@ -207,12 +211,12 @@ void add_embedding(Suite& suite, const EmbeddingSizes& s) {
 }
 
 struct OptimizerOperands {
-  explicit OptimizerOperands(int64_t parameters)
-      : w(normal({parameters}, 1)),
-        g(normal({parameters}, 2)),
-        m(Dtype::kF32, {parameters}),
-        v(Dtype::kF32, {parameters}),
-        sum(Dtype::kF64, {1}) {}
+  OptimizerOperands(Memory memory, int64_t parameters)
+      : w(normal(memory, {parameters}, 1)),
+        g(normal(memory, {parameters}, 2)),
+        m(Dtype::kF32, {parameters}, memory),
+        v(Dtype::kF32, {parameters}, memory),
+        sum(Dtype::kF64, {1}, memory) {}
   Buffer w, g, m, v, sum;
 };
 
@@ -257,5 +261,6 @@ int main(int argc, char** argv) {
   add_loss(suite, {.rows = 64, .cols = 50280});            // a tile of a large vocabulary
   add_embedding(suite, {.rows = 4096, .vocabulary = 50280, .cols = 768});
   add_optimizer(suite, 16 << 20);
+  add_element_wise(suite, {.rows = 40, .cols = 64});  // to see that it works
   return suite.run(argc, argv);
 }

@@ -12,6 +12,7 @@
 #include <random>
 
 #include "bench/ceilings.h"
+#include "kernels/base/transfer.h"
 
 namespace natrix::bench {
 namespace {
@@ -26,8 +27,10 @@ struct Roof {
 
 Roof roof_of(const Cost& cost, const Ceilings& machine) {
   Roof roof{"GB/s", cost.bytes + cost.reads, cost.bytes / machine.bytes + cost.reads / machine.reads};
-  for (const Roof& other : {Roof{"GFLOP/s", cost.flops, cost.flops / machine.flops},
-                            Roof{"Gexp/s", cost.exps, cost.exps / machine.exps}}) {
+  const double of_bf16 = cost.bf16_flops > 0 ? cost.bf16_flops / machine.bf16_flops : 0;  // a CPU has none
+  for (const Roof& other :
+       {Roof{"GFLOP/s", cost.flops, cost.flops / machine.flops}, Roof{"GFLOP/s", cost.bf16_flops, of_bf16},
+        Roof{"Gexp/s", cost.exps, cost.exps / machine.exps}}) {
     if (other.seconds > roof.seconds) roof = other;
   }
   return roof;
@@ -75,7 +78,8 @@ void verify(Row& row) {
   want.run();
   row.trial->run();
   for (size_t i = 0; i < want.outputs.size(); ++i) {
-    const double difference = largest_difference(row.trial->outputs[i], want.outputs[i]);
+    const OnHost got(*row.ctx, row.trial->outputs[i]);
+    const double difference = largest_difference(got.view(), want.outputs[i]);
     if (difference <= row.what->tolerance) continue;
     row.failure = fmt::format(
         "output {} differs from the reference by {:.2e} of its largest element; at most {:.2e} expected", i,
@@ -86,7 +90,17 @@ void verify(Row& row) {
 void time(benchmark::State& state, Row& row) {
   if (!row.trial && row.failure.empty()) verify(row);
   if (!row.failure.empty()) return state.SkipWithError(row.failure.c_str());
-  for (auto _ : state) row.trial->run();
+  if (row.ctx->backend() != Backend::kCuda) {
+    for (auto _ : state) row.trial->run();
+    return;
+  }
+  // A call returns before the device has done its work: so many are waited for together.
+  constexpr int kTogether = 10;
+  const Buffer last(Dtype::kU8, {1}, Memory::kDevice), here(Dtype::kU8, {1});
+  while (state.KeepRunningBatch(kTogether)) {
+    for (int i = 0; i < kTogether; ++i) row.trial->run();
+    download(*row.ctx, last.view(), here.view());
+  }
 }
 
 constexpr const char* kLine = "{:<28} {:<38} {:>7} {:>11} {:>16} {:>16} {:>16} {:>6}\n";
@@ -144,8 +158,10 @@ class Table : public benchmark::BenchmarkReporter {
 };
 
 nlohmann::ordered_json to_json(const Row& row) {
-  nlohmann::ordered_json j{
-      {"kernel", row.what->family}, {"shape", row.what->shape}, {"threads", row.ctx->threads()}};
+  nlohmann::ordered_json j{{"kernel", row.what->family},
+                           {"shape", row.what->shape},
+                           {"backend", name_of(row.ctx->backend())},
+                           {"threads", row.ctx->threads()}};
   if (!row.failure.empty()) {
     j["failure"] = row.failure;
   } else {
@@ -161,17 +177,16 @@ nlohmann::ordered_json to_json(const Row& row) {
 }
 
 nlohmann::ordered_json to_json(int threads, const Ceilings& c) {
-  return {{"threads", threads},
-          {"gflops", c.flops / 1e9},
-          {"gexps", c.exps / 1e9},
-          {"gbytes", c.bytes / 1e9},
-          {"gbytes_read", c.reads / 1e9}};
+  return {{"threads", threads},    {"gflops", c.flops / 1e9}, {"gflops_bf16", c.bf16_flops / 1e9},
+          {"gexps", c.exps / 1e9}, {"gbytes", c.bytes / 1e9}, {"gbytes_read", c.reads / 1e9}};
 }
 
 /// The contexts to time with: one thread and all of them, or what --threads asks for.
-std::vector<std::unique_ptr<Context>> make_contexts(std::optional<int> threads) {
+std::vector<std::unique_ptr<Context>> make_contexts(Backend backend, std::optional<int> threads) {
   std::vector<std::unique_ptr<Context>> contexts;
-  if (threads) {
+  if (backend == Backend::kCuda) {
+    contexts.push_back(std::make_unique<Context>(backend, threads.value_or(0)));
+  } else if (threads) {
     contexts.push_back(std::make_unique<Context>(Backend::kCpu, *threads));
   } else {
     contexts.push_back(std::make_unique<Context>(Backend::kCpu, 1));
@@ -181,9 +196,16 @@ std::vector<std::unique_ptr<Context>> make_contexts(std::optional<int> threads) 
 }
 
 struct Options {
+  Backend backend = Backend::kCpu;
   std::optional<int> threads;
   bool json = false, quick = false;
 };
+
+std::optional<Backend> backend_named(std::string_view name) {
+  if (name == "cpu") return Backend::kCpu;
+  if (name == "cuda") return Backend::kCuda;
+  return {};
+}
 
 /// What Google Benchmark left of the command line; nothing, if it is not understood.
 std::optional<Options> parse(int argc, char** argv) {
@@ -196,11 +218,14 @@ std::optional<Options> parse(int argc, char** argv) {
       options.quick = true;
     } else if (arg == "--threads" && i + 1 < argc && std::atoi(argv[i + 1]) > 0) {
       options.threads = std::atoi(argv[++i]);
+    } else if (arg == "--backend" && i + 1 < argc && backend_named(argv[i + 1])) {
+      options.backend = *backend_named(argv[++i]);
     } else if (arg == "--instructions" && i + 1 < argc && use_instruction_set(argv[i + 1])) {
       ++i;
     } else {
       fmt::print(stderr,
-                 "{}: expected --json, --quick, --threads N (N of at least 1), --instructions NAME (a set of "
+                 "{}: expected --json, --quick, --backend cpu or cuda, --threads N (N of at least 1), "
+                 "--instructions NAME (a set of "
                  "this machine: {}) or an option of Google Benchmark, got {}\n",
                  argv[0], fmt::join(instruction_sets(), ", "), arg);
       return {};
@@ -216,21 +241,23 @@ int Suite::run(int argc, char** argv) {
   const std::optional<Options> options = parse(argc, argv);
   if (!options) return 2;
 
-  const auto contexts = make_contexts(options->threads);
+  const auto contexts = make_contexts(options->backend, options->threads);
   nlohmann::ordered_json report{{"suite", name_}, {"instructions", instruction_set()}};
   if (!options->json) fmt::print("bench {}: {}\n", name_, instruction_set());
   std::vector<Row> rows;
   for (const auto& ctx : contexts) {
-    const Ceilings machine = measure_ceilings(*ctx);
+    const Ceilings machine = measure_ceilings(*ctx, options->quick);
     report["ceilings"].push_back(to_json(ctx->threads(), machine));
     if (!options->json) {
       fmt::print(
-          "ceilings, threads {}: {:.1f} GFLOP/s f32, {:.2f} Gexp/s, {:.1f} GB/s read and written, "
+          "ceilings, {}, threads {}: {:.1f} GFLOP/s f32, {:.1f} bf16, {:.2f} Gexp/s, {:.1f} GB/s read and "
+          "written, "
           "{:.1f} GB/s only read\n",
-          ctx->threads(), machine.flops / 1e9, machine.exps / 1e9, machine.bytes / 1e9, machine.reads / 1e9);
+          name_of(ctx->backend()), ctx->threads(), machine.flops / 1e9, machine.bf16_flops / 1e9,
+          machine.exps / 1e9, machine.bytes / 1e9, machine.reads / 1e9);
     }
     for (const Case& c : cases_) {
-      if (options->quick && c.slow) continue;
+      if ((options->quick && c.slow) || (c.device_only && ctx->backend() != Backend::kCuda)) continue;
       rows.push_back({.what = &c,
                       .ctx = ctx.get(),
                       .roof = roof_of(c.cost, machine),
@@ -257,19 +284,25 @@ int Suite::run(int argc, char** argv) {
   return std::any_of(rows.begin(), rows.end(), [](const Row& r) { return !r.failure.empty(); }) ? 1 : 0;
 }
 
-Buffer normal(Shape shape, uint64_t seed, double scale) {
-  Buffer b(Dtype::kF32, shape);
+Buffer normal(Memory memory, Shape shape, uint64_t seed, double scale) {
+  const Buffer b(Dtype::kF32, shape);
   std::mt19937_64 engine(seed);
   std::normal_distribution<float> distribution(0.0f, static_cast<float>(scale));
   std::generate_n(b.view().as<float>(), shape.count(), [&] { return distribution(engine); });
-  return b;
+  return placed(memory, b);
 }
 
-Buffer tokens(Shape shape, uint64_t seed, int64_t below) {
-  Buffer b(Dtype::kI64, shape);
+Buffer tokens(Memory memory, Shape shape, uint64_t seed, int64_t below) {
+  const Buffer b(Dtype::kI64, shape);
   std::mt19937_64 engine(seed);
   std::uniform_int_distribution<int64_t> distribution(0, below - 1);
   std::generate_n(b.view().as<int64_t>(), shape.count(), [&] { return distribution(engine); });
+  return placed(memory, b);
+}
+
+Buffer placed(Memory memory, const Buffer& from) {
+  Buffer b(from.view().dtype, from.view().shape, memory);
+  copy(from.view(), b.view());
   return b;
 }
 

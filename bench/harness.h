@@ -1,5 +1,6 @@
 // What the benchmarks share: a case is verified against the reference backend, then timed on the CPU backend
-// with one thread and with all of them, and its figure is printed beside the ceiling that bounds it.
+// with one thread and with all of them, or on backend cuda, and its figure is printed beside the ceiling that
+// bounds it.
 //
 //   int main(int argc, char** argv) {
 //     natrix::bench::Suite suite("routing");
@@ -7,7 +8,8 @@
 //     return suite.run(argc, argv);
 //   }
 //
-// Options of every program: --threads N (only these), --instructions NAME (AVX2 on an AVX-512 machine, say),
+// Options of every program: --backend cuda (instead of cpu), --threads N (only these), --instructions NAME
+// (AVX2 on an AVX-512 machine, say),
 // --quick (few repetitions, no slow cases: to see that it works), --json (one JSON object on stdout and
 // nothing else there), and Google Benchmark's, which runs the timing loops: --benchmark_filter=REGEX,
 // --benchmark_min_time=SECONDS.
@@ -26,7 +28,8 @@ namespace natrix::bench {
 /// What one call must do at least: operations of the formula, and each operand's bytes once. The ceiling of a
 /// case is its roofline, the machine's time for the dearest of the three.
 struct Cost {
-  double flops = 0;  // a multiply-add counts two
+  double flops = 0;       // a multiply-add counts two
+  double bf16_flops = 0;  // of matrix products in bf16
   double exps = 0;
   double bytes = 0;  // read + written where arrays go in and arrays come out, at that rate
   double reads = 0;  // read beyond that (weights, whatever is only summed up), at the rate of only reading
@@ -35,7 +38,7 @@ struct Cost {
 /// Operands in place, ready to be used again and again.
 struct Trial {
   std::function<void()> run;
-  std::vector<View> outputs;  // of one run, f32 or f64, to be compared with the reference's
+  std::vector<View> outputs;  // of one run, f32 or f64 wherever it lies, to be compared with the reference's
   /// Instead of outputs, where the reference would take hours: what is wrong with what it runs, or nothing.
   std::function<std::string()> check;
 };
@@ -51,14 +54,16 @@ struct Case {
   std::string unit;         // of items; if given, so many a second are printed instead
   double tolerance = 1e-5;  // on max |cpu − reference| / max |reference|, for each output
   int repetitions = 25;
-  bool slow = false;  // left out by --quick
+  bool slow = false;         // left out by --quick
+  bool device_only = false;  // of a size, or in a dtype, that the CPU is not asked for
 };
 
-/// A set_up that makes Operands from `sizes` and holds them for as long as the trial; run(ctx, operands).
+/// A set_up that makes Operands from the context's memory and `sizes` and holds them for as long as the
+/// trial; run(ctx, operands).
 template <class Operands, class Sizes, class Run, class Outputs>
 std::function<Trial(Context&)> trial_on(Sizes sizes, Run run, Outputs outputs) {
   return [=](Context& ctx) {
-    const auto o = std::make_shared<const Operands>(sizes);
+    const auto o = std::make_shared<const Operands>(ctx.memory(), sizes);
     return Trial{.run = [&ctx, o, run] { run(ctx, *o); }, .outputs = outputs(*o)};
   };
 }
@@ -76,8 +81,10 @@ class Suite {
 };
 
 /// f32, normally distributed, the same for the same seed.
-Buffer normal(Shape shape, uint64_t seed, double scale = 1.0);
+Buffer normal(Memory memory, Shape shape, uint64_t seed, double scale = 1.0);
 /// i64, each of [0, below) as likely as any other.
-Buffer tokens(Shape shape, uint64_t seed, int64_t below);
+Buffer tokens(Memory memory, Shape shape, uint64_t seed, int64_t below);
+/// A copy in that memory.
+Buffer placed(Memory memory, const Buffer& from);
 
 }  // namespace natrix::bench

@@ -29,13 +29,13 @@ Cost cost_of(double flops, double operands, double result, bool accumulate = fal
 
 /// A layer [out, in] and what flows through it.
 struct Linear {
-  explicit Linear(const Sizes& s)
-      : x(normal({s.rows, s.in}, 1)),
-        weight(normal({s.out, s.in}, 2)),
-        dy(normal({s.rows, s.out}, 3)),
-        y(Dtype::kF32, {s.rows, s.out}),
-        dx(Dtype::kF32, {s.rows, s.in}),
-        dweight(Dtype::kF32, {s.out, s.in}) {}
+  Linear(Memory memory, const Sizes& s)
+      : x(normal(memory, {s.rows, s.in}, 1)),
+        weight(normal(memory, {s.out, s.in}, 2)),
+        dy(normal(memory, {s.rows, s.out}, 3)),
+        y(Dtype::kF32, {s.rows, s.out}, memory),
+        dx(Dtype::kF32, {s.rows, s.in}, memory),
+        dweight(Dtype::kF32, {s.out, s.in}, memory) {}
 
   Matmul forward() const { return {.a = x.view(), .b = weight.view(), .c = y.view(), .transpose_b = true}; }
   Matmul input_gradient() const { return {.a = dy.view(), .b = weight.view(), .c = dx.view()}; }
@@ -65,7 +65,7 @@ Matmul row_of(Matmul product, int64_t r) {
 void add_product(Suite& suite, const std::string& family, const Sizes& s, Matmul (Linear::*product)() const,
                  Cost cost) {
   suite.add({.family = family, .shape = s.to_string(), .cost = cost, .set_up = [=](Context& ctx) {
-               const auto o = std::make_shared<const Linear>(s);
+               const auto o = std::make_shared<const Linear>(ctx.memory(), s);
                const Matmul whole = ((*o).*product)();
                std::vector<Matmul> products;
                Trial trial;
@@ -93,10 +93,10 @@ void add_linear(Suite& suite, const Sizes& s) {
 
 /// The first products of experts [out, in]; rows lie sorted by expert.
 struct Experts {
-  Experts(const Sizes& s, const std::vector<int64_t>& rows_of)
-      : linear(s),
-        weight(normal({static_cast<int64_t>(rows_of.size()), s.out, s.in}, 4)),
-        dweight(Dtype::kF32, weight.view().shape),
+  Experts(Memory memory, const Sizes& s, const std::vector<int64_t>& rows_of)
+      : linear(memory, s),
+        weight(normal(memory, {static_cast<int64_t>(rows_of.size()), s.out, s.in}, 4)),
+        dweight(Dtype::kF32, weight.view().shape, memory),
         offsets(rows_of.size() + 1) {
     std::partial_sum(rows_of.begin(), rows_of.end(), offsets.begin() + 1);
   }
@@ -136,7 +136,7 @@ void add_grouped(Suite& suite, const std::string& load, const std::vector<int64_
                .shape = fmt::format("{}  E {} {}", s.to_string(), rows_of.size(), load),
                .cost = cost,
                .set_up = [=](Context& ctx) {
-                 const auto e = std::make_shared<const Experts>(s, rows_of);
+                 const auto e = std::make_shared<const Experts>(ctx.memory(), s, rows_of);
                  return Trial{.run = [&ctx, e, run] { run(ctx, *e); }, .outputs = {output(*e)}};
                }});
   };
@@ -154,7 +154,7 @@ void add_column_sum(Suite& suite, const Sizes& s) {
              .shape = fmt::format("T {}  {}", s.rows, s.out),
              .cost = {.reads = kFloat * static_cast<double>(s.rows * s.out)},
              .set_up = [s](Context& ctx) {
-               const auto o = std::make_shared<const Linear>(s);
+               const auto o = std::make_shared<const Linear>(ctx.memory(), s);
                const View sum = o->dweight.view().reshaped({s.out});
                return Trial{.run = [&ctx, o, sum] { column_sum(ctx, {.a = o->dy.view(), .sum = sum}); },
                             .outputs = {sum}};
@@ -180,5 +180,6 @@ int main(int argc, char** argv) {
   add_grouped(suite, "skewed", {4096, 2048, 1024, 512, 256, 128, 128, 0}, 192, 512);
   add_grouped(suite, "one row each", std::vector<int64_t>(8, 1), 192, 512);
   add_grouped(suite, "one row each", std::vector<int64_t>(64, 1), 768, 1024);
+  add_linear(suite, {40, 48, 64});  // to see that it works
   return suite.run(argc, argv);
 }

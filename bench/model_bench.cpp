@@ -20,16 +20,28 @@
 #include "core/text/tokenizer.h"
 #include "core/train/optimizer.h"
 #include "core/train/train_step.h"
+#include "kernels/base/transfer.h"
 #include "launch/assemble.h"
 
 namespace natrix::bench {
 namespace {
 
-constexpr double kTolerance = 1e-5;  // relative
+/// Where a model is and in what its activations are.
+struct Place {
+  Backend backend;
+  int threads;
+  Dtype dtype;
 
-bool close(double a, double b) {
-  return std::fabs(a - b) <= kTolerance * std::fabs(b);  // false if one is not a number
-}
+  /// Relative. cuBLAS chooses its kernel by a product's size, so that on a device other chunks sum in another
+  /// order; bf16 rounds what a layer hands on by 2^-9.
+  double tolerance() const {
+    if (backend != Backend::kCuda) return 1e-5;
+    return dtype == Dtype::kBF16 ? 3e-2 : 1e-4;
+  }
+  bool close(double a, double b) const {
+    return std::fabs(a - b) <= tolerance() * std::fabs(b);  // false if one is not a number
+  }
+};
 
 /// Of one token, forward.
 struct Work {
@@ -57,8 +69,8 @@ Work work_of(const ModelConfig& config) {
   return work;
 }
 
-AssembledModel fresh(const ModelConfig& config, bool with_gradients) {
-  AssembledModel model = assemble_model(config, Dtype::kF32, with_gradients);
+AssembledModel fresh(const ModelConfig& config, const Place& place, bool with_gradients) {
+  AssembledModel model = assemble_model(config, place.dtype, with_gradients, memory_of(place.backend));
   initialise(model->params(), 1, static_cast<int64_t>(config.stack().size()));
   return model;
 }
@@ -66,10 +78,11 @@ AssembledModel fresh(const ModelConfig& config, bool with_gradients) {
 /// A model in training. Its context is its own, so that a model's activations go when the model goes.
 class Trainee {
  public:
-  Trainee(const ExperimentConfig& config, int threads)
+  Trainee(const ExperimentConfig& config, const Place& place)
       : config_(config),
-        ctx_(Backend::kCpu, threads),
-        model_(fresh(config.model, true)),
+        place_(place),
+        ctx_(place.backend, place.threads),
+        model_(fresh(config.model, place, true)),
         optimizer_(config.optimizer, model_->params(), alone_),
         batch_{.tokens = random_rows(1), .targets = random_rows(2)},
         step_(*model_, ctx_, config_, needs_tally(config.model)) {}
@@ -84,7 +97,7 @@ class Trainee {
   std::string check() {
     const int64_t length = config_.sequence.length, chunk = config_.sequence.chunk;
     const Figures as_timed = figures(chunk), otherwise = figures(chunk < length ? length : length / 4);
-    if (close(as_timed.loss, otherwise.loss) && close(as_timed.norm, otherwise.norm)) return "";
+    if (place_.close(as_timed.loss, otherwise.loss) && place_.close(as_timed.norm, otherwise.norm)) return "";
     return fmt::format("loss {} and gradient norm {}; cut into other chunks {} and {}", as_timed.loss,
                        as_timed.norm, otherwise.loss, otherwise.norm);
   }
@@ -103,10 +116,12 @@ class Trainee {
   }
 
   Buffer random_rows(uint64_t seed) const {
-    return tokens({config_.train.batch_size, config_.sequence.length}, seed, *config_.model.vocab_size);
+    return tokens(Memory::kHost, {config_.train.batch_size, config_.sequence.length}, seed,
+                  *config_.model.vocab_size);
   }
 
   ExperimentConfig config_;
+  Place place_;
   Context ctx_;
   AssembledModel model_;
   OneProcess alone_;
@@ -119,12 +134,13 @@ class Trainee {
 /// A model that reads and writes.
 class Reader {
  public:
-  Reader(const ModelConfig& config, WeightFormat weights, int64_t prompt, int threads)
-      : ctx_(Backend::kCpu, threads),
-        model_(fresh(config, false)),
-        prompt_(tokens({1, prompt}, 1, *config.vocab_size)),
+  Reader(const ModelConfig& config, WeightFormat weights, int64_t prompt, const Place& place)
+      : place_(place),
+        ctx_(place.backend, place.threads),
+        model_(fresh(config, place, false)),
+        prompt_(tokens(Memory::kHost, {1, prompt}, 1, *config.vocab_size)),
         writing_(*model_, ctx_, 1, 1) {
-    model_->pack(ctx_, weights);
+    if (place.backend == Backend::kCpu) model_->pack(ctx_, weights);
   }
 
   void prefill() {
@@ -145,77 +161,90 @@ class Reader {
     Session together(*model_, ctx_, 1, length), singly(*model_, ctx_, 1, 1);
     together.feed(prompt);
     singly.feed(prompt);
-    const float *a = together.logits().as<float>(), *b = singly.logits().as<float>();
+    const OnHost of_together(ctx_, together.logits()), of_singly(ctx_, singly.logits());
+    const float *a = of_together.view().as<float>(), *b = of_singly.view().as<float>();
     double difference = 0, scale = 0;
     for (int64_t i = 0; i < *model_->config().vocab_size; ++i) {
       if (!std::isfinite(a[i]) || !std::isfinite(b[i])) return "a logit is not finite";
       difference = std::fmax(difference, std::fabs(a[i] - b[i]));
       scale = std::fmax(scale, std::fabs(a[i]));
     }
-    if (difference <= kTolerance * scale) return "";
+    if (difference <= place_.tolerance() * scale) return "";
     return fmt::format("{} tokens read together and singly: logits differ by {:.2e} of the largest", length,
                        difference / scale);
   }
 
  private:
+  Place place_;
   Context ctx_;
   AssembledModel model_;
   Buffer prompt_;
   Session writing_;
 };
 
-void add_training(Suite& suite, const std::string& name, const ExperimentConfig& config, bool slow) {
+/// Multiply-adds in that dtype.
+Cost products(double flops, Dtype dtype) {
+  return dtype == Dtype::kBF16 ? Cost{.bf16_flops = flops} : Cost{.flops = flops};
+}
+
+void add_training(Suite& suite, const std::string& name, const ExperimentConfig& config, bool slow,
+                  Dtype dtype = Dtype::kF32) {
   const Work work = work_of(config.model);
   const int64_t rows = config.train.batch_size, length = config.sequence.length;
   const auto count = static_cast<double>(rows * length);
-  suite.add({.family = "train",
-             .shape = fmt::format("{}  B {}  T {}  chunk {}", name, rows, length, config.sequence.chunk),
-             .cost = {.flops = 3 * count * (work.flops + work.head_flops)},
-             .set_up =
-                 [config](Context& ctx) {
-                   const auto t = std::make_shared<Trainee>(config, ctx.threads());
-                   return Trial{.run = [t] { t->train(); }, .check = [t] { return t->check(); }};
-                 },
-             .items = count,
-             .unit = "token",
-             .repetitions = 3,
-             .slow = slow});
+  suite.add(
+      {.family = "train",
+       .shape = fmt::format("{}  B {}  T {}  chunk {}", name, rows, length, config.sequence.chunk),
+       .cost = products(3 * count * (work.flops + work.head_flops), dtype),
+       .set_up =
+           [config, dtype](Context& ctx) {
+             const auto t = std::make_shared<Trainee>(config, Place{ctx.backend(), ctx.threads(), dtype});
+             return Trial{.run = [t] { t->train(); }, .check = [t] { return t->check(); }};
+           },
+       .items = count,
+       .unit = "token",
+       .repetitions = 3,
+       .slow = slow,
+       .device_only = dtype == Dtype::kBF16});
 }
 
 std::function<Trial(Context&)> trial_of(const ModelConfig& config, WeightFormat weights, int64_t prompt,
-                                        void (Reader::*run)()) {
+                                        void (Reader::*run)(), Dtype dtype) {
   return [=](Context& ctx) {
-    const auto r = std::make_shared<Reader>(config, weights, prompt, ctx.threads());
+    const auto r =
+        std::make_shared<Reader>(config, weights, prompt, Place{ctx.backend(), ctx.threads(), dtype});
     return Trial{.run = [r, run] { ((*r).*run)(); }, .check = [r] { return r->check(); }};
   };
 }
 
 /// prompt: tokens that are read together.
-void add_prefill(Suite& suite, const std::string& name, const ModelConfig& config, int64_t prompt,
-                 bool slow) {
+void add_prefill(Suite& suite, const std::string& name, const ModelConfig& config, int64_t prompt, bool slow,
+                 Dtype dtype = Dtype::kF32) {
   const Work work = work_of(config);
   const auto count = static_cast<double>(prompt);
   suite.add({.family = "prefill",
              .shape = fmt::format("{}  T {}", name, prompt),
-             .cost = {.flops = count * work.flops + work.head_flops},
-             .set_up = trial_of(config, WeightFormat::kF32, prompt, &Reader::prefill),
+             .cost = products(count * work.flops + work.head_flops, dtype),
+             .set_up = trial_of(config, WeightFormat::kF32, prompt, &Reader::prefill, dtype),
              .items = count,
              .unit = "token",
              .repetitions = 5,
-             .slow = slow});
+             .slow = slow,
+             .device_only = dtype == Dtype::kBF16});
 }
 
-/// What was read before does not matter.
+/// What was read before does not matter. dtype bf16: on a device, whose weights are not packed.
 void add_decoding(Suite& suite, const std::string& name, const ModelConfig& config, WeightFormat weights,
-                  bool slow) {
+                  bool slow, Dtype dtype = Dtype::kF32) {
   constexpr const char* kNames[] = {"f32", "bf16", "int8"};
   suite.add({.family = "decode",
              .shape = fmt::format("{}  {}", name, kNames[static_cast<int>(weights)]),
              .cost = {.reads = static_cast<double>(element_bytes(weights)) * work_of(config).weights},
-             .set_up = trial_of(config, weights, 1, &Reader::decode),
+             .set_up = trial_of(config, weights, 1, &Reader::decode, dtype),
              .items = 1,
              .unit = "token",
-             .slow = slow});
+             .slow = slow,
+             .device_only = dtype == Dtype::kBF16});
 }
 
 ExperimentConfig mamba_130m(int64_t length, int64_t chunk) {
@@ -243,6 +272,44 @@ ModelConfig jamba_300m() {
   ModelConfig m{.pattern = "ME", .repeat = 8, .d_model = 768, .vocab_size = 32000, .tie_embeddings = false};
   m.moe.d_ff = 1536;
   return m;
+}
+
+/// MoE-Mamba (arXiv 2401.04081): a token meets one of 32 experts, some 25 million parameters of all layers.
+ModelConfig moe_mamba_25m() {
+  ModelConfig m{.pattern = "ME", .repeat = 8, .d_model = 512, .vocab_size = 32000};
+  m.moe.num_experts = 32;
+  m.moe.top_k = 1;
+  m.moe.d_ff = 1024;
+  return m;
+}
+
+/// A milliard parameters, of which a token meets a fifth.
+ModelConfig mamba_moe_1b() {
+  ModelConfig m{.pattern = "ME", .repeat = 12, .d_model = 1024, .vocab_size = 32000};
+  m.moe.num_experts = 16;
+  m.moe.d_ff = 1408;
+  return m;
+}
+
+/// Small enough for an emulated device: to see that it works.
+ModelConfig smallest() {
+  ModelConfig m{.pattern = "ME", .repeat = 1, .d_model = 32, .vocab_size = 64};
+  m.moe.num_experts = 4;
+  m.moe.d_ff = 32;
+  return m;
+}
+
+/// In bf16, on a device: training, prefill, decoding.
+void add_on_device(Suite& suite, const std::string& name, const ModelConfig& model, int64_t rows,
+                   int64_t length, bool slow) {
+  ExperimentConfig c;
+  c.model = model;
+  c.sequence.length = c.sequence.chunk = length;
+  c.train.batch_size = rows;
+  const std::string label = name + " bf16";
+  add_training(suite, label, c, slow, Dtype::kBF16);
+  add_prefill(suite, label, model, length, slow, Dtype::kBF16);
+  add_decoding(suite, name, model, WeightFormat::kBF16, slow, Dtype::kBF16);
 }
 
 ExperimentConfig quickstart() {
@@ -276,5 +343,9 @@ int main(int argc, char** argv) {
     add_decoding(suite, "Jamba-300M", jamba_300m(), weights, true);
   }
   add_prefill(suite, "Jamba-300M", jamba_300m(), 512, true);
+  add_on_device(suite, "smallest", smallest(), 1, 16, false);
+  add_on_device(suite, "Mamba-130M", mamba, 8, 2048, true);
+  add_on_device(suite, "MoE-Mamba-25M", moe_mamba_25m(), 8, 2048, true);
+  add_on_device(suite, "Mamba-MoE-1B", mamba_moe_1b(), 8, 2048, true);
   return suite.run(argc, argv);
 }

@@ -18,22 +18,22 @@ struct Sizes {
 
 /// Everything that one MoE layer routes with, made on a context from fixed seeds.
 struct Operands {
-  Operands(Context& ctx, const Sizes& s)
-      : logits(normal({s.tokens, s.experts}, 1)),
-        scores(Dtype::kF32, {s.tokens, s.experts}),
-        dlogits(Dtype::kF32, {s.tokens, s.experts}),
-        balance(normal({s.experts}, 2)),
-        expert(Dtype::kI32, {s.tokens, s.top_k}),
-        weight(Dtype::kF32, {s.tokens, s.top_k}),
-        dweight(Dtype::kF32, {s.tokens, s.top_k}),
-        logsumexp(Dtype::kF32, {s.tokens}),
-        row_of_slot(Dtype::kI64, {s.tokens, s.top_k}),
-        slot_of_row(Dtype::kI64, {s.slots()}),
+  Operands(Context& ctx, const Sizes& s, Memory memory)
+      : logits(normal(memory, {s.tokens, s.experts}, 1)),
+        scores(Dtype::kF32, {s.tokens, s.experts}, memory),
+        dlogits(Dtype::kF32, {s.tokens, s.experts}, memory),
+        balance(normal(memory, {s.experts}, 2)),
+        expert(Dtype::kI32, {s.tokens, s.top_k}, memory),
+        weight(Dtype::kF32, {s.tokens, s.top_k}, memory),
+        dweight(Dtype::kF32, {s.tokens, s.top_k}, memory),
+        logsumexp(Dtype::kF32, {s.tokens}, memory),
+        row_of_slot(Dtype::kI64, {s.tokens, s.top_k}, memory),
+        slot_of_row(Dtype::kI64, {s.slots()}, memory),
         offsets(static_cast<size_t>(s.experts) + 1),
-        x(normal({s.tokens, s.width}, 3)),
-        dy(normal({s.tokens, s.width}, 4)),
-        rows(normal({s.slots(), s.width}, 5)),
-        drows(Dtype::kF32, {s.slots(), s.width}) {
+        x(normal(memory, {s.tokens, s.width}, 3)),
+        dy(normal(memory, {s.tokens, s.width}, 4)),
+        rows(normal(memory, {s.slots(), s.width}, 5)),
+        drows(Dtype::kF32, {s.slots(), s.width}, memory) {
     forward(ctx);
     route_permutation(ctx, {.expert = expert.view(),
                             .row_of_slot = row_of_slot.view(),
@@ -65,7 +65,7 @@ void add_cases(Suite& suite, const Sizes& s) {
                .shape = s.to_string(),
                .cost = cost,
                .set_up = [s, make_trial](Context& ctx) {
-                 return make_trial(ctx, std::make_shared<Operands>(ctx, s));
+                 return make_trial(ctx, std::make_shared<Operands>(ctx, s, ctx.memory()));
                }});
   };
   using Shared = std::shared_ptr<Operands>;
@@ -144,5 +144,7 @@ int main(int argc, char** argv) {
                            {.tokens = 8192, .width = 256, .experts = 8, .top_k = 2});  // MoE-Mamba, small
   natrix::bench::add_cases(suite,
                            {.tokens = 4096, .width = 1024, .experts = 64, .top_k = 6});  // beyond every cache
+  natrix::bench::add_cases(suite,
+                           {.tokens = 40, .width = 64, .experts = 4, .top_k = 2});  // to see that it works
   return suite.run(argc, argv);
 }

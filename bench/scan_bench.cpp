@@ -19,41 +19,41 @@ struct Sizes {
 };
 
 /// dt as softplus makes it: log-uniform in [1e-3, 1e-1].
-Buffer time_steps(Shape shape, uint64_t seed) {
-  Buffer b = normal(shape, seed);
+Buffer time_steps(Memory memory, Shape shape, uint64_t seed) {
+  const Buffer b = normal(Memory::kHost, shape, seed);
   float* p = b.view().as<float>();
   for (int64_t i = 0; i < shape.count(); ++i) {
     p[i] = std::pow(10.0f, -2 + std::erf(p[i] / std::sqrt(2.0f)));  // erf of a normal is uniform in (−1, 1)
   }
-  return b;
+  return placed(memory, b);
 }
 
 /// A_log = log(1 … N) in every channel.
-Buffer initial_rates(int64_t channels, int64_t states) {
-  Buffer b(Dtype::kF32, {channels, states});
+Buffer initial_rates(Memory memory, int64_t channels, int64_t states) {
+  const Buffer b(Dtype::kF32, {channels, states});
   for (int64_t i = 0; i < channels; ++i) {
     for (int64_t n = 0; n < states; ++n) b.view().row<float>(i)[n] = std::log(static_cast<float>(n + 1));
   }
-  return b;
+  return placed(memory, b);
 }
 
 struct Operands {
-  explicit Operands(const Sizes& s)
-      : x(normal({s.batch, s.tokens, s.channels}, 1)),
-        dt(time_steps({s.batch, s.tokens, s.channels}, 2)),
-        A_log(initial_rates(s.channels, s.states)),
-        B(normal({s.batch, s.tokens, s.states}, 3)),
-        C(normal({s.batch, s.tokens, s.states}, 4)),
-        D(normal({s.channels}, 5)),
-        dy(normal({s.batch, s.tokens, s.channels}, 6)),
-        y(Dtype::kF32, {s.batch, s.tokens, s.channels}),
-        state(Dtype::kF32, {s.batch, s.channels, s.states}),
-        dx(Dtype::kF32, {s.batch, s.tokens, s.channels}),
-        ddt(Dtype::kF32, {s.batch, s.tokens, s.channels}),
-        dB(Dtype::kF32, {s.batch, s.tokens, s.states}),
-        dC(Dtype::kF32, {s.batch, s.tokens, s.states}),
-        dA_log(Dtype::kF32, {s.channels, s.states}),
-        dD(Dtype::kF32, {s.channels}) {}
+  Operands(Memory memory, const Sizes& s)
+      : x(normal(memory, {s.batch, s.tokens, s.channels}, 1)),
+        dt(time_steps(memory, {s.batch, s.tokens, s.channels}, 2)),
+        A_log(initial_rates(memory, s.channels, s.states)),
+        B(normal(memory, {s.batch, s.tokens, s.states}, 3)),
+        C(normal(memory, {s.batch, s.tokens, s.states}, 4)),
+        D(normal(memory, {s.channels}, 5)),
+        dy(normal(memory, {s.batch, s.tokens, s.channels}, 6)),
+        y(Dtype::kF32, {s.batch, s.tokens, s.channels}, memory),
+        state(Dtype::kF32, {s.batch, s.channels, s.states}, memory),
+        dx(Dtype::kF32, {s.batch, s.tokens, s.channels}, memory),
+        ddt(Dtype::kF32, {s.batch, s.tokens, s.channels}, memory),
+        dB(Dtype::kF32, {s.batch, s.tokens, s.states}, memory),
+        dC(Dtype::kF32, {s.batch, s.tokens, s.states}, memory),
+        dA_log(Dtype::kF32, {s.channels, s.states}, memory),
+        dD(Dtype::kF32, {s.channels}, memory) {}
 
   void forward(Context& ctx) const {
     scan_forward(ctx, {.x = x.view(),
@@ -122,5 +122,9 @@ int main(int argc, char** argv) {
   natrix::bench::add_cases(suite, {.batch = 1, .tokens = 512, .channels = 512, .states = 16});  // d_model 256
   natrix::bench::add_cases(suite, {.batch = 4, .tokens = 512, .channels = 512, .states = 16});
   natrix::bench::add_cases(suite, {.batch = 1, .tokens = 1, .channels = 1536, .states = 16});  // decoding
+  natrix::bench::add_cases(suite,
+                           {.batch = 1, .tokens = 40, .channels = 64, .states = 16});  // to see that it works
+  natrix::bench::add_cases(suite,
+                           {.batch = 1, .tokens = 2048, .channels = 1536, .states = 16});  // fills a device
   return suite.run(argc, argv);
 }

@@ -1,6 +1,6 @@
 // Element-wise functions: each operand is read once, each result written once; memory's speed is the floor.
 #include "kernels/activation.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/quads.h"
 
 namespace natrix::cuda {
 namespace {
@@ -9,9 +9,9 @@ template <class T>
 void forward(Context& ctx, const ActivationForward& a) {
   const Rows<T> x(a.x), up(a.up), out(a.out);
   const Activation f = a.f;
-  for_cells(ctx, a.x.rows(), a.x.cols(), [=] __device__(int64_t r, int64_t c) {
-    const float y = activation_value(f, static_cast<float>(x[r][c]));
-    out[r][c] = static_cast<T>(up ? y * static_cast<float>(up[r][c]) : y);
+  for_quads(ctx, a.x.rows(), a.x.cols(), {a.x, a.up, a.out}, [=] __device__(int64_t r, auto c) {
+    const Quad x_rc = c.load(x[r]), up_rc = up ? c.load(up[r]) : all(1);
+    c.store(out[r], each([&](int k) { return activation_value(f, x_rc[k]) * up_rc[k]; }));
   });
 }
 
@@ -19,11 +19,11 @@ template <class T>
 void backward(Context& ctx, const ActivationBackward& a) {
   const Rows<T> x(a.x), up(a.up), dout(a.dout), dx(a.dx), dup(a.dup);
   const Activation f = a.f;
-  for_cells(ctx, a.x.rows(), a.x.cols(), [=] __device__(int64_t r, int64_t c) {
-    const auto x_rc = static_cast<float>(x[r][c]), dout_rc = static_cast<float>(dout[r][c]);
-    const float up_rc = up ? static_cast<float>(up[r][c]) : 1.0f;  // dx and dup may alias them
-    dx[r][c] = static_cast<T>(dout_rc * up_rc * activation_derivative(f, x_rc));
-    if (dup) dup[r][c] = static_cast<T>(dout_rc * activation_value(f, x_rc));
+  for_quads(ctx, a.x.rows(), a.x.cols(), {a.x, a.up, a.dout, a.dx, a.dup}, [=] __device__(int64_t r, auto c) {
+    const Quad x_rc = c.load(x[r]), dout_rc = c.load(dout[r]);
+    const Quad up_rc = up ? c.load(up[r]) : all(1);  // dx and dup may alias them
+    c.store(dx[r], each([&](int k) { return dout_rc[k] * up_rc[k] * activation_derivative(f, x_rc[k]); }));
+    if (dup) c.store(dup[r], each([&](int k) { return dout_rc[k] * activation_value(f, x_rc[k]); }));
   });
 }
 
@@ -31,8 +31,9 @@ template <class T>
 void softplus_gradient(Context& ctx, const SoftplusBackward& a) {
   const Rows<float> y(a.y), dy(a.dy);
   const Rows<T> dx(a.dx);
-  for_cells(ctx, a.y.rows(), a.y.cols(), [=] __device__(int64_t r, int64_t c) {
-    dx[r][c] = static_cast<T>(dy[r][c] * softplus_derivative(y[r][c]));
+  for_quads(ctx, a.y.rows(), a.y.cols(), {a.y, a.dy, a.dx}, [=] __device__(int64_t r, auto c) {
+    const Quad y_rc = c.load(y[r]), dy_rc = c.load(dy[r]);
+    c.store(dx[r], each([&](int k) { return dy_rc[k] * softplus_derivative(y_rc[k]); }));
   });
 }
 
@@ -40,8 +41,10 @@ template <class From, class To>
 void add(Context& ctx, const Accumulate& a) {
   const Rows<From> x(a.x);
   const Rows<To> y(a.y);
-  for_cells(ctx, a.x.rows(), a.x.cols(), [=] __device__(int64_t r, int64_t c) {
-    y[r][c] = static_cast<To>(static_cast<float>(y[r][c]) + static_cast<float>(x[r][c]));
+  for_quads(ctx, a.x.rows(), a.x.cols(), {a.x, a.y}, [=] __device__(int64_t r, auto c) {
+    Quad sum = c.load(y[r]);
+    sum += c.load(x[r]);
+    c.store(y[r], sum);
   });
 }
 
@@ -49,9 +52,8 @@ template <class From, class To>
 void store_as(Context& ctx, const Cast& a) {
   const Rows<From> from(a.from);
   const Rows<To> to(a.to);
-  for_cells(ctx, a.from.rows(), a.from.cols(), [=] __device__(int64_t r, int64_t c) {
-    to[r][c] = static_cast<To>(static_cast<float>(from[r][c]));
-  });
+  for_quads(ctx, a.from.rows(), a.from.cols(), {a.from, a.to},
+            [=] __device__(int64_t r, auto c) { c.store(to[r], c.load(from[r])); });
 }
 
 }  // namespace
@@ -66,8 +68,9 @@ void activation_backward(Context& ctx, const ActivationBackward& a) {
 
 void softplus_forward(Context& ctx, const SoftplusForward& a) {
   const Rows<float> x(a.x), bias(a.bias), y(a.y);
-  for_cells(ctx, a.x.rows(), a.x.cols(), [=] __device__(int64_t r, int64_t c) {
-    y[r][c] = softplus(x[r][c] + (bias ? bias[0][c] : 0.0f));
+  for_quads(ctx, a.x.rows(), a.x.cols(), {a.x, a.bias, a.y}, [=] __device__(int64_t r, auto c) {
+    const Quad x_rc = c.load(x[r]), bias_c = bias ? c.load(bias[0]) : all(0);
+    c.store(y[r], each([&](int k) { return softplus(x_rc[k] + bias_c[k]); }));
   });
 }
 

@@ -1,7 +1,7 @@
-// The causal convolution, channels last: a thread a channel, so that a warp reads 32 neighbouring channels of
-// a token. It walks a tile of kTile tokens with the last K inputs in registers. Bytes a channel and token,
-// forward: 4 in, 4 out (2 and 2 in bf16), and (K − 1) / kTile of the former more for the inputs before the
-// tile; the exponential of SiLU hides behind them.
+// The causal convolution, channels last: a thread has four channels, so that a warp reads 128 neighbouring
+// ones of a token, and walks a tile of tokens with their last K inputs in registers; inputs are asked for
+// kAhead tokens ahead. Bytes a channel and token, forward: 4 in, 4 out (2 and 2 in bf16), and (K − 1) / tile
+// of the former more for the inputs before the tile; the exponential of SiLU hides behind them.
 //
 // Backward walks the same tiles and computes the pre-activations again. A tile's gradients of inputs need the
 // K − 1 tokens that follow it, so it walks on into them.
@@ -12,8 +12,8 @@
 namespace natrix::cuda {
 namespace {
 
-constexpr int64_t kTile = 64;
-constexpr int kThreads = 128;
+constexpr int kLanes = 32, kTilesOfABlock = 4, kThreads = kLanes * kTilesOfABlock;
+constexpr int kAhead = 4, kAheadBackward = 2;  // tokens; backward, of x and of dy
 
 /// T: of x, y and their gradients.
 template <class T>
@@ -21,64 +21,107 @@ struct Inputs {
   Rows<T> x;
   Rows<float> weight, bias, tail;
   Rows<uint8_t> doc_start;
-  int64_t tokens, channels, taps;
+  int64_t batch, tokens, channels, taps;
+  int64_t tile = 0, tiles = 0;  // tokens of a tile; tiles of a sequence
 
-  Inputs(View x_, View weight_, View bias_, View tail_in, View doc_start_)
+  Inputs(Context& ctx, View x_, View weight_, View bias_, View tail_in, View doc_start_)
       : x(x_),
         weight(weight_),
         bias(bias_),
         tail(tail_in),
         doc_start(doc_start_),
+        batch(x_.extent(0)),
         tokens(x_.extent(1)),
         channels(x_.extent(2)),
-        taps(weight_.extent(1)) {}
+        taps(weight_.extent(1)) {
+    // Short tiles read more of their neighbours, from the cache; long ones leave multiprocessors idle.
+    constexpr int64_t kShort = 16, kLong = 64, kFullThreads = 512;
+    const int64_t threads = batch * quads_of(channels) * ((tokens + kLong - 1) / kLong);
+    tile = threads < kFullThreads * multiprocessors(ctx) ? kShort : kLong;
+    tiles = (tokens + tile - 1) / tile;
+  }
 
   /// x_t, where t counts from −(K−1).
-  __device__ float input(int64_t b, int64_t t, int64_t i) const {
-    if (t >= 0) return static_cast<float>(x[b * tokens + t][i]);
-    return tail ? tail[(b + 1) * (taps - 1) + t][i] : 0.0f;
+  template <bool whole>
+  __device__ Quad input(int64_t b, int64_t t, Columns<whole> i) const {
+    if (t >= 0) return i.load(x[b * tokens + t]);
+    return tail ? i.load(tail[(b + 1) * (taps - 1) + t]) : all(0);
   }
   __device__ bool starts(int64_t b, int64_t t) const { return doc_start && t >= 0 && doc_start[b][t] != 0; }
 };
 
-/// The last K inputs of one channel, those of earlier documents zero.
+template <int K>
+struct Filter {
+  Quad weight[K], bias;
+
+  template <bool whole, class T>
+  __device__ Filter(const Inputs<T>& in, Columns<whole> i) : bias(in.bias ? i.load(in.bias[0]) : all(0)) {
+    for (int k = 0; k < K; ++k) {
+      weight[k] = each([&](int c) { return i.has(c) ? in.weight[i.first + c][k] : 0.0f; });
+    }
+  }
+};
+
+/// The last K inputs, those of earlier documents zero.
 template <int K>
 struct Window {
-  float x[K] = {};
+  Quad x[K] = {};
   int length = 0;  // inputs of the token's document, at most K
 
-  template <class T>
-  __device__ void push(const Inputs<T>& in, int64_t b, int64_t t, int64_t i) {
-    if (in.starts(b, t)) {
+  __device__ void push(bool starts, const Quad& next) {
+    if (starts) {
       length = 0;
-      for (int k = 0; k < K; ++k) x[k] = 0;
+      for (int k = 0; k < K; ++k) x[k] = all(0);
     }
     for (int k = 0; k + 1 < K; ++k) x[k] = x[k + 1];
-    x[K - 1] = in.input(b, t, i);
+    x[K - 1] = next;
     if (length < K) ++length;
   }
-  __device__ float convolve(const float (&weight)[K], float bias) const {
-    float c = bias;
-    for (int k = 0; k < K; ++k) c += weight[k] * x[k];
+  /// The K − 1 inputs before a tile.
+  template <bool whole, class T>
+  __device__ void fill(const Inputs<T>& in, int64_t b, int64_t first, Columns<whole> i) {
+    for (int64_t t = first - (K - 1); t < first; ++t) push(in.starts(b, t), in.input(b, t, i));
+  }
+  __device__ Quad convolve(const Filter<K>& filter) const {
+    Quad c = filter.bias;
+    for (int k = 0; k < K; ++k) {
+      for (int lane = 0; lane < kQuad; ++lane) c[lane] += filter.weight[k][lane] * x[k][lane];
+    }
     return c;
   }
 };
 
-template <int K, class T>
-__global__ void __launch_bounds__(kThreads) conv_forward_kernel(Inputs<T> in, Rows<T> y) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x, b = blockIdx.z;
-  if (i >= in.channels) return;
-  float weight[K];
-  for (int k = 0; k < K; ++k) weight[k] = in.weight[i][k];
-  const float bias = in.bias ? in.bias[0][i] : 0.0f;
-  for (int64_t first = blockIdx.y * kTile; first < in.tokens; first += gridDim.y * kTile) {
-    const int64_t end = first + kTile < in.tokens ? first + kTile : in.tokens;
+template <bool whole, class T>
+__device__ Columns<whole> columns_of_thread(const Inputs<T>& in) {
+  return {(int64_t{blockIdx.x} * kLanes + threadIdx.x) * kQuad, in.channels};
+}
+
+/// Without the bound on blocks nvcc 13 spills a few bytes for the sake of a fifth.
+template <int K, bool whole, class T>
+__global__ void __launch_bounds__(kThreads, K <= 6 ? 4 : 3) conv_forward_kernel(Inputs<T> in, Rows<T> y) {
+  const auto i = columns_of_thread<whole>(in);
+  if (i.first >= in.channels) return;
+  const int64_t b = blockIdx.z;
+  const Filter<K> filter(in, i);
+  const int64_t step = int64_t{gridDim.y} * kTilesOfABlock;
+  for (int64_t tile = int64_t{blockIdx.y} * kTilesOfABlock + threadIdx.y; tile < in.tiles; tile += step) {
+    const int64_t first = tile * in.tile, end = first + in.tile < in.tokens ? first + in.tile : in.tokens;
     Window<K> window;
-    for (int64_t t = first - (K - 1); t < first; ++t) window.push(in, b, t, i);
-    for (int64_t t = first; t < end; ++t) {
-      window.push(in, b, t, i);
-      const float c = window.convolve(weight, bias);
-      y[b * in.tokens + t][i] = static_cast<T>(c * sigmoid(c));
+    window.fill(in, b, first, i);
+    for (int64_t from = first; from < end; from += kAhead) {
+      Quad x[kAhead] = {};
+#pragma unroll
+      for (int j = 0; j < kAhead; ++j) {
+        if (from + j < end) x[j] = i.load(in.x[b * in.tokens + from + j]);
+      }
+#pragma unroll
+      for (int j = 0; j < kAhead; ++j) {
+        const int64_t t = from + j;
+        if (t >= end) break;
+        window.push(in.starts(b, t), x[j]);
+        const Quad c = window.convolve(filter);
+        i.store(y[b * in.tokens + t], each([&](int k) { return c[k] * sigmoid(c[k]); }));
+      }
     }
   }
 }
@@ -91,52 +134,73 @@ struct Gradients {
   Rows<float> dtail_out, dtail_in, partial;
 };
 
-template <int K, class T>
-__global__ void __launch_bounds__(kThreads)
-    conv_backward_kernel(Inputs<T> in, Gradients<T> g, int64_t tiles) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x, b = blockIdx.z;
-  if (i >= in.channels) return;
-  float weight[K];
-  for (int k = 0; k < K; ++k) weight[k] = in.weight[i][k];
-  const float bias = in.bias ? in.bias[0][i] : 0.0f;
-  for (int64_t tile = blockIdx.y; tile < tiles; tile += gridDim.y) {
-    const int64_t first = tile * kTile, end = first + kTile < in.tokens ? first + kTile : in.tokens;
-    const int64_t from = tile == 0 ? -(K - 1) : first;  // inputs whose gradient this tile writes: [from, end)
-    float dweight[K] = {}, dbias = 0, dinput[K] = {};   // dinput[k] of token t − (K−1) + k
-    Window<K> window;
-    for (int64_t t = first - (K - 1); t < first; ++t) window.push(in, b, t, i);
-    for (int64_t t = first; t < end + K - 1; ++t) {
-      for (int k = 0; k + 1 < K; ++k) dinput[k] = dinput[k + 1];
-      dinput[K - 1] = 0;
-      if (t < in.tokens) {
-        window.push(in, b, t, i);
-        const float c = window.convolve(weight, bias);
-        const float dc = static_cast<float>(g.dy[b * in.tokens + t][i]) * silu_derivative(c);
-        for (int k = 0; k < K; ++k) {
-          if (k >= K - window.length) dinput[k] += dc * weight[k];
-          if (t < end) dweight[k] += dc * window.x[k];
-        }
-        if (t < end) dbias += dc;
-      }
-      const int64_t s = t - (K - 1);  // nothing that follows reads it any more
-      if (s < from || s >= end) continue;
-      const int64_t r = s - (in.tokens - (K - 1));
-      const float later = g.dtail_out && r >= 0 ? g.dtail_out[b * (K - 1) + r][i] : 0.0f;
-      if (s >= 0) {
-        g.dx[b * in.tokens + s][i] = static_cast<T>(dinput[0] + later);
-      } else if (g.dtail_in) {
-        g.dtail_in[(b + 1) * (K - 1) + s][i] = dinput[0] + later;
-      }
-    }
-    float* partial = g.partial[b * tiles + tile] + i;
-    for (int k = 0; k < K; ++k) partial[k * in.channels] = dweight[k];
-    partial[K * in.channels] = dbias;
+/// Of the input s, which no later token reads any more.
+template <int K, bool whole, class T>
+__device__ void store_input_gradient(const Inputs<T>& in, const Gradients<T>& g, int64_t b, int64_t s,
+                                     Columns<whole> i, Quad dinput) {
+  const int64_t r = s - (in.tokens - (K - 1));
+  if (g.dtail_out && r >= 0) dinput += i.load(g.dtail_out[b * (K - 1) + r]);
+  if (s >= 0) {
+    i.store(g.dx[b * in.tokens + s], dinput);
+  } else if (g.dtail_in) {
+    i.store(g.dtail_in[(b + 1) * (K - 1) + s], dinput);
   }
 }
 
-dim3 grid_of(int64_t channels, int64_t batch, int64_t tiles) {
-  return dim3(blocks_for(channels, kThreads), static_cast<unsigned>(tiles < 32768 ? tiles : 32768),
-              static_cast<unsigned>(batch));
+template <int K, bool whole, class T>
+__global__ void __launch_bounds__(kThreads) conv_backward_kernel(Inputs<T> in, Gradients<T> g) {
+  const auto i = columns_of_thread<whole>(in);
+  if (i.first >= in.channels) return;
+  const int64_t b = blockIdx.z;
+  const Filter<K> filter(in, i);
+  const int64_t step = int64_t{gridDim.y} * kTilesOfABlock;
+  for (int64_t tile = int64_t{blockIdx.y} * kTilesOfABlock + threadIdx.y; tile < in.tiles; tile += step) {
+    const int64_t first = tile * in.tile, end = first + in.tile < in.tokens ? first + in.tile : in.tokens;
+    const int64_t from = tile == 0 ? -(K - 1) : first;  // inputs whose gradient this tile writes: [from, end)
+    Quad dweight[K] = {}, dbias = {}, dinput[K] = {};   // dinput[k] of token t − (K−1) + k
+    Window<K> window;
+    window.fill(in, b, first, i);
+    for (int64_t begin = first; begin < end + K - 1; begin += kAheadBackward) {
+      Quad x[kAheadBackward] = {}, dy[kAheadBackward] = {};
+#pragma unroll
+      for (int j = 0; j < kAheadBackward; ++j) {
+        const int64_t t = begin + j;
+        if (t >= end + K - 1 || t >= in.tokens) continue;
+        x[j] = i.load(in.x[b * in.tokens + t]);
+        dy[j] = i.load(g.dy[b * in.tokens + t]);
+      }
+#pragma unroll
+      for (int j = 0; j < kAheadBackward; ++j) {
+        const int64_t t = begin + j, s = t - (K - 1);
+        if (t >= end + K - 1) break;
+        for (int k = 0; k + 1 < K; ++k) dinput[k] = dinput[k + 1];
+        dinput[K - 1] = all(0);
+        if (t < in.tokens) {
+          window.push(in.starts(b, t), x[j]);
+          const Quad c = window.convolve(filter);
+          const Quad dc = each([&](int lane) { return dy[j][lane] * silu_derivative(c[lane]); });
+          for (int k = 0; k < K; ++k) {
+            for (int lane = 0; lane < kQuad; ++lane) {
+              if (k >= K - window.length) dinput[k][lane] += dc[lane] * filter.weight[k][lane];
+              if (t < end) dweight[k][lane] += dc[lane] * window.x[k][lane];
+            }
+          }
+          if (t < end) dbias += dc;
+        }
+        if (s >= from && s < end) store_input_gradient<K>(in, g, b, s, i, dinput[0]);
+      }
+    }
+    float* partial = g.partial[b * in.tiles + tile];
+    for (int k = 0; k < K; ++k) i.store(partial + k * in.channels, dweight[k]);
+    i.store(partial + K * in.channels, dbias);
+  }
+}
+
+template <class T>
+dim3 grid_of(const Inputs<T>& in) {
+  const int64_t rows = (in.tiles + kTilesOfABlock - 1) / kTilesOfABlock;
+  return dim3(blocks_for(quads_of(in.channels), kLanes), static_cast<unsigned>(rows < 32768 ? rows : 32768),
+              static_cast<unsigned>(in.batch));
 }
 
 /// Calls f with the number of taps as a constant.
@@ -159,42 +223,46 @@ void for_taps(int64_t taps, F f) {
 
 template <class T>
 void forward(Context& ctx, const ConvSiluForward& a) {
-  const Inputs<T> in(a.x, a.weight, a.bias, a.tail_in, a.doc_start);
-  const int64_t batch = a.x.extent(0), tail = in.taps - 1;
-  const int64_t tiles = (in.tokens + kTile - 1) / kTile;
+  const Inputs<T> in(ctx, a.x, a.weight, a.bias, a.tail_in, a.doc_start);
+  const bool whole = whole_quads(in.channels, {a.x, a.bias, a.tail_in, a.y});
   for_taps(in.taps, [&](auto taps) {
-    launch(conv_forward_kernel<taps(), T>, grid_of(in.channels, batch, tiles), kThreads, 0, stream_of(ctx),
-           in, Rows<T>(a.y));
+    constexpr int K = taps();
+    launch(whole ? conv_forward_kernel<K, true, T> : conv_forward_kernel<K, false, T>, grid_of(in),
+           dim3(kLanes, kTilesOfABlock), 0, stream_of(ctx), in, Rows<T>(a.y));
   });
+  const int64_t tail = in.taps - 1;
   if (!a.tail_out || tail == 0) return;
   const Rows<float> tail_out(a.tail_out);
-  for_cells(ctx, batch * tail, in.channels, [=] __device__(int64_t r, int64_t i) {
-    tail_out[r][i] = in.input(r / tail, in.tokens - tail + r % tail, i);
-  });
+  for_quads(ctx, in.batch * tail, in.channels, {a.x, a.tail_in, a.tail_out},
+            [=] __device__(int64_t r, auto i) {
+              i.store(tail_out[r], in.input(r / tail, in.tokens - tail + r % tail, i));
+            });
 }
 
 template <class T>
 void backward(Context& ctx, const ConvSiluBackward& a) {
-  const Inputs<T> in(a.x, a.weight, a.bias, a.tail_in, a.doc_start);
-  const int64_t batch = a.x.extent(0), tiles = (in.tokens + kTile - 1) / kTile, taps = in.taps,
-                channels = in.channels;
+  const Inputs<T> in(ctx, a.x, a.weight, a.bias, a.tail_in, a.doc_start);
+  const int64_t taps = in.taps, channels = in.channels, rows = in.batch * in.tiles;
   Arena::Frame frame(ctx.arena());
-  const View partial = ctx.arena().take(Dtype::kF32, {batch * tiles, (taps + 1) * channels});
+  const View partial = ctx.arena().take(Dtype::kF32, {rows, (taps + 1) * channels});
   const Gradients<T> g{Rows<T>(a.dy), Rows<T>(a.dx), Rows<float>(a.dtail_out), Rows<float>(a.dtail_in),
                        Rows<float>(partial)};
+  const bool whole = whole_quads(channels, {a.x, a.bias, a.tail_in, a.dy, a.dx, a.dtail_out, a.dtail_in});
   for_taps(taps, [&](auto k) {
-    launch(conv_backward_kernel<k(), T>, grid_of(channels, batch, tiles), kThreads, 0, stream_of(ctx), in, g,
-           tiles);
+    constexpr int K = k();
+    launch(whole ? conv_backward_kernel<K, true, T> : conv_backward_kernel<K, false, T>, grid_of(in),
+           dim3(kLanes, kTilesOfABlock), 0, stream_of(ctx), in, g);
   });
   const Rows<float> parts = g.partial;
-  add_column_sums(ctx, batch * tiles, taps * channels, Rows<float>(a.dweight).data,
-                  [=] __device__(int64_t r, int64_t c) {
-                    return parts[r][c % taps * channels + c / taps];  // dweight is [I, K]
-                  });
-  if (a.dbias) {
-    add_column_sums(ctx, batch * tiles, channels, Rows<float>(a.dbias).data,
-                    [=] __device__(int64_t r, int64_t i) { return parts[r][taps * channels + i]; });
-  }
+  float *dweight = Rows<float>(a.dweight).data, *dbias = Rows<float>(a.dbias).data;
+  add_column_sums(
+      ctx, rows, (taps + 1) * channels, {partial},
+      [=] __device__(int64_t r, auto c) { return c.load(parts[r]); },
+      [=] __device__(int64_t c) -> float* {
+        const int64_t k = c / channels, i = c % channels;
+        if (k < taps) return dweight + i * taps + k;  // [I, K]
+        return dbias != nullptr ? dbias + i : nullptr;
+      });
 }
 
 }  // namespace

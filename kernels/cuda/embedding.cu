@@ -1,7 +1,7 @@
 // Rows of a table. Backward adds the rows of a token in their order: the first row that holds the token, a
 // warp of it, looks for all others, which takes R² / 32 comparisons, each a few bytes from the cache, and no
 // atomic operation.
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/quads.h"
 #include "kernels/embedding.h"
 
 namespace natrix::cuda {
@@ -9,15 +9,16 @@ namespace natrix::cuda {
 void embedding_forward(Context& ctx, const EmbeddingForward& a) {
   const Rows<int64_t> tokens(a.tokens);
   const Rows<float> weight(a.weight), y(a.y);
-  for_cells(ctx, a.y.rows(), a.y.cols(),
-            [=] __device__(int64_t r, int64_t c) { y[r][c] = weight[tokens.data[r]][c]; });
+  for_quads(ctx, a.y.rows(), a.y.cols(), {a.weight, a.y},
+            [=] __device__(int64_t r, auto c) { c.store(y[r], c.load(weight[tokens.data[r]])); });
 }
 
 void embedding_backward(Context& ctx, const EmbeddingBackward& a) {
   const Rows<int64_t> tokens(a.tokens);
   const Rows<float> dy(a.dy), dweight(a.dweight);
-  const int64_t rows = a.tokens.count(), cols = a.dy.cols();
-  for_warps(ctx, rows, [=] __device__(int64_t r, int lane) {
+  const int64_t rows = a.tokens.count();
+  for_warp_rows(ctx, rows, a.dy.cols(), {a.dy, a.dweight}, [=] __device__(int64_t r, auto columns) {
+    const int lane = columns.lane;
     const int64_t token = tokens.data[r];
     for (int64_t first = 0; first < r; first += 32) {
       const int64_t s = first + lane;
@@ -28,7 +29,11 @@ void embedding_backward(Context& ctx, const EmbeddingBackward& a) {
       unsigned same = __ballot_sync(kAllLanes, s < rows && tokens.data[s] == token);
       for (int64_t row = first; same != 0; ++row, same >>= 1) {
         if ((same & 1u) == 0) continue;
-        for (int64_t c = lane; c < cols; c += 32) dweight[token][c] += dy[row][c];
+        columns.for_quads([&](auto c) {
+          Quad sum = c.load(dweight[token]);
+          sum += c.load(dy[row]);
+          c.store(dweight[token], sum);
+        });
       }
     }
   });

@@ -77,25 +77,38 @@ __device__ inline float warp_max(float x) {
   return x;
 }
 
+/// Blocks of 256 threads for a matrix; neighbouring threads take neighbouring columns. Columns go along x,
+/// the one extent of a grid that may be large: a vector of parameters is one row.
+struct CellGrid {
+  dim3 grid, block;
+
+  CellGrid(int64_t rows, int64_t cols) {
+    constexpr unsigned kThreads = 256;
+    constexpr int64_t kMostRowBlocks = 65535;
+    unsigned width = 1;
+    while (width < cols && width < kThreads) width *= 2;
+    const unsigned height = kThreads / width;
+    const int64_t row_blocks = (rows + height - 1) / height;
+    block = dim3(width, height);
+    grid = dim3(blocks_for(cols, width),
+                static_cast<unsigned>(row_blocks < kMostRowBlocks ? row_blocks : kMostRowBlocks));
+  }
+};
+
 template <class F>
 __global__ void cells_kernel(int64_t rows, int64_t cols, F f) {
-  const int64_t c = int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
+  const int64_t c = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (c >= cols) return;
-  const int64_t step = int64_t{gridDim.x} * blockDim.y;
-  for (int64_t r = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; r < rows; r += step) f(r, c);
+  const int64_t step = int64_t{gridDim.y} * blockDim.y;
+  for (int64_t r = int64_t{blockIdx.y} * blockDim.y + threadIdx.y; r < rows; r += step) f(r, c);
 }
 
-/// f(r, c) for every cell of a matrix; neighbouring threads take neighbouring columns.
+/// f(r, c) for every cell of a matrix.
 template <class F>
 void for_cells(Context& ctx, int64_t rows, int64_t cols, F f) {
   if (rows == 0 || cols == 0) return;
-  constexpr unsigned kThreads = 256;
-  unsigned width = 1;
-  while (width < cols && width < kThreads) width *= 2;
-  const unsigned height = kThreads / width;
-  const int64_t row_blocks = (rows + height - 1) / height;
-  const dim3 grid(static_cast<unsigned>(row_blocks < 65536 ? row_blocks : 65536), blocks_for(cols, width));
-  launch(cells_kernel<F>, grid, dim3(width, height), 0, stream_of(ctx), rows, cols, f);
+  const CellGrid shape(rows, cols);
+  launch(cells_kernel<F>, shape.grid, shape.block, 0, stream_of(ctx), rows, cols, f);
 }
 
 template <class F>
@@ -104,12 +117,14 @@ __global__ void warps_kernel(int64_t count, F f) {
   if (i < count) f(i, static_cast<int>(threadIdx.x));
 }
 
+constexpr unsigned kWarpsOfABlock = 4;
+
 /// f(i, lane) for a warp of 32 lanes for every i.
 template <class F>
 void for_warps(Context& ctx, int64_t count, F f) {
   if (count == 0) return;
-  constexpr unsigned kWarps = 4;
-  launch(warps_kernel<F>, blocks_for(count, kWarps), dim3(32, kWarps), 0, stream_of(ctx), count, f);
+  launch(warps_kernel<F>, blocks_for(count, kWarpsOfABlock), dim3(32, kWarpsOfABlock), 0, stream_of(ctx),
+         count, f);
 }
 
 }  // namespace natrix::cuda

@@ -1,6 +1,6 @@
 // Softmax cross-entropy, a block a row. Logits are read three times (largest, sum, gradient); a tile of the
 // head is sized to stay in the cache.
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/quads.h"
 #include "kernels/loss.h"
 
 namespace natrix::cuda {
@@ -20,31 +20,43 @@ __device__ float over_block(float x, float* shared, Combine combine) {
   return x;
 }
 
-template <class T>
+template <bool whole, class T>
 __global__ void __launch_bounds__(kThreads)
     cross_entropy_kernel(Rows<float> logits, Rows<int64_t> targets, Rows<double> loss, Rows<T> dlogits,
                          int64_t vocabulary, float scale) {
   __shared__ float shared[kWarps];
+  const auto for_columns = [&](auto f) {
+    for (int64_t c = int64_t{threadIdx.x} * kQuad; c < vocabulary; c += kThreads * kQuad) {
+      f(Columns<whole>{c, vocabulary});
+    }
+  };
   const int64_t r = blockIdx.x, target = targets.data[r];
   if (target == kIgnoreTarget) {
-    for (int64_t c = threadIdx.x; dlogits && c < vocabulary; c += kThreads) dlogits[r][c] = T(0.0f);
+    if (dlogits) for_columns([&](auto c) { c.store(dlogits[r], all(0)); });
     if (threadIdx.x == 0) loss.data[r] = 0;
     return;
   }
   const float* x = logits[r];
   float most = x[0];
-  for (int64_t c = threadIdx.x; c < vocabulary; c += kThreads) most = fmaxf(most, x[c]);
+  for_columns([&](auto c) {
+    const Quad x_c = c.load(x, -INFINITY);
+    for (int k = 0; k < kQuad; ++k) most = fmaxf(most, x_c[k]);
+  });
   most = over_block(most, shared, [](float a, float b) { return fmaxf(a, b); });
+  const auto exponentials = [&](const Quad& x_c) { return each([&](int k) { return expf(x_c[k] - most); }); };
   float sum = 0;
-  for (int64_t c = threadIdx.x; c < vocabulary; c += kThreads) sum += expf(x[c] - most);
+  for_columns([&](auto c) { sum += exponentials(c.load(x, -INFINITY)).sum(); });
   sum = over_block(sum, shared, [](float a, float b) { return a + b; });
   if (threadIdx.x == 0) {
     loss.data[r] = static_cast<double>(most) + log(static_cast<double>(sum)) - static_cast<double>(x[target]);
   }
+  if (!dlogits) return;
   __syncthreads();  // dlogits may be logits
-  for (int64_t c = threadIdx.x; dlogits && c < vocabulary; c += kThreads) {
-    dlogits[r][c] = static_cast<T>(scale * (expf(x[c] - most) / sum - (c == target ? 1.0f : 0.0f)));
-  }
+  for_columns([&](auto c) {
+    const Quad e = exponentials(c.load(x));
+    c.store(dlogits[r],
+            each([&](int k) { return scale * (e[k] / sum - (c.first + k == target ? 1.0f : 0.0f)); }));
+  });
 }
 
 }  // namespace
@@ -53,9 +65,11 @@ void cross_entropy(Context& ctx, const CrossEntropy& a) {
   if (a.logits.rows() == 0) return;
   for_io(a.dlogits ? a.dlogits.dtype : Dtype::kF32, [&](auto zero) {
     using T = decltype(zero);
-    launch(cross_entropy_kernel<T>, blocks_for(a.logits.rows(), 1), kThreads, 0, stream_of(ctx),
-           Rows<float>(a.logits), Rows<int64_t>(a.targets), Rows<double>(a.loss), Rows<T>(a.dlogits),
-           a.logits.cols(), static_cast<float>(a.scale));
+    const bool whole = whole_quads(a.logits.cols(), {a.logits, a.dlogits});
+    launch(whole ? cross_entropy_kernel<true, T> : cross_entropy_kernel<false, T>,
+           blocks_for(a.logits.rows(), 1), kThreads, 0, stream_of(ctx), Rows<float>(a.logits),
+           Rows<int64_t>(a.targets), Rows<double>(a.loss), Rows<T>(a.dlogits), a.logits.cols(),
+           static_cast<float>(a.scale));
   });
 }
 

@@ -21,16 +21,18 @@ template <class T>
 void add_bias(Context& ctx, View to, View bias_) {
   const Rows<T> c(to);
   const Rows<float> bias(bias_);
-  for_cells(ctx, to.rows(), to.cols(), [=] __device__(int64_t r, int64_t n) {
-    c[r][n] = static_cast<T>(static_cast<float>(c[r][n]) + bias[0][n]);
+  for_quads(ctx, to.rows(), to.cols(), {to, bias_}, [=] __device__(int64_t r, auto columns) {
+    Quad sum = columns.load(c[r]);
+    sum += columns.load(bias[0]);
+    columns.store(c[r], sum);
   });
 }
 
 template <class T>
 void add_rows(Context& ctx, const ColumnSum& a) {
   const Rows<T> x(a.a);
-  add_column_sums(ctx, a.a.rows(), a.a.cols(), Rows<float>(a.sum).data,
-                  [=] __device__(int64_t r, int64_t c) { return static_cast<float>(x[r][c]); });
+  add_column_sums(ctx, a.a.rows(), a.a.cols(), {a.a}, a.sum,
+                  [=] __device__(int64_t r, auto c) { return c.load(x[r]); });
 }
 
 /// f(group, its first row, its rows) for the groups that have any.

@@ -10,22 +10,27 @@ template <class T>
 void forward(Context& ctx, const RmsNormForward& a) {
   const Rows<float> x(a.x), sum(a.sum), weight(a.weight), inv_rms(a.inv_rms);
   const Rows<T> residual(a.residual), y(a.y);
-  const int64_t cols = a.x.cols();
   const auto eps = static_cast<float>(a.eps);
-  for_warps(ctx, a.x.rows(), [=] __device__(int64_t r, int lane) {
-    float squares = 0;
-    for (int64_t c = lane; c < cols; c += 32) {
-      const float s = x[r][c] + (residual ? static_cast<float>(residual[r][c]) : 0.0f);
-      squares += s * s;
-    }
-    const float scale = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(cols) + eps);
-    for (int64_t c = lane; c < cols; c += 32) {  // of an element, all is read before anything is written
-      const float s = x[r][c] + (residual ? static_cast<float>(residual[r][c]) : 0.0f);
-      if (sum) sum[r][c] = s;
-      y[r][c] = static_cast<T>(s * scale * (weight ? weight[0][c] : 1.0f));
-    }
-    if (inv_rms && lane == 0) inv_rms.data[r] = scale;
-  });
+  for_warp_rows(ctx, a.x.rows(), a.x.cols(), {a.x, a.residual, a.sum, a.weight, a.y},
+                [=] __device__(int64_t r, auto row) {
+                  const auto summed = [&](auto c) {
+                    Quad s = c.load(x[r]);
+                    if (residual) s += c.load(residual[r]);
+                    return s;
+                  };
+                  float squares = 0;
+                  row.for_quads([&](auto c) {
+                    const Quad s = summed(c);
+                    squares += each([&](int k) { return s[k] * s[k]; }).sum();
+                  });
+                  const float scale = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(row.cols) + eps);
+                  row.for_quads([&](auto c) {  // of an element, all is read before anything is written
+                    const Quad s = summed(c), w = weight ? c.load(weight[0]) : all(1);
+                    if (sum) c.store(sum[r], s);
+                    c.store(y[r], each([&](int k) { return s[k] * scale * w[k]; }));
+                  });
+                  if (inv_rms && row.lane == 0) inv_rms.data[r] = scale;
+                });
 }
 
 template <class From, class To>
@@ -33,24 +38,30 @@ void backward(Context& ctx, const RmsNormBackward& a) {
   const Rows<float> sum(a.sum), weight(a.weight), inv_rms(a.inv_rms), dsum(a.dsum);
   const Rows<From> dy(a.dy);
   const Rows<To> dx(a.dx);
-  const int64_t cols = a.sum.cols();
+  const int64_t rows = a.sum.rows(), cols = a.sum.cols();
   if (a.dweight) {  // before dx, which may be dy
-    add_column_sums(ctx, a.sum.rows(), cols, Rows<float>(a.dweight).data,
-                    [=] __device__(int64_t r, int64_t c) {
-                      return static_cast<float>(dy[r][c]) * sum[r][c] * inv_rms.data[r];
-                    });
+    add_column_sums(ctx, rows, cols, {a.dy, a.sum}, a.dweight, [=] __device__(int64_t r, auto c) {
+      const Quad dy_rc = c.load(dy[r]), s = c.load(sum[r]);
+      const float scale = inv_rms.data[r];
+      return each([&](int k) { return dy_rc[k] * s[k] * scale; });
+    });
   }
-  for_warps(ctx, a.sum.rows(), [=] __device__(int64_t r, int lane) {
+  for_warp_rows(ctx, rows, cols, {a.dy, a.sum, a.weight, a.dsum, a.dx}, [=] __device__(int64_t r, auto row) {
     const float scale = inv_rms.data[r];
+    const auto dnormed = [&](auto c) {
+      const Quad dy_rc = c.load(dy[r]), w = weight ? c.load(weight[0]) : all(1);
+      return each([&](int k) { return dy_rc[k] * w[k]; });
+    };
     float products = 0;
-    for (int64_t c = lane; c < cols; c += 32) {
-      products += static_cast<float>(dy[r][c]) * (weight ? weight[0][c] : 1.0f) * sum[r][c] * scale;
-    }
-    const float mean = warp_sum(products) / static_cast<float>(cols);
-    for (int64_t c = lane; c < cols; c += 32) {
-      const float dnormed = static_cast<float>(dy[r][c]) * (weight ? weight[0][c] : 1.0f);
-      dx[r][c] = static_cast<To>((dsum ? dsum[r][c] : 0.0f) + scale * (dnormed - sum[r][c] * scale * mean));
-    }
+    row.for_quads([&](auto c) {
+      const Quad d = dnormed(c), s = c.load(sum[r]);
+      products += each([&](int k) { return d[k] * s[k] * scale; }).sum();
+    });
+    const float mean = warp_sum(products) / static_cast<float>(row.cols);
+    row.for_quads([&](auto c) {
+      const Quad d = dnormed(c), s = c.load(sum[r]), onwards = dsum ? c.load(dsum[r]) : all(0);
+      c.store(dx[r], each([&](int k) { return onwards[k] + scale * (d[k] - s[k] * scale * mean); }));
+    });
   });
 }
 

@@ -2,7 +2,7 @@
 // norm reads one.
 #include <cmath>
 
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/quads.h"
 #include "kernels/optim.h"
 
 namespace natrix::cuda {
@@ -19,15 +19,22 @@ void adamw(Context& ctx, const AdamW& a) {
   const auto lr = static_cast<float>(a.lr), eps = static_cast<float>(a.eps),
              decay = static_cast<float>(a.weight_decay);
   const auto grad_scale = static_cast<float>(a.grad_scale);
-  for_cells(ctx, 1, a.w.count(), [=] __device__(int64_t, int64_t i) {
-    const float g_i = g.data[i] * grad_scale, w_i = w.data[i];
-    const float m_i = beta1 * m.data[i] + rest1 * g_i, v_i = beta2 * v.data[i] + rest2 * g_i * g_i;
-    m.data[i] = m_i;
-    v.data[i] = v_i;
-    const float next = w_i - lr * ((m_i / m_bias) / (sqrtf(v_i / v_bias) + eps) + decay * w_i);
-    w.data[i] = next;
-    if (rounded) rounded.data[i] = BFloat16(next);
-  });
+  const auto flat = [](View v) { return v ? v.reshaped({v.count()}) : v; };
+  for_quads(ctx, 1, a.w.count(), {flat(a.w), flat(a.g), flat(a.m), flat(a.v), flat(a.rounded)},
+            [=] __device__(int64_t, auto i) {
+              const Quad g_i = i.load(g.data), w_i = i.load(w.data);
+              Quad m_i = i.load(m.data), v_i = i.load(v.data);
+              const Quad next = each([&](int k) {
+                const float scaled = g_i[k] * grad_scale;
+                m_i[k] = beta1 * m_i[k] + rest1 * scaled;
+                v_i[k] = beta2 * v_i[k] + rest2 * scaled * scaled;
+                return w_i[k] - lr * ((m_i[k] / m_bias) / (sqrtf(v_i[k] / v_bias) + eps) + decay * w_i[k]);
+              });
+              i.store(m.data, m_i);
+              i.store(v.data, v_i);
+              i.store(w.data, next);
+              if (rounded) i.store(rounded.data, next);
+            });
 }
 
 void squared_norm(Context& ctx, const SquaredNorm& a) {
@@ -36,12 +43,13 @@ void squared_norm(Context& ctx, const SquaredNorm& a) {
   Arena::Frame frame(ctx.arena());
   const Rows<double> sum(ctx.arena().take(Dtype::kF64, {parts})), total(a.sum);
   const Rows<float> x(a.x);
-  for_warps(ctx, parts, [=] __device__(int64_t p, int lane) {
-    const int64_t end = (p + 1) * kPart < count ? (p + 1) * kPart : count;
+  for_warp_rows(ctx, parts, count, {a.x.reshaped({count})}, [=] __device__(int64_t p, auto row) {
+    const int lane = row.lane;
     double squares = 0;
-    for (int64_t i = p * kPart + lane; i < end; i += 32) {
-      squares += static_cast<double>(x.data[i]) * static_cast<double>(x.data[i]);
-    }
+    row.for_quads(p * kPart, kPart, [&](auto c) {
+      const Quad quad = c.load(x.data);
+      for (int k = 0; k < kQuad; ++k) squares += static_cast<double>(quad[k]) * static_cast<double>(quad[k]);
+    });
     for (int bits = 16; bits > 0; bits /= 2) squares += __shfl_xor_sync(kAllLanes, squares, bits);
     if (lane == 0) sum.data[p] = squares;
   });

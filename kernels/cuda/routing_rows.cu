@@ -1,6 +1,6 @@
 // Rows on their way to the experts and back.
 #include "kernels/base/transfer.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/quads.h"
 #include "kernels/routing.h"
 
 namespace natrix::cuda {
@@ -15,13 +15,16 @@ void sum_rows(Context& ctx, View from, View slots, View weights, View to, bool a
   const Rows<float> weight(weights);
   const Rows<int64_t> row_of_slot(slots);
   const int64_t top_k = slots.cols();
-  for_cells(ctx, to.rows(), to.cols(), [=] __device__(int64_t t, int64_t d) {
-    float sum = accumulate ? static_cast<float>(y[t][d]) : 0.0f;
+  for_quads(ctx, to.rows(), to.cols(), {from, to}, [=] __device__(int64_t t, auto d) {
+    Quad sum = accumulate ? d.load(y[t]) : all(0);
     for (int64_t j = 0; j < top_k; ++j) {
       const int64_t row = row_of_slot[t][j];
-      if (row != kDropped) sum += (weight ? weight[t][j] : 1.0f) * static_cast<float>(rows[row][d]);
+      if (row == kDropped) continue;
+      const Quad x = d.load(rows[row]);
+      const float share = weight ? weight[t][j] : 1.0f;
+      for (int k = 0; k < kQuad; ++k) sum[k] += share * x[k];
     }
-    y[t][d] = static_cast<T>(sum);
+    d.store(y[t], sum);
   });
 }
 
@@ -30,8 +33,8 @@ void gather(Context& ctx, const GatherRows& a) {
   const Rows<T> x(a.x), rows(a.rows);
   const Rows<int64_t> slot_of_row(a.slot_of_row);
   const int64_t top_k = a.top_k;
-  for_cells(ctx, a.rows.rows(), a.rows.cols(),
-            [=] __device__(int64_t r, int64_t d) { rows[r][d] = x[slot_of_row.data[r] / top_k][d]; });
+  for_quads(ctx, a.rows.rows(), a.rows.cols(), {a.x, a.rows},
+            [=] __device__(int64_t r, auto d) { d.store(rows[r], d.load(x[slot_of_row.data[r] / top_k])); });
 }
 
 template <class T>
@@ -39,17 +42,20 @@ void combine_gradient(Context& ctx, const CombineRowsBackward& a) {
   const Rows<T> rows(a.rows), dy(a.dy), drows(a.drows);
   const Rows<float> weight(a.weight), dweight(a.dweight);
   const Rows<int64_t> row_of_slot(a.row_of_slot);
-  const int64_t top_k = a.row_of_slot.cols(), cols = a.dy.cols();
-  for_warps(ctx, a.dy.rows() * top_k, [=] __device__(int64_t slot, int lane) {
+  const int64_t top_k = a.row_of_slot.cols(), slots = a.dy.rows() * top_k;
+  for_warp_rows(ctx, slots, a.dy.cols(), {a.rows, a.dy, a.drows}, [=] __device__(int64_t slot, auto columns) {
     const int64_t t = slot / top_k, j = slot % top_k, row = row_of_slot[t][j];
     float dot = 0;
-    for (int64_t d = lane; row != kDropped && d < cols; d += 32) {
-      const auto gradient = static_cast<float>(dy[t][d]);
-      dot += static_cast<float>(rows[row][d]) * gradient;  // before drows is written: they may be the same
-      drows[row][d] = static_cast<T>(weight[t][j] * gradient);
+    if (row != kDropped) {
+      const float share = weight[t][j];
+      columns.for_quads([&](auto d) {
+        const Quad gradient = d.load(dy[t]), y = d.load(rows[row]);  // before drows, which may be the same
+        dot += each([&](int k) { return y[k] * gradient[k]; }).sum();
+        d.store(drows[row], each([&](int k) { return share * gradient[k]; }));
+      });
     }
     dot = warp_sum(dot);
-    if (lane == 0) dweight[t][j] = dot;
+    if (columns.lane == 0) dweight[t][j] = dot;
   });
 }
 

@@ -1,6 +1,7 @@
 // The selective scan forward: a thread a channel, its states in registers, a warp reading 32 neighbouring
-// channels of a token. Bytes a channel and token: x, dt in, y out: 12, in bf16 8. exp2 a channel and token:
-// N, or 2 N when the sequence is split in time because its channels alone would not fill the GPU.
+// channels of a token, dt and x of kAhead tokens at once, and four states of B and C at once, which are at
+// one address for all of it. Bytes a channel and token: x, dt in, y out: 12, in bf16 8. exp2 a channel and
+// token: N, or 2 N when the sequence is split in time because its channels alone would not fill the GPU.
 #include "kernels/cuda/scan_tiles.h"
 #include "kernels/scan.h"
 
@@ -9,11 +10,12 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int64_t kTile = 128;
+constexpr int kAhead = 4;              // tokens whose dt and x are asked for together
 constexpr int64_t kFullThreads = 512;  // a multiprocessor, to hide the latency of memory and exp2
 
 /// kGroup: states that a thread holds at a time; of more than that it makes several passes, adding to y.
 /// The bound on blocks keeps nvcc 13 from spilling, for sm_80 and 8 states, for the sake of more warps.
-template <int kGroup, class T>
+template <int kGroup, bool whole, class T>
 __global__ void __launch_bounds__(kThreads, kFullThreads / kThreads)
     scan_forward_kernel(ScanInputs in, Rows<T> values, Tiles tiles, Rows<float> D, StateView state_in,
                         Rows<T> y, StateView state_out) {
@@ -30,18 +32,34 @@ __global__ void __launch_bounds__(kThreads, kFullThreads / kThreads)
         rate[n] = there ? in.rate(i, n0 + n) : 0.0f;
         h[n] = !there ? 0.0f : tiles ? tiles.at(b, tile, n0 + n, i) : state_in.load(b, i, n0 + n);
       }
-      for (int64_t t = first; t < end; ++t) {
-        const int64_t row = b * in.tokens + t;
-        const float dt = in.dt[row][i], x = static_cast<float>(values[row][i]), input = dt * x;
-        const float *B = in.B[row] + n0, *C = in.C[row] + n0;
-        const bool starts = in.starts(b, t);
-        float sum = n0 == 0 ? skip * x : static_cast<float>(y[row][i]);
-        for (int n = 0; n < kGroup; ++n) {
-          if (n0 + n >= in.states) break;
-          h[n] = (starts ? 0.0f : exp2f(dt * rate[n])) * h[n] + input * B[n];
-          sum += h[n] * C[n];
+      for (int64_t from = first; from < end; from += kAhead) {
+        float dt[kAhead] = {}, x[kAhead] = {};
+#pragma unroll
+        for (int j = 0; j < kAhead; ++j) {
+          if (from + j >= end) break;
+          const int64_t row = b * in.tokens + from + j;
+          dt[j] = in.dt[row][i];
+          x[j] = static_cast<float>(values[row][i]);
         }
-        y[row][i] = static_cast<T>(sum);
+#pragma unroll
+        for (int j = 0; j < kAhead; ++j) {
+          const int64_t t = from + j, row = b * in.tokens + t;
+          if (t >= end) break;
+          if (in.starts(b, t)) reset(h);
+          const float input = dt[j] * x[j];
+          float sum = n0 == 0 ? skip * x[j] : static_cast<float>(y[row][i]);
+#pragma unroll
+          for (int q = 0; q < kGroup; q += kQuad) {
+            const Columns<whole> n{n0 + q, in.states};
+            if (n.first >= in.states) break;
+            const Quad B = n.load(in.B[row]), C = n.load(in.C[row]);
+            for (int k = 0; k < kQuad; ++k) {
+              h[q + k] = decay_of(dt[j] * rate[q + k]) * h[q + k] + input * B[k];
+              sum += h[q + k] * C[k];
+            }
+          }
+          y[row][i] = static_cast<T>(sum);
+        }
       }
       for (int n = 0; state_out && end == in.tokens && n < kGroup; ++n) {
         if (n0 + n < in.states) state_out.at(b, i, n0 + n) = h[n];
@@ -69,10 +87,14 @@ void scan_forward(Context& ctx, const ScanForward& a) {
                   static_cast<unsigned>(in.batch));
   for_io(a.x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const auto kernel = in.states <= 4   ? scan_forward_kernel<4, T>
-                        : in.states <= 8 ? scan_forward_kernel<8, T>
-                                         : scan_forward_kernel<16, T>;
-    launch(kernel, grid, kThreads, 0, stream_of(ctx), in, Rows<T>(a.x), tiles, Rows<float>(a.D),
+    const auto kernel_of = [&](auto whole) {
+      constexpr bool kWhole = whole();
+      return in.states <= 4   ? scan_forward_kernel<4, kWhole, T>
+             : in.states <= 8 ? scan_forward_kernel<8, kWhole, T>
+                              : scan_forward_kernel<16, kWhole, T>;
+    };
+    launch(whole_quads(in.states, {a.B, a.C}) ? kernel_of(std::true_type()) : kernel_of(std::false_type()),
+           grid, kThreads, 0, stream_of(ctx), in, Rows<T>(a.x), tiles, Rows<float>(a.D),
            StateView(a.state_in), Rows<T>(a.y), StateView(a.state_out));
   });
 }

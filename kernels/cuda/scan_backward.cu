@@ -15,8 +15,10 @@
 namespace natrix::cuda {
 namespace {
 
-constexpr int kTile = 32, kStretch = 8, kStretches = kTile / kStretch;
-constexpr int kPerThread = 4, kMostWarps = 8, kSlice = kPerThread * kMostWarps;  // states of one launch
+/// Tokens a stretch: 4 or 8. docs/performance.md has the registers of both.
+constexpr int kStretch = 4;
+constexpr int kTile = 32, kStretches = kTile / kStretch;
+constexpr int kPerThread = kQuad, kMostWarps = 8, kSlice = kPerThread * kMostWarps;  // states of one launch
 
 /// T: of x, dy and dx.
 template <class T>
@@ -45,7 +47,7 @@ __device__ float transposed_sum(float (&v)[8], int lane) {
 }
 
 /// The states [first, first + 4 · warps) of all tiles.
-template <class T>
+template <bool whole, class T>
 __global__ void __launch_bounds__(32 * kMostWarps)
     scan_backward_kernel(ScanInputs in, Operands<T> io, Tiles states, Tiles gradients, int64_t first_state) {
   const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y),
@@ -54,16 +56,14 @@ __global__ void __launch_bounds__(32 * kMostWarps)
   const bool there = i < in.channels;
   float* before_stretch = dynamic_shared<float>() + warp * 32 + lane;  // [kStretches][kPerThread][warps · 32]
   float* over_states =
-      dynamic_shared<float>() + kTile / kStretch * kPerThread * warps * 32;  // [2][kStretch][warps][32]
+      dynamic_shared<float>() + kStretches * kPerThread * warps * 32;  // [2][kStretch][warps][32]
 
   float rate[kPerThread];
   for (int k = 0; k < kPerThread; ++k) rate[k] = there && n0 + k < in.states ? in.rate(i, n0 + k) : 0.0f;
   const auto column = [&](const auto& m, int64_t row) {
     return there ? static_cast<float>(m[row][i]) : 0.0f;
   };
-  const auto state = [&](const Rows<float>& m, int64_t row, int k) {
-    return n0 + k < in.states ? m[row][n0 + k] : 0.0f;
-  };
+  const Columns<whole> n{n0, in.states};  // B and C of this thread's states
 
   for (int64_t tile = blockIdx.y; tile < states.count; tile += gridDim.y) {
     const int64_t first = tile * kTile, end = first + kTile < in.tokens ? first + kTile : in.tokens;
@@ -78,9 +78,9 @@ __global__ void __launch_bounds__(32 * kMostWarps)
       for (int64_t t = first + s * kStretch; t < first + (s + 1) * kStretch && t < end; ++t) {
         const int64_t row = b * in.tokens + t;
         const float dt = column(in.dt, row), input = dt * column(io.x, row);
-        const bool starts = in.starts(b, t);
-        for (int k = 0; k < kPerThread; ++k)
-          h[k] = (starts ? 0.0f : exp2f(dt * rate[k])) * h[k] + input * state(in.B, row, k);
+        const Quad B = n.load(in.B[row]);
+        if (in.starts(b, t)) reset(h);
+        for (int k = 0; k < kPerThread; ++k) h[k] = decay_of(dt * rate[k]) * h[k] + input * B[k];
       }
     }
     for (int s = kStretches - 1; s >= 0; --s) {
@@ -95,10 +95,11 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         if (t >= end) break;
         const float dt = column(in.dt, row), input = dt * column(io.x, row);
         const bool starts = in.starts(b, t);
+        const Quad B = n.load(in.B[row]);
         for (int k = 0; k < kPerThread; ++k) {
           earlier[j][k] = h[k];
-          decay[j][k] = starts ? 0.0f : exp2f(dt * rate[k]);
-          h[k] = decay[j][k] * h[k] + input * state(in.B, row, k);
+          decay[j][k] = starts ? 0.0f : decay_of(dt * rate[k]);
+          h[k] = decay[j][k] * h[k] + input * B[k];
         }
       }
 #pragma unroll
@@ -106,14 +107,15 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         const int64_t t = begin + j, row = b * in.tokens + t;
         if (t >= end) continue;
         const float dt = column(in.dt, row), x = column(io.x, row), dy = column(io.dy, row), input = dt * x;
+        const Quad B = n.load(in.B[row]), C = n.load(in.C[row]);
         float sums[2 * kPerThread];  // of dB, then of dC
         float gB = 0, pA = 0;        // p = ∂L/∂(dt A)
         for (int k = 0; k < kPerThread; ++k) {
-          const float B = state(in.B, row, k), now = decay[j][k] * earlier[j][k] + input * B;
-          g[k] += dy * state(in.C, row, k);
+          const float now = decay[j][k] * earlier[j][k] + input * B[k];
+          g[k] += dy * C[k];
           sums[k] = g[k] * input;
           sums[kPerThread + k] = now * dy;
-          gB += g[k] * B;
+          gB += g[k] * B[k];
           g[k] *= decay[j][k];
           const float p = g[k] * earlier[j][k];
           pA += p * rate[k];
@@ -121,9 +123,9 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         }
         const float total = transposed_sum(sums, lane);
         const int value = lane / 4;  // of the eight
-        const int64_t n = n0 + value % kPerThread;
-        if (lane % 4 == 0 && n < in.states) {
-          io.partial[((blockIdx.x * in.batch * in.tokens + row) * 2 + value / kPerThread) * in.states + n] =
+        const int64_t of = n0 + value % kPerThread;
+        if (lane % 4 == 0 && of < in.states) {
+          io.partial[((blockIdx.x * in.batch * in.tokens + row) * 2 + value / kPerThread) * in.states + of] =
               total;
         }
         over_states[(j * warps + warp) * 32 + lane] = gB;
@@ -154,17 +156,20 @@ __global__ void __launch_bounds__(32 * kMostWarps)
 template <class T>
 void add_parameter_gradients(Context& ctx, const ScanBackward& a, const ScanInputs& in, const Tiles& tiles) {
   const int64_t states = in.states, channels = in.channels;
-  const float* parts = tiles.state;  // [B · tiles, N, I]
-  add_column_sums(ctx, in.batch * tiles.count, channels * states, Rows<float>(a.dA_log).data,
-                  [=] __device__(int64_t r, int64_t c) {
-                    return parts[(r * states + c % states) * channels + c / states];
-                  });
+  const int64_t rows = in.batch * tiles.count;
+  const View per_tile(tiles.state, Dtype::kF32, {rows, states * channels});  // [B · tiles, N, I]
+  const Rows<float> parts(per_tile);
+  float* dA_log = Rows<float>(a.dA_log).data;
+  add_column_sums(
+      ctx, rows, states * channels, {per_tile},
+      [=] __device__(int64_t r, auto c) { return c.load(parts[r]); },
+      [=] __device__(int64_t c) { return dA_log + c % channels * states + c / channels; });
   if (!a.dD) return;
   const Rows<T> x(a.x), dy(a.dy);
-  add_column_sums(ctx, in.batch * in.tokens, channels, Rows<float>(a.dD).data,
-                  [=] __device__(int64_t r, int64_t i) {
-                    return static_cast<float>(x[r][i]) * static_cast<float>(dy[r][i]);
-                  });
+  add_column_sums(ctx, in.batch * in.tokens, channels, {a.x, a.dy}, a.dD, [=] __device__(int64_t r, auto i) {
+    const Quad x_r = i.load(x[r]), dy_r = i.load(dy[r]);
+    return each([&](int k) { return x_r[k] * dy_r[k]; });
+  });
 }
 
 template <class T>
@@ -181,6 +186,7 @@ void backward(Context& ctx, const ScanBackward& a) {
   float* partial = ctx.arena().take(Dtype::kF32, {channel_blocks, rows, 2 * in.states}).as<float>();
   const Operands<T> io{Rows<T>(a.x),     Rows<T>(a.dy),      Rows<T>(a.dx),
                        Rows<float>(a.D), Rows<float>(a.ddt), partial};
+  const bool whole = whole_quads(in.states, {a.B, a.C});
   const dim3 grid(blocks_for(in.channels, 32),
                   static_cast<unsigned>(states.count < 32768 ? states.count : 32768),
                   static_cast<unsigned>(in.batch));
@@ -188,8 +194,8 @@ void backward(Context& ctx, const ScanBackward& a) {
     const int64_t left = in.states - first, count = left < kSlice ? left : kSlice;
     const auto warps = static_cast<unsigned>((count + kPerThread - 1) / kPerThread);
     const size_t shared = (kStretches * kPerThread + 2 * kStretch) * size_t{warps} * 32 * sizeof(float);
-    launch(scan_backward_kernel<T>, grid, dim3(32, warps), shared, stream_of(ctx), in, io, states, gradients,
-           first);
+    launch(whole ? scan_backward_kernel<true, T> : scan_backward_kernel<false, T>, grid, dim3(32, warps),
+           shared, stream_of(ctx), in, io, states, gradients, first);
   }
   const Rows<float> dB(a.dB), dC(a.dC);
   const int64_t width = 2 * in.states, n_states = in.states;

@@ -5,32 +5,52 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kGroup = 16;  // states that a thread holds at a time
+constexpr int kAhead = 4;   // tokens whose dt and value are asked for together
 
 /// A thread a channel and tile. Reads dt and `values` once for every kGroup states; N exp2 a token and
-/// channel.
-template <bool backward, class T>
-__global__ void __launch_bounds__(kThreads)
+/// channel. The bound on blocks keeps nvcc 13 from spilling for the sake of more of them.
+template <bool backward, bool whole, class T>
+__global__ void __launch_bounds__(kThreads, 4)
     summarise_kernel(ScanInputs in, Tiles tiles, Rows<T> values, Rows<float> vectors) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x, b = blockIdx.z;
   if (i >= in.channels) return;
   for (int64_t tile = blockIdx.y; tile < tiles.count; tile += gridDim.y) {
     const int64_t first = tile * tiles.length;
     const int64_t count = first + tiles.length < in.tokens ? tiles.length : in.tokens - first;
+    const auto token = [&](int64_t k) { return backward ? first + count - 1 - k : first + k; };
     float sum = 0;
     for (int64_t n0 = 0; n0 < in.states; n0 += kGroup) {
       float h[kGroup] = {}, rate[kGroup];
       for (int n = 0; n < kGroup; ++n) rate[n] = n0 + n < in.states ? in.rate(i, n0 + n) : 0.0f;
-      for (int64_t k = 0; k < count; ++k) {
-        const int64_t t = backward ? first + count - 1 - k : first + k, row = b * in.tokens + t;
-        const float dt = in.dt[row][i], value = static_cast<float>(values[row][i]);
-        const bool starts = in.starts(b, t);
-        const float* vector = vectors[row] + n0;
-        for (int n = 0; n < kGroup; ++n) {
-          const float v = n0 + n < in.states ? vector[n] : 0.0f;
-          const float decay = starts ? 0.0f : exp2f(dt * rate[n]);
-          h[n] = backward ? decay * (h[n] + value * v) : decay * h[n] + dt * value * v;
+      for (int64_t from = 0; from < count; from += kAhead) {
+        float dt[kAhead] = {}, value[kAhead] = {};
+#pragma unroll
+        for (int j = 0; j < kAhead; ++j) {
+          if (from + j >= count) break;
+          const int64_t row = b * in.tokens + token(from + j);
+          dt[j] = in.dt[row][i];
+          value[j] = static_cast<float>(values[row][i]);
         }
-        if (n0 == 0) sum = starts || sum < 0 ? kReset : sum + dt;
+#pragma unroll
+        for (int j = 0; j < kAhead; ++j) {
+          if (from + j >= count) break;
+          const int64_t t = token(from + j);
+          const bool starts = in.starts(b, t);
+          const float input = backward ? value[j] : dt[j] * value[j];
+          if (starts && !backward) reset(h);
+#pragma unroll
+          for (int q = 0; q < kGroup; q += kQuad) {
+            const Columns<whole> n{n0 + q, in.states};
+            if (n.first >= in.states) break;
+            const Quad vector = n.load(vectors[b * in.tokens + t]);
+            for (int k = 0; k < kQuad; ++k) {
+              const float decay = decay_of(dt[j] * rate[q + k]), added = input * vector[k];
+              h[q + k] = backward ? decay * (h[q + k] + added) : decay * h[q + k] + added;
+            }
+          }
+          if (starts && backward) reset(h);
+          if (n0 == 0) sum = starts || sum < 0 ? kReset : sum + dt[j];
+        }
       }
       for (int n = 0; n < kGroup; ++n) {
         if (n0 + n < in.states) tiles.at(b, tile, n0 + n, i) = h[n];
@@ -58,10 +78,12 @@ void summarise_tiles(Context& ctx, const ScanInputs& in, const Tiles& tiles, Dir
   const dim3 grid(blocks_for(in.channels, kThreads),
                   static_cast<unsigned>(tiles.count < 32768 ? tiles.count : 32768),
                   static_cast<unsigned>(in.batch));
+  const bool backward = direction == Direction::kBackward, whole = whole_quads(in.states, {vectors});
   for_io(values.dtype, [&](auto zero) {
     using T = decltype(zero);
-    launch(direction == Direction::kBackward ? summarise_kernel<true, T> : summarise_kernel<false, T>, grid,
-           kThreads, 0, stream_of(ctx), in, tiles, Rows<T>(values), Rows<float>(vectors));
+    launch(backward ? (whole ? summarise_kernel<true, true, T> : summarise_kernel<true, false, T>)
+                    : (whole ? summarise_kernel<false, true, T> : summarise_kernel<false, false, T>),
+           grid, kThreads, 0, stream_of(ctx), in, tiles, Rows<T>(values), Rows<float>(vectors));
   });
 }
 
@@ -78,11 +100,11 @@ void prefix_tiles(Context& ctx, const ScanInputs& in, const Tiles& tiles, Direct
       float& slot = tiles.at(b, tile, n, i);
       const float own = slot, step = tiles.step(b, tile, i);
       slot = state;
-      state = (step < 0 ? 0.0f : exp2f(step * rate)) * state + own;
+      state = (step < 0 ? 0.0f : decay_of(step * rate)) * state + own;
       sum = step < 0 || sum < 0 ? kReset : sum + step;
     }
     if (to) to.at(b, i, n) = state;
-    if (total) total.at(b, i, n) = sum < 0 ? 0.0f : exp2f(sum * rate);
+    if (total) total.at(b, i, n) = sum < 0 ? 0.0f : decay_of(sum * rate);
   });
 }
 

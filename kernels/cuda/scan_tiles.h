@@ -10,7 +10,7 @@
 // exp2.
 #pragma once
 
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/quads.h"
 #include "kernels/scan.h"
 
 namespace natrix::cuda {
@@ -18,6 +18,24 @@ namespace natrix::cuda {
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 constexpr float kReset =
     -1;  // in place of a tile's Σ dt, which is never negative: a document starts in the tile
+
+/// 2^x of x ≤ 0 in one instruction; what is less than 2^-126 is zero. exp2f's three more around it, for
+/// those, would make the scan bound by the rate of issue instead of by its exponentials.
+__device__ inline float decay_of(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
+}
+
+/// Where a document starts, nothing is left of what came before.
+template <int n>
+__device__ void reset(float (&h)[n]) {
+  for (float& x : h) x = 0;
+}
 
 /// What every kernel of the scan reads, besides x, which may be bf16.
 struct ScanInputs {

@@ -49,12 +49,12 @@ StridedCopy::StridedCopy(View from)
 
 bool StridedCopy::padding_untouched() const {
   bool untouched = true;
-  for_float(view_.dtype, [&](auto zero) {
+  for_stored(view_.dtype, [&](auto zero) {
     for (int64_t r = 0; r < view_.rows(); ++r) {
       const auto* row = wide_.view().row<decltype(zero)>(r);
       for (int64_t c = 0; c < wide_.view().cols(); ++c) {
         const bool padding = c < kBefore || c >= kBefore + view_.cols();
-        if (padding && !std::isnan(row[c])) untouched = false;
+        if (padding && !std::isnan(static_cast<double>(row[c]))) untouched = false;
       }
     }
   });
