@@ -29,7 +29,6 @@ struct PlanCase {
   std::string pattern = "ME-";
   double aux = 0.1;
   int64_t experts = 4, top_k = 4, d_model = 12, vocabulary = 17;
-  int64_t d_state = 5;
   int64_t bucket = 0, zero = 0;
   bool carry = false;
   PlannedMesh mesh() const {
@@ -46,7 +45,6 @@ ExperimentConfig experiment(const PlanCase& c) {
   ExperimentConfig e;
   e.model = small_config(c.pattern);
   e.model.d_model = c.d_model;
-  e.model.mamba.d_state = c.d_state;
   e.model.vocab_size = c.vocabulary;
   e.model.moe.num_experts = c.experts;
   e.model.moe.top_k = c.top_k;
@@ -240,34 +238,28 @@ TEST_P(PlannedOnCuda, HoldsAndSendsWhatAStepDoes) {
 constexpr CarryLinkKind kGathered = CarryLinkKind::kScan;
 INSTANTIATE_TEST_SUITE_P(
     Layouts, PlannedOnCuda,
-    ::testing::Values(PlanCase{.name = "mamba",
-                               .length = 120,
-                               .chunk = 60,
-                               .micro = 4,
-                               .pattern = "M",
-                               .d_model = 64,
-                               .d_state = 32},
-                      PlanCase{.name = "experts", .length = 240, .chunk = 240, .pattern = "E", .d_model = 64},
-                      PlanCase{.name = "all_kinds",
-                               .dp = 2,
-                               .ep = 2,
-                               .length = 120,
-                               .chunk = 60,
-                               .micro = 3,
-                               .pattern = "ME-",
-                               .d_model = 64,
-                               .zero = 1},
-                      PlanCase{.name = "scan",
-                               .cp = 2,
-                               .ep = 2,
-                               .link = kGathered,
-                               .length = 240,
-                               .chunk = 60,
-                               .micro = 2,
-                               .pattern = "ME",
-                               .d_model = 64},
-                      PlanCase{
-                          .name = "wide_vocabulary", .pattern = "-", .d_model = 32, .vocabulary = 20000}),
+    ::testing::Values(
+        PlanCase{.name = "mamba", .length = 240, .chunk = 120, .micro = 4, .pattern = "M", .d_model = 64},
+        PlanCase{.name = "experts", .length = 240, .chunk = 240, .pattern = "E", .d_model = 64},
+        PlanCase{.name = "all_kinds",
+                 .dp = 2,
+                 .ep = 2,
+                 .length = 120,
+                 .chunk = 60,
+                 .micro = 3,
+                 .pattern = "ME-",
+                 .d_model = 64,
+                 .zero = 1},
+        PlanCase{.name = "scan",
+                 .cp = 2,
+                 .ep = 2,
+                 .link = kGathered,
+                 .length = 240,
+                 .chunk = 60,
+                 .micro = 2,
+                 .pattern = "ME",
+                 .d_model = 64},
+        PlanCase{.name = "wide_vocabulary", .pattern = "-", .d_model = 32, .vocabulary = 20000}),
     [](const auto& info) { return info.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
