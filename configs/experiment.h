@@ -70,9 +70,10 @@ struct ParallelConfig {
   int64_t cp = 1;
   int64_t ep = 1;
   CarryLinkKind cp_link = CarryLinkKind::kRelay;
-  int64_t zero = 0;      // 1: ranks share out the optimizer's state
-  int64_t bucket = 0;    // bytes of gradients that are summed at once; 0: distributed/grad_sync.h chooses
-  double timeout = 300;  // seconds; "300s"
+  int64_t zero = 0;         // 1: ranks share out the optimizer's state
+  int64_t bucket = 0;       // bytes of gradients that are summed at once; 0: distributed/grad_sync.h chooses
+  double timeout = 300;     // seconds; "300s"
+  bool share_gpus = false;  // where a machine has fewer than ranks
 };
 
 enum class DeviceBackend { kAuto, kReference, kCpu, kCuda };

@@ -150,6 +150,8 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
                           "Gradients that are summed at once; 0: 8MiB, or 64KiB a rank if that is more"));
   f.push_back(
       seconds_field("parallel.timeout", c.parallel.timeout, "Of a collective, before the run is ended"));
+  f.push_back(boolean_field("parallel.share_gpus", c.parallel.share_gpus,
+                            "Ranks may share a GPU where a machine has fewer than ranks"));
   f.push_back(choice_field("device.backend", c.device.backend,
                            {{"auto", DeviceBackend::kAuto},
                             {"cpu", DeviceBackend::kCpu},
@@ -174,7 +176,8 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
 /// Where, how often and how fast, but not what comes out.
 bool is_about_the_process(std::string_view key) {
   return key.starts_with("run.") || key.starts_with("checkpoint.") || key.starts_with("log.") ||
-         key == "device.threads" || key == "parallel.timeout" || key == "sequence.boundary_memory";
+         key == "device.threads" || key == "parallel.share_gpus" || key == "parallel.timeout" ||
+         key == "sequence.boundary_memory";
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 #include "distributed/nccl_communicator.h"
 
+#include <chrono>
 #include <exception>
 #include <fmt/format.h>
 #include <functional>
 #include <numeric>
 
 #include "distributed/rank_communicator.h"
+#include "distributed/rank_operation.h"
 #include "distributed/staged_communicator.h"
 #include "distributed/waiting.h"
 #include "kernels/cuda/stream.h"
@@ -65,9 +67,40 @@ ncclUniqueId shared_id(Transport& axis) {
   return id;
 }
 
+void check_made(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw RunError(fmt::format("{}: CUDA: {}", what, cudaGetErrorString(error)));
+}
+
+/// Not in order with the default stream, whose copies would otherwise wait for every collective.
+class Stream {
+ public:
+  Stream() { check_made(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream"); }
+  ~Stream() { cudaStreamDestroy(stream_); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  cudaStream_t get() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+class Event {
+ public:
+  Event() { check_made(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "an event"); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+using Queue = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
+
 /// A communicator that does not block: what it was asked to do is looked after here.
 struct Nccl {
-  Nccl(Transport& axis, const Watch& watch_, std::string name_)
+  Nccl(Transport& axis, Watch& watch_, std::string name_)
       : watch(watch_), name(std::move(name_)), rank(axis.rank()), ranks(axis.size()) {
     const ncclUniqueId id = shared_id(axis);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
@@ -82,18 +115,29 @@ struct Nccl {
   Nccl(const Nccl&) = delete;
   Nccl& operator=(const Nccl&) = delete;
 
-  /// Queues a collective and waits for it.
-  void run(const Context& ctx, std::string_view what,
-           const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue) {
+  /// Queues a collective behind what `ctx` has been asked to do so far, and records its end.
+  void queue(const Context& ctx, std::string_view what, const Queue& collective, const Event& end) {
     require(comm != nullptr, "a communicator that was aborted");
-    settle(queue(comm, cuda::stream_handle(ctx)), what);
-    Patience patience(watch.timeout);
-    while (!cuda::idle(ctx)) {
-      ncclResult_t error = ncclSuccess;
-      ncclCommGetAsyncError(comm, &error);
-      if (error != ncclSuccess && error != ncclInProgress) fail(what, ncclGetErrorString(error));
-      if (!patience.wait()) fail(what, silence());
-    }
+    check(cudaEventRecord(ready.get(), cuda::stream_handle(ctx)), what);
+    check(cudaStreamWaitEvent(stream.get(), ready.get(), 0), what);
+    settle(collective(comm, stream.get()), what);
+    check(cudaEventRecord(end.get(), stream.get()), what);
+  }
+  bool ended(const Event& end, std::string_view what) {
+    require(comm != nullptr, "a communicator that was aborted");
+    const cudaError_t state = cudaEventQuery(end.get());
+    ncclResult_t error = ncclSuccess;
+    ncclCommGetAsyncError(comm, &error);
+    if (error != ncclSuccess && error != ncclInProgress) fail(what, ncclGetErrorString(error));
+    if (state == cudaErrorNotReady) return false;
+    check(state, what);
+    return true;
+  }
+  void check(cudaError_t error, std::string_view what) {
+    if (error == cudaSuccess) return;
+    const std::string text = cudaGetErrorString(error);
+    cudaGetLastError();
+    fail(what, text);
   }
 
   /// What a call that does not block has come to.
@@ -109,21 +153,62 @@ struct Nccl {
   std::string silence() const {
     return fmt::format(
         "waited {:g} s (parallel.timeout) for the other ranks of the axis: one is lost, stopped, or busy "
-        "with "
-        "something else; the run ends and can go on from its last checkpoint",
+        "with something else; the run ends and can go on from its last checkpoint",
         watch.timeout);
   }
-  [[noreturn]] void fail(std::string_view what, const std::string& why) {
+  /// Ends what is under way: afterwards nothing reads or writes its memory.
+  void abort() {
     if (comm != nullptr) ncclCommAbort(comm);
     comm = nullptr;
+  }
+  [[noreturn]] void fail(std::string_view what, const std::string& why) {
+    abort();
     throw RunError(
         fmt::format("rank {} of {}, step {}: {} ({}, NCCL): {}", rank, ranks, watch.step, what, name, why));
   }
 
-  const Watch& watch;
+  Watch& watch;
   std::string name;
   int rank, ranks;
   ncclComm_t comm = nullptr;
+  Stream stream;
+  Event ready;  // of what was asked of the context before an operation
+  OperationBook book;
+};
+
+class NcclOperation final : public Operation {
+ public:
+  NcclOperation(Nccl& nccl, const Context& ctx, std::string what, const Queue& collective)
+      : nccl_(nccl), what_(std::move(what)) {
+    nccl_.queue(ctx, what_, collective, end_);
+    nccl_.book.begin();
+  }
+  ~NcclOperation() override {
+    if (ended_) return;
+    nccl_.abort();  // an error unwinds, and with it goes the memory of the operation
+    nccl_.book.end();
+  }
+  NcclOperation(const NcclOperation&) = delete;
+  NcclOperation& operator=(const NcclOperation&) = delete;
+
+  bool poll() override {
+    if (ended_ || !nccl_.ended(end_, what_)) return ended_;
+    ended_ = true;
+    nccl_.book.end();
+    return true;
+  }
+  void wait() override {
+    const auto begin = OperationBook::Clock::now();
+    wait_until(
+        nccl_.watch, [&] { return poll(); }, [&]() -> std::string { nccl_.fail(what_, nccl_.silence()); });
+    nccl_.book.traffic.waiting += std::chrono::duration<double>(OperationBook::Clock::now() - begin).count();
+  }
+
+ private:
+  Nccl& nccl_;
+  std::string what_;
+  Event end_;
+  bool ended_ = false;
 };
 
 class NcclCommunicator final : public Communicator {
@@ -144,31 +229,31 @@ class NcclCommunicator final : public Communicator {
   int64_t scratch_bytes() const override { return by_host_->scratch_bytes(); }
   Traffic traffic() const override {
     Traffic all = by_host_->traffic();
-    return all += traffic_;
+    return all += nccl_->book.traffic;
   }
 
  private:
   /// NCCL's shares are equal; where the last is shorter (a run's last bucket), the host sees to it.
   bool even(View whole) const { return whole.count() % size() == 0; }
-  void count(int64_t bytes) {
-    traffic_.messages += size() - 1;
-    traffic_.bytes += bytes;
+  Pending start(const Context& ctx, std::string what, int64_t bytes_sent, const Queue& collective) {
+    nccl_->book.traffic.messages += size() - 1;
+    nccl_->book.traffic.bytes += bytes_sent;
+    return Pending(std::make_unique<NcclOperation>(*nccl_, ctx, std::move(what), collective));
   }
 
   std::unique_ptr<Nccl> nccl_;
   std::unique_ptr<Communicator> by_host_;
-  Traffic traffic_;
 };
 
 Pending NcclCommunicator::start_all_reduce(Context& ctx, View inout, Reduce op) {
   if (!on_device(inout)) return by_host_->start_all_reduce(ctx, inout, op);
   const auto bytes = static_cast<int64_t>(bytes_of(inout));
-  nccl_->run(ctx, fmt::format("all_reduce of {} bytes", bytes), [&](ncclComm_t comm, cudaStream_t stream) {
-    return ncclAllReduce(inout.data, inout.data, static_cast<size_t>(inout.count()), type_of(inout),
-                         operation(op), comm, stream);
-  });
-  count(2 * bytes * (size() - 1) / size());  // as a ring sends them
-  return {};
+  const int64_t sent = 2 * bytes * (size() - 1) / size();  // as a ring sends them
+  return start(ctx, fmt::format("all_reduce of {} bytes", bytes), sent,
+               [&](ncclComm_t comm, cudaStream_t stream) {
+                 return ncclAllReduce(inout.data, inout.data, static_cast<size_t>(inout.count()),
+                                      type_of(inout), operation(op), comm, stream);
+               });
 }
 
 Pending NcclCommunicator::start_reduce_scatter(Context& ctx, View in, View out, Reduce op) {
@@ -176,13 +261,11 @@ Pending NcclCommunicator::start_reduce_scatter(Context& ctx, View in, View out, 
   require(in.count() == out.count() * size() && in.dtype == out.dtype,
           "reduce_scatter needs a part for each rank");
   const auto bytes = static_cast<int64_t>(bytes_of(in));
-  nccl_->run(ctx, fmt::format("reduce_scatter of {} bytes", bytes),
-             [&](ncclComm_t comm, cudaStream_t stream) {
-               return ncclReduceScatter(in.data, out.data, static_cast<size_t>(out.count()), type_of(in),
-                                        operation(op), comm, stream);
-             });
-  count(bytes * (size() - 1) / size());
-  return {};
+  return start(ctx, fmt::format("reduce_scatter of {} bytes", bytes), bytes * (size() - 1) / size(),
+               [&](ncclComm_t comm, cudaStream_t stream) {
+                 return ncclReduceScatter(in.data, out.data, static_cast<size_t>(out.count()), type_of(in),
+                                          operation(op), comm, stream);
+               });
 }
 
 Pending NcclCommunicator::start_all_gather(Context& ctx, View in, View out) {
@@ -190,11 +273,10 @@ Pending NcclCommunicator::start_all_gather(Context& ctx, View in, View out) {
   require(out.count() == in.count() * size() && in.dtype == out.dtype,
           "all_gather needs room for each rank's part");
   const size_t bytes = bytes_of(in);
-  nccl_->run(ctx, fmt::format("all_gather of {} bytes", bytes), [&](ncclComm_t comm, cudaStream_t stream) {
-    return ncclAllGather(in.data, out.data, bytes, ncclUint8, comm, stream);
-  });
-  count(static_cast<int64_t>(bytes) * (size() - 1));
-  return {};
+  return start(ctx, fmt::format("all_gather of {} bytes", bytes), static_cast<int64_t>(bytes) * (size() - 1),
+               [&](ncclComm_t comm, cudaStream_t stream) {
+                 return ncclAllGather(in.data, out.data, bytes, ncclUint8, comm, stream);
+               });
 }
 
 Pending NcclCommunicator::start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) {
@@ -204,7 +286,7 @@ Pending NcclCommunicator::start_all_to_all(Context& ctx, View in, View out, cons
   require(in.cols() == out.cols() && in.dtype == out.dtype, "all_to_all between rows of different kinds");
   const int64_t row = in.cols() * size_of(in.dtype);
   const int64_t sent = static_cast<int64_t>(bytes_of(in)) - plan.send[static_cast<size_t>(rank())] * row;
-  nccl_->run(ctx, fmt::format("all_to_all of {} bytes", sent), [&](ncclComm_t comm, cudaStream_t stream) {
+  const auto messages = [&](ncclComm_t comm, cudaStream_t stream) {
     ncclGroupStart();
     const char* from = static_cast<const char*>(in.data);
     char* to = static_cast<char*>(out.data);
@@ -217,9 +299,8 @@ Pending NcclCommunicator::start_all_to_all(Context& ctx, View in, View out, cons
       to += receive;
     }
     return ncclGroupEnd();
-  });
-  count(sent);
-  return {};
+  };
+  return start(ctx, fmt::format("all_to_all of {} bytes", sent), sent, messages);
 }
 
 }  // namespace

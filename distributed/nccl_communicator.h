@@ -4,10 +4,16 @@
 // NCCL's send on a stream does not; states of a boundary are small, and go by way of the host, as does what
 // lies there.
 //
-// The host waits for a collective where it is started, and watches over it: a rank that does not come ends in
-// a RunError after Watch::timeout, and the communicator is aborted, so that the GPU is not left waiting.
-// Nothing is hidden behind compute so far; that takes a stream of its own for every axis, for ranks start the
-// operations of different axes in different orders, and one stream would keep them waiting for each other.
+// Each axis has a stream of its own: a collective begins once the context's stream has done what it was asked
+// for before, and goes on beside what the context is asked for afterwards. Axes do not share a stream, for
+// ranks start the operations of different axes in different orders and would wait for each other; that
+// collectives of several axes run side by side needs a GPU with room for the blocks of all of them, which are
+// a few dozen each.
+//
+// wait() is a wait of the host: memory can be freed or used otherwise as soon as it returns, whichever stream
+// does so, and the host watches meanwhile. A rank that does not come ends in a RunError after Watch::timeout,
+// and the communicator is aborted, so that the GPU is not left waiting.
+//
 // Sums are in NCCL's order: the same bits on every rank, but not those of the order of ranks.
 #pragma once
 

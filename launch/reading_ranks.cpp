@@ -21,8 +21,9 @@ ParallelConfig parse_parallel(const std::vector<std::string>& settings, Reads re
   std::vector<Field> fields = fields_of(config);
   std::erase_if(fields, [](const Field& f) { return !f.key.starts_with("parallel."); });
   std::map<std::string, std::string> origin;
-  KeyReader keys({.needs = "", .listed = "only parallel.dp, cp, ep, cp_link and timeout can be set here"},
-                 std::move(fields), origin);
+  KeyReader keys(
+      {.needs = "", .listed = "only parallel.dp, cp, ep, cp_link, timeout and share_gpus can be set here"},
+      std::move(fields), origin);
   for (const std::string& s : settings) keys.add_override(s);
   keys.raise_problems();
   ParallelConfig& p = config.parallel;

@@ -13,6 +13,18 @@
 
 namespace natrix {
 
+namespace {
+
+DeviceLink link_here([[maybe_unused]] const ParallelConfig& parallel) {
+  if constexpr (build::kCuda) {
+    return device_link(cuda::device_count(), launched_ranks_on_host(), built_with_nccl(),
+                       parallel.share_gpus);
+  }
+  return DeviceLink::kStaged;
+}
+
+}  // namespace
+
 void check_mesh(const ModelConfig& model, const MeshShape& shape) {
   const bool experts = model.stack().find('E') != std::string::npos;
   if (experts && shape.ep > model.moe.num_experts) {
@@ -29,7 +41,7 @@ void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
 
 RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world)
     : RunMesh(config, ctx, dtype, world,
-              ctx.backend() == Backend::kCuda ? device_link() : DeviceLink::kStaged) {}
+              ctx.backend() == Backend::kCuda ? link_here(config.parallel) : DeviceLink::kStaged) {}
 
 RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world,
                  DeviceLink link) {
@@ -54,9 +66,14 @@ Traffic RunMesh::gradient_traffic() const {
   return t += mesh_->expert_data().traffic();
 }
 
-DeviceLink device_link() {
-  if constexpr (build::kCuda) {
-    if (built_with_nccl() && cuda::device_count() >= launched_ranks_on_host()) return DeviceLink::kNccl;
+DeviceLink device_link(int gpus, int ranks, bool nccl, bool share) {
+  if (gpus >= ranks) return nccl ? DeviceLink::kNccl : DeviceLink::kStaged;
+  if (!share) {
+    throw InputError(fmt::format(
+        "device.backend: cuda: {} ranks were started on this machine, which has {} GPU{}; start "
+        "at most {} here, or set parallel.share_gpus=true, with which ranks share a GPU and talk by way "
+        "of the host",
+        ranks, gpus, gpus == 1 ? "" : "s", gpus));
   }
   return DeviceLink::kStaged;
 }

@@ -37,9 +37,9 @@ class RunMesh {
   std::unique_ptr<RankGroup> group_;
 };
 
-/// NCCL where this build has it and every rank of this machine has a device of its own; else by way of the
-/// hosts.
-DeviceLink device_link();
+/// NCCL where the build has it (`nccl`) and every rank of a machine has a GPU of its own; else by way of the
+/// hosts. InputError where there are fewer GPUs than ranks and they may not be shared (parallel.share_gpus).
+DeviceLink device_link(int gpus, int ranks, bool nccl, bool share);
 
 /// This process among the ranks of its machine, from the launcher's environment; 0 without one.
 int place_on_host();

@@ -39,7 +39,7 @@ Dtype CommonFlags::element() const {
 }
 
 Context CommonFlags::context() const {
-  return Context(backend_kind(), threads > 0 ? threads : threads_of_a_rank());
+  return Context(backend_kind(), threads > 0 ? threads : threads_of_a_rank(), place_on_host());
 }
 
 WeightFormat CommonFlags::weight_format() const {

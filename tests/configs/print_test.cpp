@@ -32,7 +32,7 @@ const char* kFull =
     "optimizer: {lr: 0.1, min_lr: 0.01, schedule: wsd, warmup_steps: 5, decay_steps: 6, betas: [0.1, 0.2], "
     "eps: 1e-9,\n"
     "            weight_decay: 0, clip_grad_norm: 2}\n"
-    "parallel: {dp: 2, cp: 3, ep: 4, cp_link: scan, zero: 1, bucket: 3MiB, timeout: 1ms}\n"
+    "parallel: {dp: 2, cp: 3, ep: 4, cp_link: scan, zero: 1, bucket: 3MiB, timeout: 1ms, share_gpus: true}\n"
     "device: {backend: cuda, dtype: bf16, threads: 5}\n"
     "checkpoint: {every: 1, keep: 2, resume: never}\n"
     "log: {every: 3}\n";

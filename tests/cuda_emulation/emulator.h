@@ -1,6 +1,7 @@
 // Within the emulation only.
 #pragma once
 
+#include <memory>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -39,8 +40,16 @@ bool is_pinned_memory(const void* p);
 /// Counts one more of host_waits().
 void note_wait();
 
-/// Whether a collective on this stream waits in vain (nccl.cpp).
-bool is_stuck(cudaStream_t stream);
+/// Work that is not done when its call returns: a collective.
+class Deferred {
+ public:
+  virtual ~Deferred() = default;
+  /// Does it if it can be done; with `wait` it waits for that, as long as set_nccl_patience says. True once
+  /// it is done, or given up.
+  virtual bool done(bool wait) = 0;
+};
+/// Puts it on a stream, which belongs to one thread.
+void defer(cudaStream_t stream, std::shared_ptr<Deferred> work);
 
 /// Remembered until cudaGetLastError.
 cudaError_t fail(cudaError_t error, const std::string& what);

@@ -44,8 +44,8 @@ ncclResult_t ncclGroupEnd();
 
 namespace cuda_emulation {
 
-/// How long a collective waits for its ranks before it leaves its stream stuck, as a GPU would be left. A
-/// minute, to begin with.
+/// How long who waits for a collective waits for its ranks, before the stream counts as stuck, as a GPU's
+/// would be. A minute, to begin with.
 void set_nccl_patience(double seconds);
 
 }  // namespace cuda_emulation

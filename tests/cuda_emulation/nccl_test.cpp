@@ -3,6 +3,7 @@
 // be as many as ranks.
 #include "nccl.h"
 
+#include <cmath>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -108,6 +109,45 @@ TEST(CudaNccl, WhatLiesWithTheHostAndMessagesGoByTheHost) {
     r.all->receive(r.ctx, other.view(), 1 - world.rank());
     EXPECT_EQ(at<float>(other.view(), 3), 7 * (1 - world.rank()) + 3);
   });
+}
+
+/// Rank 1 starts only when rank 0 has gone on from its own start.
+TEST(CudaNccl, AStartWaitsForNobodyAndAResultForItsWait) {
+  run_ranks(2, 30, [](Transport& world) {
+    NcclRank r(world);
+    world.watch().timeout = 5;
+    const Buffer x = counting<float>({5}, world.rank()), beside = counting<float>({4}, 3);
+    Buffer token(Dtype::kF32, {4}, Memory::kDevice);
+    if (world.rank() == 1) r.all->receive(r.ctx, token.view(), 0);
+    Pending sum = r.all->start_all_reduce(r.ctx, x.view(), Reduce::kSum);
+    if (world.rank() == 0) {
+      EXPECT_FALSE(sum.poll());
+      r.all->send(r.ctx, beside.view(), 1);
+    }
+    EXPECT_TRUE(std::isnan(at<float>(x.view(), 4)));  // where a wait is missing, this is what it reads
+    sum.wait();
+    EXPECT_EQ(at<float>(x.view(), 4), 9);
+    EXPECT_GT(r.all->traffic().under_way, 0);
+  });
+}
+
+/// A rank alone, for errors of the emulation are those of all its threads.
+TEST(CudaNccl, MemoryOfACollectiveUnderWayIsLeftAlone) {
+  for (const bool input : {false, true}) {
+    run_ranks(1, 30, [&](Transport& world) {
+      NcclRank r(world);
+      const Buffer in = counting<float>({4}, 1), out = counting<float>({4}, 1),
+                   other = counting<float>({4}, 9);
+      Pending gather = r.all->start_all_gather(r.ctx, in.view(), out.view());
+      copy(other.view(), input ? in.view() : out.view());
+      try {
+        gather.wait();
+        FAIL() << "nobody saw that memory was used again before its wait";
+      } catch (const RunError& e) {
+        EXPECT_THAT(e.what(), HasSubstr(input ? "under way reads" : "under way writes"));
+      }
+    });
+  }
 }
 
 TEST(CudaNccl, ARankThatDoesNotComeEndsTheRun) {

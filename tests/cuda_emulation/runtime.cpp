@@ -1,14 +1,21 @@
-// Launches, streams, events, errors. A stream's work is done when the call returns.
+// Launches, streams, events, errors. A stream's work is done when the call returns, but for collectives:
+// those are done when somebody waits for them, or asks and all ranks have come.
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <deque>
 #include <mutex>
 
 #include "emulator.h"
 
-struct CUstream_st {};
+using Work = std::deque<std::shared_ptr<cuda_emulation::Deferred>>;
+
+struct CUstream_st {
+  Work left;
+};
 struct CUevent_st {
   std::chrono::steady_clock::time_point recorded;
+  Work before;  // what was left of its stream when it was recorded
 };
 
 namespace cuda_emulation {
@@ -43,6 +50,17 @@ Settings& settings() {
   return s;
 }
 
+bool finish(Work& work, bool wait) {
+  while (!work.empty() && work.front()->done(wait)) work.pop_front();
+  return work.empty();
+}
+
+/// Hardware would wait forever.
+cudaError_t wait_for(Work& work) {
+  return finish(work, true) ? cudaPeekAtLastError()
+                            : fail(cudaErrorLaunchFailure, "a collective whose ranks do not come");
+}
+
 std::string place(const dim3& block) {
   return "block (" + std::to_string(block.x) + ", " + std::to_string(block.y) + ", " +
          std::to_string(block.z) + "), NATRIX_CUDA_SEED=" + std::to_string(seed());
@@ -65,6 +83,10 @@ void note_wait() {
 }
 void allow_host_memory(bool allowed) {
   settings().host_memory = allowed;
+}
+
+void defer(cudaStream_t stream, std::shared_ptr<Deferred> work) {
+  stream->left.push_back(std::move(work));
 }
 
 cudaError_t fail(cudaError_t error, const std::string& what) {
@@ -133,22 +155,28 @@ cudaError_t cudaStreamCreate(cudaStream_t* stream) {
   *stream = new CUstream_st;
   return cudaSuccess;
 }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  return cudaStreamCreate(stream);
+}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  return is_stuck(stream) ? cudaErrorNotReady : cudaPeekAtLastError();
+  return stream == nullptr || finish(stream->left, false) ? cudaPeekAtLastError() : cudaErrorNotReady;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   note_wait();
-  return cudaPeekAtLastError();
+  return stream == nullptr ? cudaPeekAtLastError() : wait_for(stream->left);
 }
 cudaError_t cudaDeviceSynchronize() {
   note_wait();
   return cudaPeekAtLastError();
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (!finish(event->before, true)) {  // then the stream waits forever, too
+    stream->left.insert(stream->left.end(), event->before.begin(), event->before.end());
+  }
   return cudaSuccess;
 }
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
@@ -158,19 +186,20 @@ cudaError_t cudaEventCreate(cudaEvent_t* event) {
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return cudaEventCreate(event);
 }
-cudaError_t cudaEventQuery(cudaEvent_t) {
-  return cudaPeekAtLastError();
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return finish(event->before, false) ? cudaPeekAtLastError() : cudaErrorNotReady;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->before = stream == nullptr ? Work() : stream->left;
   event->recorded = std::chrono::steady_clock::now();
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  return cudaPeekAtLastError();
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  return wait_for(event->before);
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   *milliseconds = std::chrono::duration<float, std::milli>(end->recorded - begin->recorded).count();

@@ -210,6 +210,21 @@ TEST(ExpertParallelism, DoesNotMultiplyGradientsOfExperts) {
   EXPECT_EQ(experts, 2 * 5 * 3);  // layers, experts, projections: none is lost
 }
 
+/// GPUs are shared where that was asked for, and nowhere else.
+TEST(DeviceLink, NeedsAGpuForEachRankOrLeaveToShare) {
+  EXPECT_EQ(device_link(4, 4, true, false), DeviceLink::kNccl);
+  EXPECT_EQ(device_link(4, 4, false, false), DeviceLink::kStaged);
+  EXPECT_EQ(device_link(1, 2, true, true), DeviceLink::kStaged);
+  try {
+    device_link(1, 2, true, false);
+    FAIL() << "two ranks on one GPU";
+  } catch (const InputError& e) {
+    const std::string what = e.what();
+    for (const char* word : {"2 ranks", "1 GPU;", "parallel.share_gpus=true"})
+      EXPECT_NE(what.find(word), std::string::npos) << what;
+  }
+}
+
 TEST(CheckLayout, SaysWhatWouldDo) {
   const auto refusal = [](const Layout& l, int64_t rows, int64_t length) -> std::string {
     ExperimentConfig c = experiment(l);

@@ -114,6 +114,7 @@ TEST_F(MpiRun, CudaRanksFollowOneProcess) {
     const std::string name = std::to_string(ranks) + "_ranks";
     std::vector<std::string> overrides = layout;
     overrides.push_back("device.backend=cuda");
+    overrides.push_back("parallel.share_gpus=true");
     const Outcome outcome = train(ranks, name, overrides);
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     expect_same_curve(name, "one", 1e-4, 6);
