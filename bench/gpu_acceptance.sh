@@ -5,29 +5,33 @@
 #   --oracle COMMAND   a comparison with other implementations: run with NATRIX (the program) and NATRIX_BACKEND
 #                      (cuda) in its environment, once for each NATRIX_DTYPE fp32 and bf16; it passes with status 0
 #   --quick            leave out compute-sanitizer, which takes most of the time
+#   --rehearse         without a GPU: the same steps, small, on the emulated device; no figure means anything
 #
-# Prints a table of what passed and failed, and measures; each step's output is in DIR/acceptance. Exit status: 0
-# all passed, 1 something failed, 2 there is no GPU here, or no nvcc.
+# Prints a table of what passed and failed, and measures; each step's output is in DIR/acceptance, and the figures
+# are in bench/results/GPU.md with the date (of a rehearsal in DIR/acceptance). Exit status: 0 all passed, 1
+# something failed, 2 there is no GPU here, or no nvcc.
 # shellcheck disable=SC2317 # functions are called by step
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-build=build/gpu oracle="" quick=no
+build=build/gpu oracle="" quick=no rehearse=no
 while [ $# -gt 0 ]; do
   case $1 in
     --build) build=$2; shift 2 ;;
     --oracle) oracle=$2; shift 2 ;;
     --quick) quick=yes; shift ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    --rehearse) rehearse=yes quick=yes; shift ;;
+    *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 
-if ! command -v nvidia-smi > /dev/null || ! nvidia-smi -L 2> /dev/null | grep -q GPU; then
+if [ $rehearse = yes ]; then
+  :
+elif ! command -v nvidia-smi > /dev/null || ! nvidia-smi -L 2> /dev/null | grep -q GPU; then
   echo "gpu_acceptance: no GPU answers on this machine (nvidia-smi); what can be shown without one:" >&2
   echo "  cmake --preset cuda-emulated && cmake --build --preset cuda-emulated && ctest --preset cuda-emulated" >&2
   exit 2
-fi
-if ! command -v nvcc > /dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
+elif ! command -v nvcc > /dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
   echo "gpu_acceptance: nvcc is neither on the PATH nor in /usr/local/cuda/bin; install the CUDA toolkit" >&2
   exit 2
 fi
@@ -54,43 +58,79 @@ measure() {
   table+="    $(tail -n 1 "$(log_of "$1")")"$'\n'
 }
 
+# What is small in a rehearsal: of GPU SMALL.
+size() { if [ $rehearse = yes ]; then echo "$2"; else echo "$1"; fi; }
+
+gpu=$(size "$(nvidia-smi --query-gpu=name --format=csv,noheader 2> /dev/null | head -n 1)" emulation)
+results=$(size "bench/results" "$logs")/$(echo "$gpu" | tr 'A-Z ' 'a-z-').md
 configure() {
-  cmake --preset release -B "$build" -DNATRIX_CUDA=on -DNATRIX_CUDA_ARCHITECTURES=native
+  cmake --preset release -B "$build" -DNATRIX_BENCH=ON "$(size -DNATRIX_CUDA=on -DNATRIX_CUDA=emulated)" \
+    -DNATRIX_CUDA_ARCHITECTURES=native
 }
 # Kernel tests hand kernels memory of the host; where a GPU cannot read it they say so, and are left out.
 kernels() {
   "$build/tests/test_kernels" --gtest_list_tests 2>&1 | tee /dev/stderr | grep -q cuda
 }
 tests() {
-  ctest --test-dir "$build" --output-on-failure -R '[Cc]uda' -LE slow
+  ctest --test-dir "$build" --output-on-failure -R "$(size '[Cc]uda' 'SoftmaxCuda|Norm.*/cuda')" -LE slow
 }
 sanitize() {
   cmake --build "$build" --target "cuda_$1"
+}
+# Kernels and whole models beside the device's own ceilings: their tables join the results.
+bench() {
+  local small="T 40 "
+  case $1 in matmul) small='T 16  48 -> 1536' ;; model) small='prefill/quickstart  T 64' ;; esac
+  "$build/bench/bench_$1" --backend cuda --benchmark_filter="$(size . "$small")"
+}
+# $1 bytes without a meaning, none of which ends a document.
+random_text() { head -c "$1" /dev/urandom | tr '\0' '\1'; }
+# One exact step over a million tokens: tokens a second, and the device's memory.
+long_step() {
+  local run=$logs/long tokens
+  tokens=$(size 1048576 256)
+  rm -rf "$run"
+  random_text $((2 * tokens)) > "$logs/long.bin"
+  "$build/launch/natrix" train configs/quickstart.yaml run.dir="$run" "data.train=[$logs/long.bin]" "data.eval=[]" \
+    data.documents=joined sequence.length="$tokens" sequence.chunk="$(size 8192 64)" model.repeat="$(size 8 1)" \
+    train.steps=1 train.batch_size=1 train.micro_batch_size=1 train.eval_every=0 optimizer.warmup_steps=0 \
+    checkpoint.every=0 log.every=1 device.backend=cuda device.dtype=bf16 || return 1
+  tail -n 1 "$run/metrics.jsonl"
+}
+# A prompt of ten million tokens: tokens a second, and the device's memory.
+long_prompt() {
+  random_text "$(size 10000000 300)" > "$logs/prompt.bin"
+  "$build/launch/natrix" generate "$logs/long" --backend cuda --dtype bf16 -f "$logs/prompt.bin" -n 0 --ignore-eos \
+    --chunk "$(size 8192 64)" --json --quiet
+}
+# The same model in mamba_ssm, where a Python on this machine has it.
+mamba_ssm() {
+  python3 bench/compare/mamba_ssm_peer.py || [ $? -eq 3 ]  # 3: it is not here
 }
 # 50 steps of the shape of Mamba-130M, on the bytes of this documentation; the last line of its metrics.
 train() {
   local run=$logs/train-$1
   rm -rf "$run"
   cat > "$logs/train.yaml" << YAML
-model: {pattern: M, repeat: 24, d_model: 768, mamba: {inner_norms: false}}
-sequence: {length: 2048, chunk: 2048}
+model: {pattern: M, repeat: $(size 24 1), d_model: $(size 768 32), mamba: {inner_norms: false}}
+sequence: {length: $(size 2048 64), chunk: $(size 2048 64)}
 data: {train: [$PWD/docs]}
-train: {steps: 50, batch_size: 8, eval_every: 0}
+train: {steps: $(size 50 2), batch_size: $(size 8 1), eval_every: 0}
 checkpoint: {every: 0}
-log: {every: 10}
+log: {every: 1}
 YAML
   "$build/launch/natrix" train "$logs/train.yaml" run.dir="$run" device.backend=cuda device.dtype="$1" || return 1
   tail -n 1 "$run/metrics.jsonl"
 }
 generate() {
-  "$build/launch/natrix" generate "$logs/train-$1" --backend cuda --dtype "$1" -p "In the beginning" -n 256 --temp 0 \
+  "$build/launch/natrix" generate "$logs/train-$1" --backend cuda --dtype "$1" -p "In the beginning" -n "$(size 256 4)" --temp 0 \
     --ignore-eos --json --quiet
 }
 compare() {
   NATRIX=$build/launch/natrix NATRIX_BACKEND=cuda NATRIX_DTYPE=$1 sh -c "$oracle"
 }
 
-nvidia-smi -L >&2
+[ $rehearse = yes ] || nvidia-smi -L >&2
 step "configure" configure
 step "build" cmake --build "$build" -j "$(nproc)"
 step "kernels can be tested" kernels
@@ -105,6 +145,31 @@ for dtype in fp32 bf16; do
   step "generate, $dtype" generate $dtype
   measure "generate, $dtype"
 done
+for family in scan conv dense matmul routing model; do
+  step "bench $family" bench $family
+done
+step "a step of 1,048,576 tokens" long_step
+measure "a step of 1,048,576 tokens"
+step "a prompt of 10,000,000 tokens" long_prompt
+measure "a prompt of 10,000,000 tokens"
+step "mamba_ssm" mamba_ssm
+measure "mamba_ssm"
 
-printf '\n%s\n' "$table"
+report() {
+  echo "# $gpu, $(date +%F)"
+  echo
+  echo "Made by \`bench/gpu_acceptance.sh\`. $(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2> /dev/null |
+    head -n 1 | sed 's/^/Driver /')"
+  echo
+  echo '```'
+  echo "$table"
+  echo '```'
+  for family in scan conv dense matmul routing model; do
+    printf '\n## bench_%s\n\n```\n' $family
+    grep -v '^\(20\|Run on\|\*\*\*\)' "$(log_of "bench $family")"
+    echo '```'
+  done
+}
+report > "$results"
+printf '\n%s\nfigures: %s\n' "$table" "$results"
 exit $failed

@@ -249,12 +249,14 @@ int Suite::run(int argc, char** argv) {
     const Ceilings machine = measure_ceilings(*ctx, options->quick);
     report["ceilings"].push_back(to_json(ctx->threads(), machine));
     if (!options->json) {
+      const std::string bf16 =
+          machine.bf16_flops > 0 ? fmt::format(" {:.1f} bf16,", machine.bf16_flops / 1e9) : "";
       fmt::print(
-          "ceilings, {}, threads {}: {:.1f} GFLOP/s f32, {:.1f} bf16, {:.2f} Gexp/s, {:.1f} GB/s read and "
-          "written, "
-          "{:.1f} GB/s only read\n",
-          name_of(ctx->backend()), ctx->threads(), machine.flops / 1e9, machine.bf16_flops / 1e9,
-          machine.exps / 1e9, machine.bytes / 1e9, machine.reads / 1e9);
+          "ceilings, {}, threads {}: {:.1f} GFLOP/s f32,{} {:.2f} Gexp/s, {:.1f} GB/s read and written, "
+          "{:.1f} "
+          "GB/s only read\n",
+          name_of(ctx->backend()), ctx->threads(), machine.flops / 1e9, bf16, machine.exps / 1e9,
+          machine.bytes / 1e9, machine.reads / 1e9);
     }
     for (const Case& c : cases_) {
       if ((options->quick && c.slow) || (c.device_only && ctx->backend() != Backend::kCuda)) continue;

@@ -161,13 +161,6 @@ CUstream_st* stream_handle(const Context& ctx) {
   return ctx.device().stream;
 }
 
-bool idle(const Context& ctx) {
-  const cudaError_t state = cudaStreamQuery(ctx.device().stream);
-  if (state == cudaErrorNotReady) return false;
-  check(state, "the device");
-  return true;
-}
-
 int device_count() {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;

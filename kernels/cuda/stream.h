@@ -9,8 +9,6 @@ struct CUstream_st;  // cudaStream_t points to one
 namespace natrix::cuda {
 
 CUstream_st* stream_handle(const Context& ctx);
-/// Whether all work so far is done. RunError for what it failed with.
-bool idle(const Context& ctx);
 /// Devices that this process sees.
 int device_count();
 

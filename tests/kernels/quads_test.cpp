@@ -1,7 +1,7 @@
 // Kernels of backend cuda take four columns a load where operands lie so, and one at a time where they do not
 // (kernels/cuda/quads.h). Each is given the same operands three times: side by side; with rows that are
 // apart, but still whole quads; and with rows that begin at the fourth column of others, which no quad does.
-// The results must be the same bits, and those of the reference within a bound.
+// The results must be the same bits; the tests of each family compare them with the reference.
 #include <cmath>
 #include <gtest/gtest.h>
 

@@ -34,8 +34,8 @@ double relative_error(View got, View want) {
   return root_of_squares(a.view()) / root_of_squares(b.view());
 }
 
-/// On its way a gradient is rounded, or made of what was rounded, some 12 times a sublayer (activations: what a
-/// norm gives, hidden units, gates, outputs, and the weights; then the gradient of each). Each adds at most
+/// On its way a gradient is rounded, or made of what was rounded, some 12 times a sublayer (activations: what
+/// a norm gives, hidden units, gates, outputs, and the weights; then the gradient of each). Each adds at most
 /// half a unit in 2^-8, independently, so that they add up as their root; nonlinear functions may enlarge
 /// that: 2. A tensor of a few elements, each a sum over all tokens that mostly cancels, keeps less of its
 /// own: 8.

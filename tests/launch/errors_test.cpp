@@ -252,7 +252,8 @@ INSTANTIATE_TEST_SUITE_P(Experiment, Malformed, ::testing::ValuesIn(kExperiments
 INSTANTIATE_TEST_SUITE_P(Model, Malformed, ::testing::ValuesIn(kModels), kName);
 INSTANTIATE_TEST_SUITE_P(TokensAndState, Malformed, ::testing::ValuesIn(kTokensAndStates), kName);
 INSTANTIATE_TEST_SUITE_P(Usage, Malformed, ::testing::ValuesIn(kUsage), kName);
-INSTANTIATE_TEST_SUITE_P(Device, Malformed, ::testing::ValuesIn(has_cuda() ? kWithDevice : kWithoutDevice), kName);
+INSTANTIATE_TEST_SUITE_P(Device, Malformed, ::testing::ValuesIn(has_cuda() ? kWithDevice : kWithoutDevice),
+                         kName);
 INSTANTIATE_TEST_SUITE_P(Disk, Malformed, ::testing::ValuesIn(kDisks), kName);
 
 }  // namespace

@@ -29,24 +29,6 @@ using ::testing::Not;
 
 constexpr int kRanks = 4, kSick = 2;  // the rank that fails
 
-/// The processes of a run's ranks, by rank; those that have ended, or not yet begun, are −1.
-std::vector<pid_t> processes_of(const std::string& run) {
-  std::vector<pid_t> ranks(kRanks, -1);
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    const std::string pid = entry.path().filename();
-    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    const std::string words = read_file_if_any("/proc/" + pid + "/cmdline");
-    if (!words.substr(0, words.find('\0')).ends_with("/natrix") ||
-        words.find("run.dir=" + run + '\0') == std::string::npos)
-      continue;
-    const std::string environment = read_file_if_any("/proc/" + pid + "/environ");
-    const std::string name = "OMPI_COMM_WORLD_RANK=";
-    if (const size_t at = environment.find(name); at != std::string::npos)
-      ranks[static_cast<size_t>(std::atoi(environment.c_str() + at + name.size()))] = std::atoi(pid.c_str());
-  }
-  return ranks;
-}
-
 class Failure : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -100,7 +82,7 @@ class Failure : public ::testing::Test {
 
   /// To the sick rank.
   void send(int signal) {
-    const pid_t process = processes_of(run_dir())[kSick];
+    const pid_t process = processes_of(run_dir(), kRanks)[kSick];
     ASSERT_GT(process, 0);
     kill(process, signal);
   }
@@ -117,7 +99,7 @@ class Failure : public ::testing::Test {
       ASSERT_TRUE(fs::exists(file)) << "rank " << r << " outlived its job";
       EXPECT_THAT(std::atoi(read_file(file).c_str()), Gt(0)) << "rank " << r << "\n" << job_.err;
     }
-    const std::vector<pid_t> left = processes_of(run_dir());
+    const std::vector<pid_t> left = processes_of(run_dir(), kRanks);
     EXPECT_EQ(std::count(left.begin(), left.end(), -1), kRanks);
     RecordProperty("seconds", fmt::format("{:.1f}", seconds_));
   }
@@ -283,7 +265,7 @@ TEST_F(MpirunScript, DoesNotWaitForRanksOfALostOne) {
     if (sent || last_step_logged(run_dir()) < 2) return 0;
     sent = true;
     struck_ = std::chrono::steady_clock::now();
-    kill(processes_of(run_dir())[1], SIGKILL);
+    kill(processes_of(run_dir(), kRanks)[1], SIGKILL);
     return 0;
   });
   EXPECT_EQ(r.status, 128 + SIGKILL) << r.err;

@@ -55,7 +55,8 @@ class TwoHosts {
   void set_cable(bool plugged_in) const {
     shell(fmt::format("ip -n {}1 link set eth77 {}", name_, plugged_in ? "up" : "down"));
     // What each remembers of the other while it was away.
-    if (plugged_in) shell(fmt::format("ip -n {0}1 neigh flush all; ip -n {0}2 neigh flush all; sleep 1", name_));
+    if (plugged_in)
+      shell(fmt::format("ip -n {0}1 neigh flush all; ip -n {0}2 neigh flush all; sleep 1", name_));
   }
   /// Whether natrix still runs on either.
   bool has_ranks() const {

@@ -1,6 +1,7 @@
 #include "tests/launch/tiny_run.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
@@ -102,6 +103,24 @@ int64_t newest_checkpoint(const std::string& run) {
     if (name.starts_with("step-")) newest = std::max<int64_t>(newest, std::stoll(name.substr(5)));
   }
   return newest;
+}
+
+std::vector<pid_t> processes_of(const std::string& run, int ranks) {
+  std::vector<pid_t> processes(static_cast<size_t>(ranks), -1);
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string pid = entry.path().filename();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string words = read_file_if_any("/proc/" + pid + "/cmdline");
+    if (!words.substr(0, words.find('\0')).ends_with("/natrix") ||
+        words.find("run.dir=" + run + '\0') == std::string::npos)
+      continue;
+    const std::string environment = read_file_if_any("/proc/" + pid + "/environ");
+    const std::string name = "OMPI_COMM_WORLD_RANK=";
+    if (const size_t at = environment.find(name); at != std::string::npos)
+      processes[static_cast<size_t>(std::atoi(environment.c_str() + at + name.size()))] =
+          std::atoi(pid.c_str());
+  }
+  return processes;
 }
 
 std::vector<std::string> snapshot(const std::string& directory) {

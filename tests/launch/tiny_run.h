@@ -4,6 +4,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 #include "tests/launch/program.h"
@@ -41,6 +42,8 @@ std::vector<std::string> curve(const std::string& run);
 int64_t lines_logged(const std::string& run);
 int64_t last_step_logged(const std::string& run);   // 0 without a line
 int64_t newest_checkpoint(const std::string& run);  // its step; −1 without one
+/// The processes of a run's ranks under mpirun, by rank; those that have ended, or not yet begun, are −1.
+std::vector<pid_t> processes_of(const std::string& run, int ranks);
 /// Everything below a directory, a line each: its path, and a file's size and a hash of its content. Sorted.
 std::vector<std::string> snapshot(const std::string& directory);
 /// Names in RUN/checkpoints, sorted.
