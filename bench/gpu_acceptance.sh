@@ -51,7 +51,7 @@ step() {
   begin=$SECONDS
   echo "== $name" >&2
   if "$@" > "$log" 2>&1; then status=pass; else failed=1; tail -n 20 "$log" >&2; fi
-  table+=$(printf '%-34s %-5s %6d s  %s' "$name" $status $((SECONDS - begin)) "$log")$'\n'
+  table+=$(printf '%-34s %-5s %6d s  %s' "$name" $status $((SECONDS - begin)) "${log#"$PWD"/}")$'\n'
 }
 # measure NAME: the last line of that step's output joins the table.
 measure() {
@@ -72,7 +72,7 @@ kernels() {
   "$build/tests/test_kernels" --gtest_list_tests 2>&1 | tee /dev/stderr | grep -q cuda
 }
 tests() {
-  ctest --test-dir "$build" --output-on-failure -R "$(size '[Cc]uda' 'SoftmaxCuda|Norm.*/cuda')" -LE slow
+  ctest --test-dir "$build" --output-on-failure -R "$(size '[Cc]uda' 'Bf16Cuda|Norm.*/cuda')" -LE slow
 }
 sanitize() {
   cmake --build "$build" --target "cuda_$1"
@@ -81,7 +81,11 @@ sanitize() {
 bench() {
   local small="T 40 "
   case $1 in matmul) small='T 16  48 -> 1536' ;; model) small='prefill/quickstart  T 64' ;; esac
-  "$build/bench/bench_$1" --backend cuda --benchmark_filter="$(size . "$small")"
+  if [ $rehearse = no ]; then
+    "$build/bench/bench_$1" --backend cuda
+  else
+    "$build/bench/bench_$1" --backend cuda --quick --benchmark_filter="$small"
+  fi
 }
 # $1 bytes without a meaning, none of which ends a document.
 random_text() { head -c "$1" /dev/urandom | tr '\0' '\1'; }
@@ -158,8 +162,9 @@ measure "mamba_ssm"
 report() {
   echo "# $gpu, $(date +%F)"
   echo
-  echo "Made by \`bench/gpu_acceptance.sh\`. $(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2> /dev/null |
-    head -n 1 | sed 's/^/Driver /')"
+  local driver
+  driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2> /dev/null | head -n 1)
+  echo "Made by \`bench/gpu_acceptance.sh\` at commit $(git rev-parse --short HEAD)${driver:+, driver $driver}."
   echo
   echo '```'
   echo "$table"

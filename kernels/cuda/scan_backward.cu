@@ -3,8 +3,7 @@
 //
 //   block    32 channels (the lanes) × up to 8 warps of kPerThread states
 //   tile     kTile tokens, in stretches of kStretch; states before each stretch wait in shared memory, states
-//   and decays
-//            within the stretch in hand in registers
+//            and decays within the stretch in hand in registers
 //
 // dB and dC sum over channels: 32 of them by shuffles, then one partial result a block of channels, added in
 // order. dx and ddt sum over states: over warps, through shared memory, once a stretch. exp2 a channel and
