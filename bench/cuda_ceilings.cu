@@ -6,7 +6,7 @@
 #include "bench/ceilings.h"
 #include "kernels/activation.h"
 #include "kernels/base/transfer.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/scan_tiles.h"
 #include "kernels/matmul.h"
 #include "kernels/optim.h"
 
@@ -15,22 +15,12 @@ namespace {
 
 constexpr int kThreads = 256, kBlocksEach = 8, kChains = 4;
 
-__device__ float ex2(float x) {
-#ifdef __CUDA_ARCH__
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#else
-  return exp2f(x);
-#endif
-}
-
 /// kChains chains of exponentials, each the argument of the next: x, 2^-x, … stays within (0, 1].
 __global__ void __launch_bounds__(kThreads) exps_kernel(int rounds, float* sink) {
   float x[kChains];
   for (int k = 0; k < kChains; ++k) x[k] = static_cast<float>(threadIdx.x + k) * 1e-3f;
   for (int i = 0; i < rounds; ++i) {
-    for (int k = 0; k < kChains; ++k) x[k] = ex2(-x[k]);
+    for (int k = 0; k < kChains; ++k) x[k] = cuda::decay_of(-x[k]);
   }
   float sum = 0;
   for (int k = 0; k < kChains; ++k) sum += x[k];

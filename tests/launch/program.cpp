@@ -60,6 +60,8 @@ Outcome natrix_program(const std::vector<std::string>& args, const ProgramOption
 Outcome any_program(const std::vector<std::string>& command, const ProgramOptions& options) {
   const ScratchDir scratch;
   write_file(scratch / "in", options.input);
+  // It may be killed before it opens them.
+  for (const char* stream : {"out", "err"}) write_file(scratch / stream, "");
   std::vector<std::string> words = command;
   const std::vector<char*> argv = pointers_to(words);
   const auto start = std::chrono::steady_clock::now();
