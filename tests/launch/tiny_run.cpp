@@ -105,16 +105,29 @@ int64_t newest_checkpoint(const std::string& run) {
   return newest;
 }
 
+namespace {
+
+/// A file of /proc; empty if the process has ended, which a read says by an error.
+std::string of_process(const std::string& pid, const std::string& file) {
+  try {
+    return read_file_if_any("/proc/" + pid + "/" + file);
+  } catch (const std::ios_base::failure&) {
+    return "";
+  }
+}
+
+}  // namespace
+
 std::vector<pid_t> processes_of(const std::string& run, int ranks) {
   std::vector<pid_t> processes(static_cast<size_t>(ranks), -1);
   for (const auto& entry : fs::directory_iterator("/proc")) {
     const std::string pid = entry.path().filename();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    const std::string words = read_file_if_any("/proc/" + pid + "/cmdline");
+    const std::string words = of_process(pid, "cmdline");
     if (!words.substr(0, words.find('\0')).ends_with("/natrix") ||
         words.find("run.dir=" + run + '\0') == std::string::npos)
       continue;
-    const std::string environment = read_file_if_any("/proc/" + pid + "/environ");
+    const std::string environment = of_process(pid, "environ");
     const std::string name = "OMPI_COMM_WORLD_RANK=";
     if (const size_t at = environment.find(name); at != std::string::npos)
       processes[static_cast<size_t>(std::atoi(environment.c_str() + at + name.size()))] =
