@@ -52,8 +52,8 @@ endfunction()
 if(natrix_cuda STREQUAL emulated)
   find_package(Boost REQUIRED COMPONENTS context)
   set(emulation ${PROJECT_SOURCE_DIR}/tests/cuda_emulation)
-  add_library(cuda_emulation STATIC ${emulation}/block.cpp ${emulation}/cublas.cpp ${emulation}/memory.cpp
-                                    ${emulation}/nccl.cpp ${emulation}/runtime.cpp)
+  add_library(cuda_emulation STATIC ${emulation}/block.cpp ${emulation}/cublas.cpp ${emulation}/graph.cpp
+                                    ${emulation}/memory.cpp ${emulation}/nccl.cpp ${emulation}/runtime.cpp)
   target_include_directories(cuda_emulation PUBLIC ${emulation})
   target_link_libraries(cuda_emulation PRIVATE Boost::context natrix_flags)
 endif()

@@ -1,11 +1,14 @@
 // Column-major products in plain loops over f32, whatever the operands are stored in.
+#include <array>
 #include <cstring>
 #include <vector>
 
 #include "cublas_v2.h"
 #include "emulator.h"
 
-struct CublasContext {};
+struct CublasContext {
+  cudaStream_t stream = nullptr;
+};
 
 namespace {
 
@@ -51,6 +54,72 @@ bool supported(cudaDataType a, cudaDataType b, cudaDataType c) {
   return a == b && (a == c || (a == CUDA_R_16BF && c == CUDA_R_32F));
 }
 
+/// What a product is but for where its operands lie.
+struct Product {
+  bool ta, tb;
+  int64_t m, n, k, lda, ldb, ldc;
+  cudaDataType atype, btype, ctype;
+  float scale, keep;
+
+  Product(cublasOperation_t transa, cublasOperation_t transb, std::array<int64_t, 3> extents,
+          std::array<int64_t, 3> leading, std::array<cudaDataType, 3> types, const void* alpha,
+          const void* beta)
+      : ta(transa == CUBLAS_OP_T),
+        tb(transb == CUBLAS_OP_T),
+        m(extents[0]),
+        n(extents[1]),
+        k(extents[2]),
+        lda(leading[0]),
+        ldb(leading[1]),
+        ldc(leading[2]),
+        atype(types[0]),
+        btype(types[1]),
+        ctype(types[2]),
+        scale(*static_cast<const float*>(alpha)),
+        keep(*static_cast<const float*>(beta)) {}
+
+  cublasStatus_t check() const {
+    if (m < 0 || n < 0 || k < 0 || lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m)
+      return CUBLAS_STATUS_INVALID_VALUE;
+    return supported(atype, btype, ctype) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+
+  void multiply(const void* a, const void* b, void* c) const {
+    const cuda_emulation::DeviceAccess access;
+    const std::vector<float> left = columns_of({a, atype}, lda, ta, m, k);
+    const Elements right{b, btype}, before{c, ctype};
+    std::vector<float> column(static_cast<size_t>(m));
+    for (int64_t j = 0; j < n; ++j) {
+      column.assign(static_cast<size_t>(m), 0.0f);
+      for (int64_t l = 0; l < k; ++l) {
+        const float factor = right[tb ? l * ldb + j : j * ldb + l];
+        const float* from = left.data() + l * m;
+        for (int64_t i = 0; i < m; ++i) column[static_cast<size_t>(i)] += factor * from[i];
+      }
+      for (int64_t i = 0; i < m; ++i) {
+        const float sum = scale * column[static_cast<size_t>(i)];
+        store(c, ctype, j * ldc + i, keep == 0.0f ? sum : sum + keep * before[j * ldc + i]);
+      }
+    }
+  }
+};
+
+/// Hardware would read what lies at that address.
+bool on_device(const void* a, const void* b, const void* c) {
+  using cuda_emulation::is_device_memory;
+  return is_device_memory(a) && is_device_memory(b) && is_device_memory(c);
+}
+
+template <class F>
+cublasStatus_t run_or_keep(cublasHandle_t handle, F run) {
+  const auto work = [run] {
+    run();
+    return cudaSuccess;
+  };
+  if (!cuda_emulation::keep_for_graph(handle->stream, work)) run();
+  return CUBLAS_STATUS_SUCCESS;
+}
+
 }  // namespace
 
 cublasStatus_t cublasCreate(cublasHandle_t* handle) {
@@ -61,10 +130,14 @@ cublasStatus_t cublasDestroy(cublasHandle_t handle) {
   delete handle;
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasSetStream(cublasHandle_t, cudaStream_t) {
+cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
+  handle->stream = stream;
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t) {
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasSetWorkspace(cublasHandle_t, void*, size_t) {
   return CUBLAS_STATUS_SUCCESS;
 }
 const char* cublasGetStatusString(cublasStatus_t status) {
@@ -73,33 +146,29 @@ const char* cublasGetStatusString(cublasStatus_t status) {
                                                  : "execution failed";
 }
 
-cublasStatus_t cublasGemmEx_64(cublasHandle_t, cublasOperation_t transa, cublasOperation_t transb, int64_t m,
-                               int64_t n, int64_t k, const void* alpha, const void* a, cudaDataType atype,
-                               int64_t lda, const void* b, cudaDataType btype, int64_t ldb, const void* beta,
-                               void* c, cudaDataType ctype, int64_t ldc, cublasComputeType_t,
-                               cublasGemmAlgo_t) {
-  const bool ta = transa == CUBLAS_OP_T, tb = transb == CUBLAS_OP_T;
-  if (m < 0 || n < 0 || k < 0 || lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m)
-    return CUBLAS_STATUS_INVALID_VALUE;
-  if (!supported(atype, btype, ctype)) return CUBLAS_STATUS_NOT_SUPPORTED;
-  const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
-  const cuda_emulation::DeviceAccess access;
-  const std::vector<float> left = columns_of({a, atype}, lda, ta, m, k);
-  const Elements right{b, btype}, before{c, ctype};
-  std::vector<float> column(static_cast<size_t>(m));
-  for (int64_t j = 0; j < n; ++j) {
-    column.assign(static_cast<size_t>(m), 0.0f);
-    for (int64_t l = 0; l < k; ++l) {
-      const float factor = right[tb ? l * ldb + j : j * ldb + l];
-      const float* from = left.data() + l * m;
-      for (int64_t i = 0; i < m; ++i) column[static_cast<size_t>(i)] += factor * from[i];
-    }
-    for (int64_t i = 0; i < m; ++i) {
-      const float sum = scale * column[static_cast<size_t>(i)];
-      store(c, ctype, j * ldc + i, keep == 0.0f ? sum : sum + keep * before[j * ldc + i]);
-    }
-  }
-  return CUBLAS_STATUS_SUCCESS;
+cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
+                               int64_t m, int64_t n, int64_t k, const void* alpha, const void* a,
+                               cudaDataType atype, int64_t lda, const void* b, cudaDataType btype,
+                               int64_t ldb, const void* beta, void* c, cudaDataType ctype, int64_t ldc,
+                               cublasComputeType_t, cublasGemmAlgo_t) {
+  const Product p(transa, transb, {m, n, k}, {lda, ldb, ldc}, {atype, btype, ctype}, alpha, beta);
+  if (const cublasStatus_t status = p.check(); status != CUBLAS_STATUS_SUCCESS) return status;
+  return run_or_keep(handle, [=] { p.multiply(a, b, c); });
+}
+
+cublasStatus_t cublasGemmBatchedEx_64(cublasHandle_t handle, cublasOperation_t transa,
+                                      cublasOperation_t transb, int64_t m, int64_t n, int64_t k,
+                                      const void* alpha, const void* const a[], cudaDataType atype,
+                                      int64_t lda, const void* const b[], cudaDataType btype, int64_t ldb,
+                                      const void* beta, void* const c[], cudaDataType ctype, int64_t ldc,
+                                      int64_t count, cublasComputeType_t, cublasGemmAlgo_t) {
+  const Product p(transa, transb, {m, n, k}, {lda, ldb, ldc}, {atype, btype, ctype}, alpha, beta);
+  if (const cublasStatus_t status = p.check(); status != CUBLAS_STATUS_SUCCESS) return status;
+  if (!on_device(a, b, c)) return CUBLAS_STATUS_EXECUTION_FAILED;
+  return run_or_keep(handle, [=] {
+    const cuda_emulation::DeviceAccess access;
+    for (int64_t i = 0; i < count; ++i) p.multiply(a[i], b[i], c[i]);
+  });
 }
 
 cublasStatus_t cublasGemmGroupedBatchedEx_64(cublasHandle_t handle, const cublasOperation_t transa[],
@@ -111,9 +180,10 @@ cublasStatus_t cublasGemmGroupedBatchedEx_64(cublasHandle_t handle, const cublas
                                              const int64_t ldc[], int64_t group_count,
                                              const int64_t group_size[], cublasComputeType_t compute) {
   if (ctype != atype) return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (!cuda_emulation::is_device_memory(a) || !cuda_emulation::is_device_memory(b) ||
-      !cuda_emulation::is_device_memory(c))
-    return CUBLAS_STATUS_EXECUTION_FAILED;  // hardware would read what lies at that address
+  if (!on_device(a, b, c)) return CUBLAS_STATUS_EXECUTION_FAILED;
+  // It reads the pointers at once, and a graph would need them later.
+  if (cuda_emulation::refuse_in_graph("cublasGemmGroupedBatchedEx") != cudaSuccess)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   const cuda_emulation::DeviceAccess access;
   int64_t i = 0;
   for (int64_t g = 0; g < group_count; ++g) {

@@ -19,6 +19,7 @@ enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 };
 cublasStatus_t cublasCreate(cublasHandle_t* handle);
 cublasStatus_t cublasDestroy(cublasHandle_t handle);
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream);
+cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, size_t bytes);
 const char* cublasGetStatusString(cublasStatus_t status);
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode);
 cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
@@ -26,6 +27,13 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transa, 
                                cudaDataType atype, int64_t lda, const void* b, cudaDataType btype,
                                int64_t ldb, const void* beta, void* c, cudaDataType ctype, int64_t ldc,
                                cublasComputeType_t compute, cublasGemmAlgo_t algorithm);
+/// The arrays of pointers lie on the device.
+cublasStatus_t cublasGemmBatchedEx_64(cublasHandle_t handle, cublasOperation_t transa,
+                                      cublasOperation_t transb, int64_t m, int64_t n, int64_t k,
+                                      const void* alpha, const void* const a[], cudaDataType atype,
+                                      int64_t lda, const void* const b[], cudaDataType btype, int64_t ldb,
+                                      const void* beta, void* const c[], cudaDataType ctype, int64_t ldc,
+                                      int64_t count, cublasComputeType_t compute, cublasGemmAlgo_t algorithm);
 /// The arrays of pointers lie on the device, all others with the host.
 cublasStatus_t cublasGemmGroupedBatchedEx_64(cublasHandle_t handle, const cublasOperation_t transa[],
                                              const cublasOperation_t transb[], const int64_t m[],

@@ -8,6 +8,7 @@
 #include <functional>
 #include <math.h>
 #include <tuple>
+#include <utility>
 
 #define __global__
 #define __device__
@@ -31,6 +32,8 @@ enum cudaError_t {
   cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700,
   cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 enum cudaMemcpyKind {
   cudaMemcpyHostToHost,
@@ -47,10 +50,12 @@ enum cudaMemoryType {
 };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
   cudaDevAttrPageableMemoryAccess = 88,
   cudaDevAttrMemoryPoolsSupported = 115
 };
 enum { cudaStreamNonBlocking = 1 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
 enum { cudaEventDisableTiming = 2 };
 enum cudaMemPoolAttr {
   cudaMemPoolAttrReleaseThreshold = 4,
@@ -61,6 +66,8 @@ enum cudaMemPoolAttr {
 typedef struct CUstream_st* cudaStream_t;
 typedef struct CUevent_st* cudaEvent_t;
 typedef struct CUmemPoolHandle_st* cudaMemPool_t;
+typedef struct CUgraph_st* cudaGraph_t;
+typedef struct CUgraphExec_st* cudaGraphExec_t;
 struct cudaPointerAttributes {
   cudaMemoryType type;
   int device;
@@ -116,6 +123,14 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
 cudaError_t cudaDeviceSynchronize();
+/// Graphs are what one stream was asked for: kernels, copies, fills and cuBLAS's products, in their order.
+/// What would wait, take memory or go to the default stream ends the recording, as there.
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* ready, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t ready, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t ready);
 /// The first error since the last call, which stays until it is asked for.
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();
@@ -141,6 +156,8 @@ uint64_t seed();
 /// How often the host has waited for the device so far, in this process: for a stream, or in a copy that is
 /// synchronous with either side in memory of the host, or asynchronous in name and not from pinned memory.
 uint64_t host_waits();
+/// Graphs launched so far, in this process.
+uint64_t graph_launches();
 /// Whether kernels may touch host memory, as some GPUs can (cudaDevAttrPageableMemoryAccess). No, to begin
 /// with.
 void allow_host_memory(bool allowed);
@@ -165,8 +182,9 @@ T shuffle(unsigned mask, T value, int from) {
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-  const std::tuple<Parameters...> by_value(static_cast<Arguments&&>(arguments)...);
-  return cuda_emulation::launch(*config, [&] { std::apply(kernel, by_value); });
+  std::tuple<Parameters...> by_value(static_cast<Arguments&&>(arguments)...);
+  return cuda_emulation::launch(*config,
+                                [kernel, by_value = std::move(by_value)] { std::apply(kernel, by_value); });
 }
 
 #define warpSize 32

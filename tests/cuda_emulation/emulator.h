@@ -51,6 +51,13 @@ class Deferred {
 /// Puts it on a stream, which belongs to one thread.
 void defer(cudaStream_t stream, std::shared_ptr<Deferred> work);
 
+/// Whether what is asked of `stream` is kept for a graph at the moment: then `work` is, and the caller leaves
+/// it undone. It owns its arguments.
+bool keep_for_graph(cudaStream_t stream, std::function<cudaError_t()> work);
+/// For what a graph cannot hold: ends the recording of this thread's stream with an error that names the
+/// call, where there is one.
+cudaError_t refuse_in_graph(const char* call);
+
 /// Remembered until cudaGetLastError.
 cudaError_t fail(cudaError_t error, const std::string& what);
 

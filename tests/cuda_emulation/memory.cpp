@@ -138,6 +138,7 @@ std::string overrun() {
 using namespace cuda_emulation;
 
 cudaError_t cudaMalloc(void** p, size_t bytes) {
+  if (const cudaError_t error = refuse_in_graph("cudaMalloc"); error != cudaSuccess) return error;
   const size_t padded = round_up(bytes + 1, kAlignment), mapped = round_up(padded, kPage);
   void* pages = mmap(nullptr, mapped + kPage, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -215,6 +216,7 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr attribute, vo
 }
 
 cudaError_t cudaMallocHost(void** p, size_t bytes) {
+  if (const cudaError_t error = refuse_in_graph("cudaMallocHost"); error != cudaSuccess) return error;
   *p = std::malloc(bytes);
   if (*p == nullptr) return fail(cudaErrorMemoryAllocation, "cudaMallocHost: out of memory");
   std::memset(*p, kPoison, bytes);
@@ -281,34 +283,42 @@ void note_copy(const void* to, const void* from, bool asynchronous) {
 
 cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                          size_t height, cudaMemcpyKind kind) {
+  if (const cudaError_t error = refuse_in_graph("cudaMemcpy2D"); error != cudaSuccess) return error;
   note_copy(to, from, false);
   return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
 }
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                              size_t height, cudaMemcpyKind kind, cudaStream_t) {
+                              size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
   note_copy(to, from, true);
-  return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
+  const auto run = [=] { return copy_rows(to, to_pitch, from, from_pitch, width, height, kind); };
+  return keep_for_graph(stream, run) ? cudaSuccess : run();
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (const cudaError_t error = refuse_in_graph("cudaMemcpy"); error != cudaSuccess) return error;
   note_copy(to, from, false);
   return copy_bytes(to, from, bytes, kind);
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
   note_copy(to, from, true);
-  return copy_bytes(to, from, bytes, kind);
+  const auto run = [=] { return copy_bytes(to, from, bytes, kind); };
+  return keep_for_graph(stream, run) ? cudaSuccess : run();
 }
 
 cudaError_t cudaMemset2D(void* p, size_t pitch, int value, size_t width, size_t height) {
+  if (const cudaError_t error = refuse_in_graph("cudaMemset2D"); error != cudaSuccess) return error;
   if (pitch > kLargestPitch) return fail_pitch();
   const DeviceAccess access;
   for (size_t r = 0; r < height; ++r) std::memset(static_cast<char*>(p) + r * pitch, value, width);
   return cudaSuccess;
 }
 cudaError_t cudaMemset(void* p, int value, size_t bytes) {
+  if (const cudaError_t error = refuse_in_graph("cudaMemset"); error != cudaSuccess) return error;
   const DeviceAccess access;
   std::memset(p, value, bytes);
   return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
-  return cudaMemset(p, value, bytes);
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
+  const auto run = [=] { return cudaMemset(p, value, bytes); };
+  return keep_for_graph(stream, run) ? cudaSuccess : run();
 }

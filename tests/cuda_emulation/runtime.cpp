@@ -99,11 +99,12 @@ cudaError_t fail(cudaError_t error, const std::string& what) {
   return error;
 }
 
-cudaError_t launch(const cudaLaunchConfig_t& config, const std::function<void()>& kernel) {
-  const dim3 &g = config.gridDim, &b = config.blockDim;
+namespace {
+
+cudaError_t run_grid(const dim3& g, const dim3& b, size_t shared_bytes, const std::function<void()>& kernel) {
   const auto threads = static_cast<int>(b.x * b.y * b.z);
   if (g.x == 0 || g.y == 0 || g.z == 0 || g.y > 65535 || g.z > 65535 || threads == 0 ||
-      threads > kMostThreads || config.dynamicSmemBytes > kMostShared) {
+      threads > kMostThreads || shared_bytes > kMostShared) {
     return fail(cudaErrorInvalidConfiguration, "a grid, a block or shared memory of a size that no GPU has");
   }
   const DeviceAccess access;
@@ -116,7 +117,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const std::function<void()>
     blockIdx = dim3(static_cast<unsigned>(n % g.x), static_cast<unsigned>(n / g.x % g.y),
                     static_cast<unsigned>(n / g.x / g.y));
     try {
-      run_block(kernel, threads, config.dynamicSmemBytes, random);
+      run_block(kernel, threads, shared_bytes, random);
     } catch (const Failure& failure) {
       return fail(cudaErrorLaunchFailure, failure.what() + (": " + place(blockIdx)));
     }
@@ -125,6 +126,14 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const std::function<void()>
     return fail(cudaErrorIllegalAddress, "a kernel " + what + ": " + place(blockIdx));
   }
   return cudaSuccess;
+}
+
+}  // namespace
+
+cudaError_t launch(const cudaLaunchConfig_t& config, const std::function<void()>& kernel) {
+  const auto run = [grid = config.gridDim, block = config.blockDim, shared = config.dynamicSmemBytes,
+                    kernel] { return run_grid(grid, block, shared, kernel); };
+  return keep_for_graph(config.stream, run) ? cudaSuccess : run();
 }
 
 }  // namespace cuda_emulation
@@ -166,10 +175,12 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   return stream == nullptr || finish(stream->left, false) ? cudaPeekAtLastError() : cudaErrorNotReady;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (const cudaError_t error = refuse_in_graph("cudaStreamSynchronize"); error != cudaSuccess) return error;
   note_wait();
   return stream == nullptr ? cudaPeekAtLastError() : wait_for(stream->left);
 }
 cudaError_t cudaDeviceSynchronize() {
+  if (const cudaError_t error = refuse_in_graph("cudaDeviceSynchronize"); error != cudaSuccess) return error;
   note_wait();
   return cudaPeekAtLastError();
 }
@@ -194,6 +205,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const cudaError_t error = refuse_in_graph("cudaEventRecord"); error != cudaSuccess) return error;
   event->before = stream == nullptr ? Work() : stream->left;
   event->recorded = std::chrono::steady_clock::now();
   return cudaSuccess;
