@@ -2,12 +2,17 @@
 // operation; which of those that can go on runs next is drawn at random. Where code relies on an order that
 // it did not ask for with a barrier, one of the draws shows it.
 #include <boost/context/fiber.hpp>
+#include <boost/context/preallocated.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstring>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #include "emulator.h"
 
@@ -17,7 +22,11 @@ namespace cuda_emulation {
 namespace {
 
 namespace context = boost::context;
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t kStackBytes = 512 << 10;  // its frames are larger
+#else
 constexpr size_t kStackBytes = 64 << 10;
+#endif
 
 enum class State { kReady, kAtBarrier, kInWarp, kDone };
 
@@ -31,10 +40,37 @@ struct Warp {
 };
 constexpr int kVotes = -1;
 
+/// A stack that code leaves and comes back to; AddressSanitizer has to be told on which one it is.
+class Stack {
+ public:
+  void is(const context::stack_context& memory) {
+    size_ = memory.size;
+    bottom_ = static_cast<const char*>(memory.sp) - size_;
+  }
+  /// Right before code goes from here to `other`, and when it is back.
+  void leave_for([[maybe_unused]] const Stack& other) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(&frames_, other.bottom_, other.size_);
+#endif
+  }
+  /// Once code is here, coming from `other`, whose bounds it learns.
+  void arrive([[maybe_unused]] Stack& other) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(frames_, &other.bottom_, &other.size_);
+#endif
+  }
+
+ private:
+  const void* bottom_ = nullptr;
+  size_t size_ = 0;
+  void* frames_ = nullptr;  // the sanitizer's
+};
+
 struct Fiber {
   dim3 index;
   int lane = 0, warp = 0;
   State state = State::kDone;
+  Stack stack;
   context::fiber code;  // where it goes on
 };
 
@@ -45,7 +81,9 @@ class Multiprocessor {
   void yield(State state) {
     Fiber& self = current();
     self.state = state;
+    self.stack.leave_for(scheduler_);
     back_ = std::move(back_).resume();
+    self.stack.arrive(scheduler_);
   }
   Fiber& current() { return *fibers_[static_cast<size_t>(current_)]; }
   Warp& warp() { return warps_[static_cast<size_t>(current().warp)]; }
@@ -69,6 +107,7 @@ class Multiprocessor {
   std::vector<int> ready_;
   std::vector<std::max_align_t> shared_;
   context::fiber back_;  // the scheduler, while a fiber runs
+  Stack scheduler_;
   int current_ = 0;
   std::string failure_;
 };
@@ -77,8 +116,12 @@ thread_local Multiprocessor multiprocessor;
 
 /// A fiber outlives a kernel: it waits for the next block.
 void Multiprocessor::start(Fiber& fiber) {
-  fiber.code = context::fiber(std::allocator_arg, context::protected_fixedsize_stack(kStackBytes),
-                              [this](context::fiber&& scheduler) {
+  context::protected_fixedsize_stack allocator(kStackBytes);
+  const context::stack_context memory = allocator.allocate();
+  fiber.stack.is(memory);
+  fiber.code = context::fiber(std::allocator_arg, context::preallocated(memory.sp, memory.size, memory),
+                              allocator, [this, &fiber](context::fiber&& scheduler) {
+                                fiber.stack.arrive(scheduler_);
                                 back_ = std::move(scheduler);
                                 for (;;) {
                                   try {
@@ -116,7 +159,9 @@ void Multiprocessor::step(int index) {
   current_ = index;
   Fiber& f = current();
   threadIdx = f.index;
+  scheduler_.leave_for(f.stack);
   f.code = std::move(f.code).resume();
+  scheduler_.arrive(f.stack);
 }
 
 void Multiprocessor::run(const std::function<void()>& kernel, int threads, size_t shared_bytes,
