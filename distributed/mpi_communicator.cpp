@@ -236,7 +236,7 @@ class MpiTransport final : public Transport {
   }
 
   std::unique_ptr<Transport> split(int colour, std::string_view name) override {
-    const std::vector<int> colours = exchange_colours(colour);
+    const std::vector<int> colours = everyones(colour);
     Group part = group_;
     part.name = name;
     part.members.clear();

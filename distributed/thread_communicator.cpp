@@ -164,7 +164,7 @@ class ThreadTransport final : public Transport {
   }
 
   std::unique_ptr<Transport> split(int colour, std::string_view name) override {
-    const std::vector<int> colours = exchange_colours(colour);
+    const std::vector<int> colours = everyones(colour);
     std::vector<int> members;
     int rank = 0;
     for (int p = 0; p < size(); ++p) {

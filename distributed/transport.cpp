@@ -17,13 +17,13 @@ void Transport::receive(std::span<std::byte> bytes, int peer, std::string_view w
       watch(), [&] { return e->poll(); }, [&] { return e->lost(); });
 }
 
-std::vector<int> Transport::exchange_colours(int colour) {
-  std::vector<int> colours(static_cast<size_t>(size()), colour);
-  const std::vector<std::span<const std::byte>> mine(colours.size(), std::as_bytes(std::span(&colour, 1)));
+std::vector<int> Transport::everyones(int number) {
+  std::vector<int> all(static_cast<size_t>(size()), number);
+  const std::vector<std::span<const std::byte>> mine(all.size(), std::as_bytes(std::span(&number, 1)));
   std::vector<std::span<std::byte>> theirs;
-  for (int& c : colours) theirs.push_back(std::as_writable_bytes(std::span(&c, 1)));
-  exchange(mine, theirs, "split");
-  return colours;
+  for (int& n : all) theirs.push_back(std::as_writable_bytes(std::span(&n, 1)));
+  exchange(mine, theirs, "a number of each rank");
+  return all;
 }
 
 }  // namespace natrix

@@ -67,10 +67,8 @@ class Transport {
   /// `name` (of a mesh axis) appears in errors. It borrows nothing from this one.
   virtual std::unique_ptr<Transport> split(int colour, std::string_view name) = 0;
   virtual Watch& watch() = 0;
-
- protected:
-  /// Each rank's colour.
-  std::vector<int> exchange_colours(int colour);
+  /// Collective. Each rank's number.
+  std::vector<int> everyones(int number);
 
  private:
   int64_t operations_ = 0;

@@ -51,8 +51,8 @@ RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Tran
     return;
   }
   world->watch().timeout = config.parallel.timeout;
-  mesh_ =
-      std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory(), link);
+  mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory(),
+                                        agreed_link(*world, link));
   group_ = std::make_unique<MeshGroup>(*mesh_, ctx, wide(dtype), config.parallel);
 }
 
@@ -76,6 +76,12 @@ DeviceLink device_link(int gpus, int ranks, bool nccl, bool share) {
         ranks, gpus, gpus == 1 ? "" : "s", gpus));
   }
   return DeviceLink::kStaged;
+}
+
+DeviceLink agreed_link(Transport& world, DeviceLink mine) {
+  const std::vector<int> links = world.everyones(static_cast<int>(mine));
+  return std::ranges::count(links, static_cast<int>(DeviceLink::kNccl)) == world.size() ? DeviceLink::kNccl
+                                                                                        : DeviceLink::kStaged;
 }
 
 int place_on_host() {

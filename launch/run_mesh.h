@@ -40,6 +40,8 @@ class RunMesh {
 /// NCCL where the build has it (`nccl`) and every rank of a machine has a GPU of its own; else by way of the
 /// hosts. InputError where there are fewer GPUs than ranks and they may not be shared (parallel.share_gpus).
 DeviceLink device_link(int gpus, int ranks, bool nccl, bool share);
+/// NCCL where every rank can, as machines may differ; else all go by way of the hosts. Collective.
+DeviceLink agreed_link(Transport& world, DeviceLink mine);
 
 /// This process among the ranks of its machine, from the launcher's environment; 0 without one.
 int place_on_host();

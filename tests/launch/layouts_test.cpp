@@ -225,6 +225,21 @@ TEST(DeviceLink, NeedsAGpuForEachRankOrLeaveToShare) {
   }
 }
 
+/// Of machines that differ, the least.
+TEST(DeviceLink, IsTheSameOnAllRanks) {
+  const auto agreed = [](int without) {
+    std::vector<DeviceLink> links(3);
+    run_ranks(3, 30, [&](Transport& world) {
+      const DeviceLink mine = world.rank() == without ? DeviceLink::kStaged : DeviceLink::kNccl;
+      links[static_cast<size_t>(world.rank())] = agreed_link(world, mine);
+    });
+    return links;
+  };
+  EXPECT_EQ(agreed(-1), std::vector<DeviceLink>(3, DeviceLink::kNccl));
+  for (const int without : {0, 1, 2})
+    EXPECT_EQ(agreed(without), std::vector<DeviceLink>(3, DeviceLink::kStaged));
+}
+
 TEST(CheckLayout, SaysWhatWouldDo) {
   const auto refusal = [](const Layout& l, int64_t rows, int64_t length) -> std::string {
     ExperimentConfig c = experiment(l);
