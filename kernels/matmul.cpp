@@ -33,6 +33,18 @@ void check(const GroupedMatmul& a) {
                 "grouped_matmul: offsets must be G + 1 values that rise from 0 to the rows of a");
 }
 
+void check(const ChosenMatmul& a) {
+  require(a.b && a.b.shape.rank() == 3, "chosen_matmul: b must be [G, N, K]");
+  const int64_t choices = a.expert.count(), rows = a.a.rows();
+  const Dtype dtype = at_most(a.c.dtype, a.a);
+  require(rows > 0 && choices % rows == 0,
+          "chosen_matmul: every row of a must have the same number of choices");
+  check_matrix(a.a, dtype, rows, a.b.extent(2), "chosen_matmul: a");
+  check_view(a.b, dtype, a.b.shape, "chosen_matmul: b");
+  check_dense(a.expert, Dtype::kI32, a.expert.shape, "chosen_matmul: expert");
+  check_matrix(a.c, a.c.dtype, choices, a.b.extent(1), "chosen_matmul: c");
+}
+
 void check(const GroupedOuter& a) {
   require(a.c && a.c.shape.rank() == 3, "grouped_outer: c must be [G, M, N]");
   const Dtype dtype = at_most(a.c.dtype, a.a);
@@ -56,6 +68,14 @@ void grouped_matmul(Context& ctx, const GroupedMatmul& args) {
                           {.reference = reference::grouped_matmul,
                            .cpu = cpu::grouped_matmul,
                            .cuda = if_cuda<cuda::grouped_matmul>()});
+}
+
+void chosen_matmul(Context& ctx, const ChosenMatmul& args) {
+  check(args);
+  dispatch<ChosenMatmul>(ctx, "chosen_matmul", args,
+                         {.reference = reference::chosen_matmul,
+                          .cpu = cpu::chosen_matmul,
+                          .cuda = if_cuda<cuda::chosen_matmul>()});
 }
 
 void grouped_outer(Context& ctx, const GroupedOuter& args) {

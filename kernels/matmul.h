@@ -42,6 +42,17 @@ struct GroupedMatmul {
 };
 void grouped_matmul(Context& ctx, const GroupedMatmul& args);
 
+/// A row for each choice of an expert, in no order: what a few tokens need of their experts, where only the
+/// device knows which they are and nobody waits for it. c[s] = a[s / (S / M)] · b[expert[s]]ᵀ. Reads a matrix
+/// again for each of its rows: beyond a few dozen, sort them and take grouped_matmul.
+struct ChosenMatmul {
+  View a;       // [M, K]; each row is for the S / M choices of its token
+  View b;       // [G, N, K]
+  View expert;  // [S] i32, any leading dimensions; where the kernels are; below G
+  View c;       // [S, N] (=)
+};
+void chosen_matmul(Context& ctx, const ChosenMatmul& args);
+
 struct GroupedOuter {
   View a;                            // [R, M]
   View b;                            // [R, N]
@@ -60,18 +71,21 @@ void column_sum(Context& ctx, const ColumnSum& args);
 namespace reference {
 void matmul(Context& ctx, const Matmul& args);
 void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+void chosen_matmul(Context& ctx, const ChosenMatmul& args);
 void grouped_outer(Context& ctx, const GroupedOuter& args);
 void column_sum(Context& ctx, const ColumnSum& args);
 }  // namespace reference
 namespace cpu {
 void matmul(Context& ctx, const Matmul& args);
 void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+void chosen_matmul(Context& ctx, const ChosenMatmul& args);
 void grouped_outer(Context& ctx, const GroupedOuter& args);
 void column_sum(Context& ctx, const ColumnSum& args);
 }  // namespace cpu
 namespace cuda {
 void matmul(Context& ctx, const Matmul& args);
 void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+void chosen_matmul(Context& ctx, const ChosenMatmul& args);
 void grouped_outer(Context& ctx, const GroupedOuter& args);
 void column_sum(Context& ctx, const ColumnSum& args);
 }  // namespace cuda

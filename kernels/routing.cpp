@@ -108,10 +108,14 @@ void gather_rows_backward(Context& ctx, const GatherRowsBackward& a) {
 }
 
 void combine_rows(Context& ctx, const CombineRows& a) {
-  check_slots(a.row_of_slot, a.y.rows(), "combine_rows: row_of_slot is not a dense [T, k] i64");
+  const int64_t top_k = a.top_k();
+  if (a.row_of_slot) {
+    check_slots(a.row_of_slot, a.y.rows(), "combine_rows: row_of_slot is not a dense [T, k] i64");
+  } else {
+    require(a.rows.rows() == a.y.rows() * top_k, "combine_rows: not a row for each slot");
+  }
   check_rows(a.rows, a.y.dtype, a.rows.rows(), a.y.cols(), "combine_rows: rows are not [R, D] like y");
-  check_rows(a.weight, wide(a.y.dtype), a.y.rows(), a.row_of_slot.cols(),
-             "combine_rows: weight is not [T, k] like y");
+  check_rows(a.weight, wide(a.y.dtype), a.y.rows(), top_k, "combine_rows: weight is not [T, k] like y");
   dispatch(ctx, "combine_rows", a,
            {.reference = reference::combine_rows,
             .cpu = cpu::combine_rows,

@@ -94,10 +94,12 @@ void gather_rows_backward(Context& ctx, const GatherRowsBackward& args);
 /// y[t] = Σ_j weight[t, j] · rows[row_of_slot[t, j]]; dropped slots add nothing.
 struct CombineRows {
   View rows;         // [R, D]
-  View row_of_slot;  // [T, k] i64
+  View row_of_slot;  // [T, k] i64; empty: row t·k + j is that of slot (t, j)
   View weight;       // [T, k]
   View y;            // out, [T, D]
   bool accumulate = false;
+
+  int64_t top_k() const { return (row_of_slot ? row_of_slot : weight).cols(); }
 };
 void combine_rows(Context& ctx, const CombineRows& args);
 

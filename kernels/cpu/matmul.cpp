@@ -62,6 +62,20 @@ void grouped_matmul(Context& ctx, const GroupedMatmul& args) {
   gemm(ctx, products);
 }
 
+void chosen_matmul(Context& ctx, const ChosenMatmul& args) {
+  require_f32(args.c);
+  const int64_t choices = args.expert.count(), of_a_row = choices / args.a.rows();
+  std::vector<Gemm> products;
+  for (int64_t s = 0; s < choices; ++s) {
+    const auto e = static_cast<size_t>(args.expert.as<int32_t>()[s]);
+    products.push_back(product_of({.a = args.a.row_range(s / of_a_row, 1),
+                                   .b = matrix_of(args.b, e),
+                                   .c = args.c.row_range(s, 1),
+                                   .transpose_b = true}));
+  }
+  gemm(ctx, products);
+}
+
 void grouped_outer(Context& ctx, const GroupedOuter& args) {
   require_f32(args.c);
   std::vector<Gemm> products;

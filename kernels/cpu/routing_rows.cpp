@@ -68,11 +68,12 @@ float DotAndScale(const float* row, const float* dy, float weight, int64_t width
 }
 
 void CombineRange(const CombineRows& a, int64_t begin, int64_t end) {
+  const int64_t top_k = a.top_k();
   std::vector<Term> terms;
   for (int64_t t = begin; t < end; ++t) {
     terms.clear();
-    for (int64_t j = 0; j < a.row_of_slot.cols(); ++j) {
-      const int64_t r = a.row_of_slot.row<int64_t>(t)[j];
+    for (int64_t j = 0; j < top_k; ++j) {
+      const int64_t r = a.row_of_slot ? a.row_of_slot.row<int64_t>(t)[j] : t * top_k + j;
       if (r >= 0) terms.push_back({a.rows.row<float>(r), a.weight ? a.weight.row<float>(t)[j] : 1.0f});
     }
     WeightedSum(terms, a.y.cols(), a.accumulate, a.y.row<float>(t));
@@ -128,7 +129,7 @@ void gather_rows_backward(Context& ctx, const GatherRowsBackward& a) {
 }
 
 void combine_rows(Context& ctx, const CombineRows& a) {
-  parallel_for(ctx, a.y.rows(), grain_of(a.row_of_slot.cols() * a.y.cols()), [&](int64_t begin, int64_t end) {
+  parallel_for(ctx, a.y.rows(), grain_of(a.top_k() * a.y.cols()), [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(CombineRange)(a, begin, end);
   });
 }

@@ -91,6 +91,22 @@ void launch_together(Context& ctx, std::span<const Matmul> products) {
              "cublasGemmGroupedBatchedEx");
 }
 
+/// As arrays of pointers: the operands of each choice of an expert, in cuBLAS's order.
+template <class In, class Out>
+void store_operands(Context& ctx, const ChosenMatmul& p, const void** to) {
+  const Rows<In> rows(p.a);
+  const Rows<Out> results(p.c);
+  const In* matrices = p.b.as<In>();
+  const int32_t* expert = p.expert.as<int32_t>();
+  const int64_t choices = p.expert.count(), of_a_row = choices / p.a.rows();
+  const int64_t matrix = p.b.extent(1) * p.b.row_stride;
+  for_cells(ctx, 1, choices, [=] __device__(int64_t, int64_t s) {
+    to[s] = matrices + expert[s] * matrix;
+    to[choices + s] = rows[s / of_a_row];
+    to[2 * choices + s] = results[s];
+  });
+}
+
 }  // namespace
 
 void check_blas(cublasStatus_t status, const char* what) {
@@ -117,6 +133,23 @@ void grouped_gemm(Context& ctx, std::span<const Matmul> products) {
     n > 1 ? launch_together(ctx, products.subspan(i, n)) : gemm(ctx, products[i]);
     i += n;
   }
+}
+
+void chosen_gemm(Context& ctx, const ChosenMatmul& p) {
+  for (const void* data : {p.a.data, p.b.data, p.c.data, p.expert.data}) check_reachable(data);
+  const int64_t choices = p.expert.count();
+  Arena::Frame frame(ctx.arena());
+  auto** there = reinterpret_cast<const void**>(ctx.arena().take(Dtype::kI64, {3 * choices}).as<int64_t>());
+  for_io(p.a.dtype, [&](auto in) {
+    for_io(p.c.dtype, [&](auto out) { store_operands<decltype(in), decltype(out)>(ctx, p, there); });
+  });
+  const float one = 1, zero = 0;
+  check_blas(
+      cublasGemmBatchedEx_64(blas_of(ctx), CUBLAS_OP_T, CUBLAS_OP_N, p.c.cols(), 1, p.a.cols(), &one, there,
+                             type_of(p.b), leading(p.b), there + choices, type_of(p.a), leading(p.a), &zero,
+                             const_cast<void**>(there + 2 * choices), type_of(p.c), leading(p.c), choices,
+                             CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+      "cublasGemmBatchedEx");
 }
 
 }  // namespace natrix::cuda

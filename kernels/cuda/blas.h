@@ -23,4 +23,7 @@ void gemm(Context& ctx, const Matmul& product);
 /// cuBLAS has a grouped kernel for these dtypes, else one each.
 void grouped_gemm(Context& ctx, std::span<const Matmul> products);
 
+/// chosen_matmul, with a matrix of at least one element. The device itself says where the matrices lie.
+void chosen_gemm(Context& ctx, const ChosenMatmul& product);
+
 }  // namespace natrix::cuda

@@ -68,6 +68,12 @@ void grouped_matmul(Context& ctx, const GroupedMatmul& a) {
   grouped_gemm(ctx, products);
 }
 
+void chosen_matmul(Context& ctx, const ChosenMatmul& a) {
+  if (a.c.cols() == 0) return;
+  if (a.a.cols() == 0) return fill_zero(a.c);
+  chosen_gemm(ctx, a);
+}
+
 void grouped_outer(Context& ctx, const GroupedOuter& a) {
   if (a.a.cols() == 0 || a.b.cols() == 0) return;
   std::vector<Matmul> products;

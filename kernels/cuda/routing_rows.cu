@@ -8,17 +8,18 @@ namespace {
 
 constexpr int64_t kDropped = -1;
 
-/// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]; weights of one where there are none.
+/// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]; weights of one where there are none, rows in the
+/// order of slots where nothing says which is whose.
 template <class T>
 void sum_rows(Context& ctx, View from, View slots, View weights, View to, bool accumulate) {
   const Rows<T> rows(from), y(to);
   const Rows<float> weight(weights);
   const Rows<int64_t> row_of_slot(slots);
-  const int64_t top_k = slots.cols();
+  const int64_t top_k = (slots ? slots : weights).cols();
   for_quads(ctx, to.rows(), to.cols(), {from, to}, [=] __device__(int64_t t, auto d) {
     Quad sum = accumulate ? d.load(y[t]) : all(0);
     for (int64_t j = 0; j < top_k; ++j) {
-      const int64_t row = row_of_slot[t][j];
+      const int64_t row = row_of_slot ? row_of_slot[t][j] : t * top_k + j;
       if (row == kDropped) continue;
       const Quad x = d.load(rows[row]);
       const float share = weight ? weight[t][j] : 1.0f;

@@ -64,6 +64,16 @@ void grouped_matmul(Context& ctx, const GroupedMatmul& args) {
   }
 }
 
+void chosen_matmul(Context& ctx, const ChosenMatmul& args) {
+  const int64_t choices = args.expert.count(), of_a_row = choices / args.a.rows();
+  for (int64_t s = 0; s < choices; ++s) {
+    reference::matmul(ctx, {.a = args.a.row_range(s / of_a_row, 1),
+                            .b = matrix_of(args.b, args.expert.as<int32_t>()[s]),
+                            .c = args.c.row_range(s, 1),
+                            .transpose_b = true});
+  }
+}
+
 void grouped_outer(Context& ctx, const GroupedOuter& args) {
   for (int64_t e = 0; e < args.c.extent(0); ++e) {
     const int64_t begin = args.offsets[static_cast<size_t>(e)];

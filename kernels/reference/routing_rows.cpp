@@ -18,16 +18,18 @@ void gather(const GatherRows& a) {
   }
 }
 
-/// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]; weights of one where there are none.
+/// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]; weights of one where there are none, rows in the
+/// order of slots where nothing says which is whose.
 template <class T>
 void sum_rows(View rows, View row_of_slot, View weight, View y, bool accumulate) {
+  const int64_t top_k = (row_of_slot ? row_of_slot : weight).cols();
   for (int64_t t = 0; t < y.rows(); ++t) {
-    const int64_t* row = row_of_slot.row<int64_t>(t);
     for (int64_t d = 0; d < y.cols(); ++d) {
       double sum = accumulate ? y.row<T>(t)[d] : 0;
-      for (int64_t j = 0; j < row_of_slot.cols(); ++j) {
-        if (row[j] == kDropped) continue;
-        sum += (weight ? weight.row<T>(t)[j] : 1.0) * rows.row<T>(row[j])[d];
+      for (int64_t j = 0; j < top_k; ++j) {
+        const int64_t row = row_of_slot ? row_of_slot.row<int64_t>(t)[j] : t * top_k + j;
+        if (row == kDropped) continue;
+        sum += (weight ? weight.row<T>(t)[j] : 1.0) * rows.row<T>(row)[d];
       }
       y.row<T>(t)[d] = static_cast<T>(sum);
     }

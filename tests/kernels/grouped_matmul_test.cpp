@@ -94,6 +94,37 @@ TEST_P(Grouped, OuterIsOneProductAGroupAndAdds) {
   }
 }
 
+/// A product of one row for each choice, in whatever order, some experts chosen twice and some never.
+TEST_P(Grouped, ChosenIsOneRowAChoice) {
+  Random random;
+  Context ctx(GetParam());
+  for (int i = 0; i < 20; ++i) {
+    const int64_t groups = random.integer(1, 9), K = random.integer(1, 60), N = random.integer(1, 60);
+    const int64_t rows = random.integer(1, 7), of_a_row = random.integer(1, 4), choices = rows * of_a_row;
+    const Buffer a = random.normal(Dtype::kF32, {rows, K}), b = random.normal(Dtype::kF32, {groups, N, K});
+    const Buffer expert(Dtype::kI32, {rows, of_a_row});
+    Buffer c = poisoned(Dtype::kF32, {choices, N}), want = poisoned(Dtype::kF32, {choices, N});
+    for (int64_t s = 0; s < choices; ++s) {
+      const int64_t e = random.integer(0, groups - 1);
+      expert.view().as<int32_t>()[s] = static_cast<int32_t>(e);
+      matmul(ctx, {.a = a.view().row_range(s / of_a_row, 1),
+                   .b = matrix_of(b.view(), e),
+                   .c = want.view().row_range(s, 1),
+                   .transpose_b = true});
+    }
+    chosen_matmul(ctx, {.a = a.view(), .b = b.view(), .expert = expert.view(), .c = c.view()});
+    EXPECT_TRUE(agree(ctx, c.view(), want.view(), K)) << hint(random);
+  }
+}
+
+TEST_P(Grouped, ChoicesMustBeAsManyForEachRow) {
+  Context ctx(GetParam());
+  const Buffer a(Dtype::kF32, {2, 3}), b(Dtype::kF32, {4, 5, 3}), c(Dtype::kF32, {3, 5}),
+      expert(Dtype::kI32, {3});
+  EXPECT_THROW(chosen_matmul(ctx, {.a = a.view(), .b = b.view(), .expert = expert.view(), .c = c.view()}),
+               ContractError);
+}
+
 TEST_P(Grouped, OffsetsMustRiseFromZeroToTheRows) {
   Context ctx(GetParam());
   Buffer a(Dtype::kF32, {4, 3}), b(Dtype::kF32, {2, 3, 5}), c(Dtype::kF32, {4, 5}),

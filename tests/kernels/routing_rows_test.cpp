@@ -256,6 +256,22 @@ TEST_P(RoutingRowsOnTargets, RowsMatchReference) {
   }
 }
 
+/// Rows in the order of their slots need no one to say where they are.
+TEST_P(RoutingRowsOnTargets, RowsOfSlotsInOrderNeedNoPermutation) {
+  Random random;
+  Context ctx(backend());
+  constexpr int64_t kTokens = 7, kTopK = 3, kWidth = 37;
+  const Buffer rows = random.normal(Dtype::kF32, {kTokens * kTopK, kWidth});
+  const Buffer weight = random.normal(Dtype::kF32, {kTokens, kTopK});
+  const Buffer in_order(Dtype::kI64, {kTokens, kTopK});
+  std::iota(in_order.view().as<int64_t>(), in_order.view().as<int64_t>() + kTokens * kTopK, 0);
+  const Buffer want(Dtype::kF32, {kTokens, kWidth}), got = poisoned(Dtype::kF32, {kTokens, kWidth});
+  combine_rows(
+      ctx, {.rows = rows.view(), .row_of_slot = in_order.view(), .weight = weight.view(), .y = want.view()});
+  combine_rows(ctx, {.rows = rows.view(), .weight = weight.view(), .y = got.view()});
+  EXPECT_TRUE(same_bits(got.view(), want.view())) << random.seed();
+}
+
 TEST_P(RoutingRowsOnTargets, RowsDoNotDependOnThreads) {
   Random random;
   const Permuted p(random, 301, 8, 3, 90);
