@@ -42,6 +42,10 @@ void check(const RmsNormBackward& a) {
   s.stored(a.dy, "rms_norm_backward: dy");
   s.optional(a.dsum, "rms_norm_backward: dsum");
   s.stored(a.dx, "rms_norm_backward: dx");
+  if (a.rounded) {
+    require(a.dx.dtype == Dtype::kF32, "rms_norm_backward: only a f32 dx has something to round");
+    check_matrix(a.rounded, Dtype::kBF16, s.rows, s.cols, "rms_norm_backward: rounded");
+  }
 }
 
 }  // namespace
@@ -56,6 +60,7 @@ void rms_norm_forward(Context& ctx, const RmsNormForward& args) {
 
 void rms_norm_backward(Context& ctx, const RmsNormBackward& args) {
   check(args);
+  require(!args.rounded || ctx.backend() == Backend::kCuda, "rms_norm_backward: bf16 on another backend");
   dispatch<RmsNormBackward>(ctx, "rms_norm_backward", args,
                             {.reference = reference::rms_norm_backward,
                              .cpu = cpu::rms_norm_backward,

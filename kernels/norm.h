@@ -32,6 +32,7 @@ struct RmsNormBackward {
   View dy;
   View dsum;     // optional: the gradient that reaches s by the residual path
   View dx;       // out (=): the gradient of s, hence of x and of residual; may alias dsum or dy
+  View rounded;  // out, optional: a f32 dx in bf16, for a sublayer whose activations are (backend cuda)
   View dweight;  // out (+=), optional
 };
 void rms_norm_backward(Context& ctx, const RmsNormBackward& args);

@@ -38,6 +38,7 @@ void backward(Context& ctx, const RmsNormBackward& a) {
   const Rows<float> sum(a.sum), weight(a.weight), inv_rms(a.inv_rms), dsum(a.dsum);
   const Rows<From> dy(a.dy);
   const Rows<To> dx(a.dx);
+  const Rows<BFloat16> rounded(a.rounded);
   const int64_t rows = a.sum.rows(), cols = a.sum.cols();
   if (a.dweight) {  // before dx, which may be dy
     add_column_sums(ctx, rows, cols, {a.dy, a.sum}, a.dweight, [=] __device__(int64_t r, auto c) {
@@ -46,23 +47,26 @@ void backward(Context& ctx, const RmsNormBackward& a) {
       return each([&](int k) { return dy_rc[k] * s[k] * scale; });
     });
   }
-  for_warp_rows(ctx, rows, cols, {a.dy, a.sum, a.weight, a.dsum, a.dx}, [=] __device__(int64_t r, auto row) {
-    const float scale = inv_rms.data[r];
-    const auto dnormed = [&](auto c) {
-      const Quad dy_rc = c.load(dy[r]), w = weight ? c.load(weight[0]) : all(1);
-      return each([&](int k) { return dy_rc[k] * w[k]; });
-    };
-    float products = 0;
-    row.for_quads([&](auto c) {
-      const Quad d = dnormed(c), s = c.load(sum[r]);
-      products += each([&](int k) { return d[k] * s[k] * scale; }).sum();
-    });
-    const float mean = warp_sum(products) / static_cast<float>(row.cols);
-    row.for_quads([&](auto c) {
-      const Quad d = dnormed(c), s = c.load(sum[r]), onwards = dsum ? c.load(dsum[r]) : all(0);
-      c.store(dx[r], each([&](int k) { return onwards[k] + scale * (d[k] - s[k] * scale * mean); }));
-    });
-  });
+  for_warp_rows(
+      ctx, rows, cols, {a.dy, a.sum, a.weight, a.dsum, a.dx, a.rounded}, [=] __device__(int64_t r, auto row) {
+        const float scale = inv_rms.data[r];
+        const auto dnormed = [&](auto c) {
+          const Quad dy_rc = c.load(dy[r]), w = weight ? c.load(weight[0]) : all(1);
+          return each([&](int k) { return dy_rc[k] * w[k]; });
+        };
+        float products = 0;
+        row.for_quads([&](auto c) {
+          const Quad d = dnormed(c), s = c.load(sum[r]);
+          products += each([&](int k) { return d[k] * s[k] * scale; }).sum();
+        });
+        const float mean = warp_sum(products) / static_cast<float>(row.cols);
+        row.for_quads([&](auto c) {
+          const Quad d = dnormed(c), s = c.load(sum[r]), onwards = dsum ? c.load(dsum[r]) : all(0);
+          const Quad ds = each([&](int k) { return onwards[k] + scale * (d[k] - s[k] * scale * mean); });
+          c.store(dx[r], ds);
+          if (rounded) c.store(rounded[r], ds);
+        });
+      });
 }
 
 }  // namespace

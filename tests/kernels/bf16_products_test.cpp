@@ -116,6 +116,23 @@ TEST_F(Bf16Cuda, ProductsByGroup) {
   }
 }
 
+TEST_F(Bf16Cuda, ProductsOfChosenExperts) {
+  for (int i = 0; i < 15; ++i) {
+    const int64_t groups = random.integer(1, 9), K = random.integer(1, 70), N = random.integer(1, 40);
+    const int64_t rows = random.integer(1, 5), of_a_row = random.integer(1, 3);
+    const Buffer expert(Dtype::kI32, {rows, of_a_row});
+    for (int64_t s = 0; s < rows * of_a_row; ++s)
+      expert.view().as<int32_t>()[s] = static_cast<int32_t>(random.integer(0, groups - 1));
+    Buffers in, out;
+    in["a"] = bf16({rows, K});
+    in["b"] = bf16({groups, N, K});
+    out["c"] = poisoned(coin() ? Dtype::kBF16 : Dtype::kF32, {rows * of_a_row, N});
+    expect_reference(in, out, K, [&](Context& ctx, const Views& from, const Views& to) {
+      chosen_matmul(ctx, {.a = from["a"], .b = from["b"], .expert = expert.view(), .c = to["c"]});
+    });
+  }
+}
+
 TEST_F(Bf16Cuda, SumsOverRows) {
   for (const int64_t rows : {0, 1, 67, 300}) {
     Buffers in, out;
@@ -124,6 +141,27 @@ TEST_F(Bf16Cuda, SumsOverRows) {
     expect_reference(in, out, rows + 1, [](Context& ctx, const Views& from, const Views& to) {
       column_sum(ctx, {.a = from["a"], .sum = to["sum"]});
     });
+  }
+}
+
+/// Beside the f32 gradient of the residual stream, the same in bf16 for the sublayer that comes next.
+TEST_F(Bf16Cuda, NormsRoundWhatTheyHandOn) {
+  for (int i = 0; i < 10; ++i) {
+    const int64_t R = awkward(), D = awkward();
+    const Buffer sum = f32({R, D}), inv_rms = f32({R}), dy = bf16({R, D});
+    const Buffer dx = f32({R, D}), rounded = poisoned(Dtype::kBF16, {R, D}), alone = copy_of(dx.view());
+    const auto run = [&](View to, View narrow) {
+      rms_norm_backward(*cuda, {.sum = sum.view(),
+                                .inv_rms = inv_rms.view(),
+                                .dy = dy.view(),
+                                .dsum = to,
+                                .dx = to,
+                                .rounded = narrow});
+    };
+    run(dx.view(), rounded.view());
+    run(alone.view(), {});
+    EXPECT_TRUE(same_bits(dx.view(), alone.view())) << "seed " << random.seed();
+    EXPECT_TRUE(same_bits(rounded.view(), as(Dtype::kBF16, dx.view()).view())) << "seed " << random.seed();
   }
 }
 
