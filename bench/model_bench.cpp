@@ -4,7 +4,8 @@
 //   train     a step: forward, backward, clipping, AdamW. Three forward passes of multiply-adds; what exact
 //             gradients compute again for chunks does not count
 //   prefill   a prompt is read, and the logits after it are taken
-//   decode    one token: every weight that it meets is read once
+//   decode    one token: every weight that it meets is read once. On a device its work is asked for at once
+//             (core/generate/recorded_step.h); beside it, kernel by kernel
 //
 // Only multiply-adds count, or for decoding the bytes of weights: exponentials, norms and the optimizer come
 // on top, so 100 % is out of reach. Before anything is timed, the step must give the same loss and gradient
@@ -139,7 +140,8 @@ class Reader {
         ctx_(place.backend, place.threads),
         model_(fresh(config, place, false)),
         prompt_(tokens(Memory::kHost, {1, prompt}, 1, *config.vocab_size)),
-        writing_(*model_, ctx_, 1, 1) {
+        writing_(*model_, ctx_, 1, 1),
+        unrecorded_(*model_, ctx_, 1, 1, /*records=*/false) {
     if (place.backend == Backend::kCpu) model_->pack(ctx_, weights);
   }
 
@@ -149,10 +151,8 @@ class Reader {
     session.logits();
   }
 
-  void decode() {
-    writing_.feed(prompt_.view().columns(0, 1));
-    writing_.logits();
-  }
+  void decode() { take_token(writing_); }
+  void decode_unrecorded() { take_token(unrecorded_); }
 
   /// What is wrong with the logits, or nothing.
   std::string check() {
@@ -175,11 +175,16 @@ class Reader {
   }
 
  private:
+  void take_token(Session& session) const {
+    session.feed(prompt_.view().columns(0, 1));
+    session.logits();
+  }
+
   Place place_;
   Context ctx_;
   AssembledModel model_;
   Buffer prompt_;
-  Session writing_;
+  Session writing_, unrecorded_;
 };
 
 /// Multiply-adds in that dtype.
@@ -235,12 +240,13 @@ void add_prefill(Suite& suite, const std::string& name, const ModelConfig& confi
 
 /// What was read before does not matter. dtype bf16: on a device, whose weights are not packed.
 void add_decoding(Suite& suite, const std::string& name, const ModelConfig& config, WeightFormat weights,
-                  bool slow, Dtype dtype = Dtype::kF32) {
+                  bool slow, Dtype dtype = Dtype::kF32, void (Reader::*run)() = &Reader::decode) {
   constexpr const char* kNames[] = {"f32", "bf16", "int8"};
+  const char* how = run == &Reader::decode ? "" : "  kernel by kernel";
   suite.add({.family = "decode",
-             .shape = fmt::format("{}  {}", name, kNames[static_cast<int>(weights)]),
+             .shape = fmt::format("{}  {}{}", name, kNames[static_cast<int>(weights)], how),
              .cost = {.reads = static_cast<double>(element_bytes(weights)) * work_of(config).weights},
-             .set_up = trial_of(config, weights, 1, &Reader::decode, dtype),
+             .set_up = trial_of(config, weights, 1, run, dtype),
              .items = 1,
              .unit = "token",
              .slow = slow,
@@ -310,6 +316,7 @@ void add_on_device(Suite& suite, const std::string& name, const ModelConfig& mod
   add_training(suite, label, c, slow, Dtype::kBF16);
   add_prefill(suite, label, model, length, slow, Dtype::kBF16);
   add_decoding(suite, name, model, WeightFormat::kBF16, slow, Dtype::kBF16);
+  add_decoding(suite, name, model, WeightFormat::kBF16, slow, Dtype::kBF16, &Reader::decode_unrecorded);
 }
 
 ExperimentConfig quickstart() {

@@ -42,6 +42,15 @@ void Experts::forward(Pass& p, View rows, std::span<const int64_t> offsets, View
   between();
 }
 
+View Experts::forward_chosen(Pass& p, View x, View expert) const {
+  View hidden = p.arena().take(x.dtype, {expert.count(), hidden_width()});
+  multiply_chosen(p.ctx, x, in_, expert, hidden);
+  View activated = activate(p, activation_, hidden);
+  View out = p.arena().take(x.dtype, {expert.count(), x.cols()});
+  multiply_chosen(p.ctx, activated, down_, expert, out);
+  return out;
+}
+
 void Experts::backward(Pass& p, View rows, View hidden, std::span<const int64_t> offsets, View dout,
                        View drows, const Between& between) {
   View activated = activate(p, activation_, hidden);

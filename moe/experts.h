@@ -25,6 +25,9 @@ class Experts {
   /// the rows. The rest of what it takes of the arena is of no use afterwards.
   void forward(Pass& pass, View rows, std::span<const int64_t> offsets, View hidden, View out,
                const Between& between) const;
+  /// x [T, D], expert [T, k] → [T·k, D]: a row for each choice, computed without knowing whose it is. For few
+  /// tokens, and without backward.
+  View forward_chosen(Pass& pass, View x, View expert) const;
   /// dout → drows; adds to the gradients of the experts that have rows.
   void backward(Pass& pass, View rows, View hidden, std::span<const int64_t> offsets, View dout, View drows,
                 const Between& between);

@@ -63,7 +63,26 @@ void MoeLayer::stand_in_order(Context& ctx, Saved& s, std::span<const int64_t> o
   upload(ctx, rows.view(), s.row_of_slot);
 }
 
+/// Where no expert is elsewhere, none refuses a token, and there are so few choices that reading an expert's
+/// weights once for each is not much more than once for all.
+bool MoeLayer::runs_ahead(int64_t tokens) const {
+  constexpr int64_t kFewChoices = 64;
+  return tokens * config_.top_k <= kFewChoices && !config_.capacity_factor &&
+         exchange_.owned_experts(config_.num_experts) == config_.num_experts;
+}
+
+View MoeLayer::forward_few(Pass& p, View x) const {
+  const MoeRouter::Choice choice = router_.forward(p, x);
+  View y = p.arena().like(x);
+  combine_rows(p.ctx,
+               {.rows = experts_.forward_chosen(p, x, choice.expert), .weight = choice.weight, .y = y});
+  if (shared_) accumulate(p.ctx, {.x = shared_->forward(p, x), .y = y});
+  return y;
+}
+
 View MoeLayer::forward(Pass& p, View x) const {
+  const bool only_reads = !p.keeps() && p.visit == Visit::kAgain;
+  if (only_reads && p.ctx.memory() == Memory::kDevice && runs_ahead(x.rows())) return forward_few(p, x);
   const int64_t tokens = x.rows(), slots = tokens * config_.top_k;
   Saved s{.x = x, .choice = router_.forward(p, x)};
   // The one time in a layer's forward pass that the host waits: what follows depends on the sizes.

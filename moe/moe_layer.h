@@ -19,6 +19,7 @@ class MoeLayer final : public Layer {
   MoeLayer(const ModelConfig& config, int sublayer, const std::string& prefix, RowExchange& exchange);
 
   View forward(Pass& pass, View x) const override;
+  bool runs_ahead(int64_t tokens) const override;
   View backward(Pass& pass, View dy) override;
   void visit(const ParamVisitor& visitor) override;
 
@@ -32,6 +33,8 @@ class MoeLayer final : public Layer {
     RowPlan plan;
     View rows, hidden, out;  // at the owner: experts' inputs and hidden units; at home: experts' outputs
   };
+  /// Of few tokens, where the kernels run ahead of the host: it does not learn which experts they chose.
+  View forward_few(Pass& pass, View x) const;
   /// Puts rows at home into the order of the plan. Ranks speak of what lies with the host.
   static void stand_in_order(Context& ctx, Saved& s, std::span<const int64_t> offsets);
   /// Rows an expert takes of `tokens` tokens, or −1 without a limit.

@@ -2,11 +2,12 @@
 
 namespace natrix {
 
-Session::Session(Model& model, Context& ctx, int64_t batch, int64_t chunk)
+Session::Session(Model& model, Context& ctx, int64_t batch, int64_t chunk, bool records)
     : model_(model),
       ctx_(ctx),
       batch_(batch),
       schedule_(model, ctx, route_, no_gradients_, {.chunk = chunk}),
+      recorded_(model, ctx, route_, batch, records),
       logits_(Dtype::kF32, {batch, *model.config().vocab_size}) {}
 
 void Session::feed(View tokens, const std::function<void(int64_t)>& progress) {
@@ -27,8 +28,14 @@ void Session::feed(View tokens, const std::function<void(int64_t)>& progress) {
 
 View Session::logits() {
   require(static_cast<bool>(pending_), "logits were asked for before any token was fed");
-  schedule_.read({.tokens = pending_.view()},
-                 [&](int64_t, View hidden) { convert(model_.head().logits(ctx_, hidden), logits_.view()); });
+  if (recorded_.ready()) {
+    convert(recorded_.run(pending_.view()), logits_.view());
+  } else {
+    schedule_.read({.tokens = pending_.view()}, [&](int64_t, View hidden) {
+      convert(model_.head().logits(ctx_, hidden), logits_.view());
+    });
+    recorded_.note_unrecorded();
+  }
   pending_ = Buffer();
   return logits_.view();
 }
@@ -36,6 +43,7 @@ View Session::logits() {
 void Session::restore(const CarryStates& states, View pending, int64_t position) {
   const CarryStates there = copy_of(states, ctx_.memory());
   route_.resume(&there);
+  recorded_.forget();
   position_ = position;
   pending_ = Buffer();
   if (pending) {

@@ -8,14 +8,16 @@
 
 #include <functional>
 
+#include "core/generate/recorded_step.h"
 #include "core/sequence/segment_schedule.h"
 
 namespace natrix {
 
 class Session {
  public:
-  /// Borrowed. chunk: tokens a row that are in memory at once during prefill.
-  Session(Model& model, Context& ctx, int64_t batch, int64_t chunk);
+  /// Borrowed. chunk: tokens a row that are in memory at once during prefill. records: where it can, it asks
+  /// for a whole token's work at once (recorded_step.h), with the same bits.
+  Session(Model& model, Context& ctx, int64_t batch, int64_t chunk, bool records = true);
 
   /// Appends tokens [B, T] i64 to each row; progress(tokens read) after each chunk.
   void feed(
@@ -39,6 +41,7 @@ class Session {
   LocalRoute route_;
   CutRoute no_gradients_;
   SegmentSchedule schedule_;
+  RecordedStep recorded_;
   Buffer pending_, logits_;
   int64_t position_ = 0;
 };

@@ -44,6 +44,9 @@ class Layer {
   virtual ~Layer() = default;
   /// x [B, T, D] → f(x) [B, T, D], in the arena. Pushes what backward pops when pass.keeps().
   virtual View forward(Pass& pass, View x) const = 0;
+  /// Whether forward() of so many tokens, without backward, waits for nothing that it computes on the way,
+  /// and so can be recorded (kernels/base/recording.h).
+  virtual bool runs_ahead(int64_t) const { return true; }
   /// dy → dx, both [B, T, D]; adds into the gradients of its parameters.
   virtual View backward(Pass& pass, View dy) = 0;
   /// Every parameter, in the order of the checkpoint.

@@ -1,11 +1,11 @@
 #include "core/layers/model.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "core/layers/linear.h"
 #include "core/layers/param_store.h"
 #include "core/layers/weights.h"
-#include "kernels/activation.h"
 #include "kernels/base/range.h"
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
@@ -38,6 +38,10 @@ void Model::allocate(Dtype dtype, bool with_gradients, Memory memory) {
 
 void Model::pack(Context& ctx, WeightFormat format) {
   store_->pack(ctx, format);
+}
+
+void Model::keep_rounded() {
+  store_->keep_rounded(embedding_);  // which is looked up in f32, and may be the head, too
 }
 
 Dtype Model::dtype() const {
@@ -84,13 +88,6 @@ View Model::embed(Pass& p, View tokens) const {
   View x = p.arena().take(dtype(), Shape{p.segment.batch, p.segment.tokens, config_.d_model});
   look_up(p.ctx, tokens, embedding_, x);
   return x;
-}
-
-View Model::as_activation(Pass& p, View v) const {
-  if (v.dtype == activations_) return v;
-  View rounded = p.arena().take(activations_, v.shape);
-  cast(p.ctx, {.from = v, .to = rounded});
-  return rounded;
 }
 
 const Param& Model::norm_after(size_t sublayers) const {
@@ -141,27 +138,34 @@ View Model::hidden(Pass& p, View tokens) const {
   return u;
 }
 
+bool Model::runs_ahead(int64_t tokens) const {
+  return std::ranges::all_of(stack_, [&](const Sublayer& s) { return s.layer->runs_ahead(tokens); });
+}
+
 void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
   const std::vector<size_t> first = done ? first_params() : std::vector<size_t>{};
   const Saved saved = p.saved.pop<Saved>();
   View dx = p.arena().take(dtype(), dhidden.shape);  // the gradient of the residual stream
+  View rounded = activations_ == dtype() ? View{} : p.arena().take(activations_, dx.shape);  // for sublayers
   rms_norm_backward(p.ctx, {.sum = saved.sums.back(),
                             .weight = final_norm_.value,
                             .inv_rms = saved.inv_rms.back(),
                             .dy = dhidden,
                             .dx = dx,
+                            .rounded = rounded,
                             .dweight = final_norm_.grad});
   if (done) done(first.back());
   for (size_t i = stack_.size(); i-- > 0;) {
     Arena::Frame frame(p.arena());
     const Range range(p.ctx, stack_[i].backward_name.c_str());
-    View du = stack_[i].layer->backward(p, as_activation(p, dx));
+    View du = stack_[i].layer->backward(p, rounded ? rounded : dx);
     rms_norm_backward(p.ctx, {.sum = saved.sums[i],
                               .weight = stack_[i].norm.value,
                               .inv_rms = saved.inv_rms[i],
                               .dy = du,
                               .dsum = dx,
                               .dx = dx,
+                              .rounded = i > 0 ? rounded : View{},
                               .dweight = stack_[i].norm.grad});
     if (done) done(first[i]);
   }

@@ -38,10 +38,15 @@ class Model {
   /// For reading only from now on: large weights in a format that is streamed (kernels/packed_weight.h). The
   /// model is f32 and without gradients; what reads Param::value, as saving does, comes before.
   void pack(Context& ctx, WeightFormat format);
+  /// For reading only from now on: of weights that are read in bf16, no f32 is kept. Where activations are
+  /// f32 nothing changes. As for pack(), the model is without gradients, and saving comes before.
+  void keep_rounded();
 
   /// tokens [B, T] i64 → the final norm's output [B, T, D], an activation in the arena. Pushes what backward
   /// pops when pass.keeps().
   View hidden(Pass& pass, View tokens) const;
+  /// Whether hidden() of so many tokens, without backward, can be recorded.
+  bool runs_ahead(int64_t tokens) const;
   /// Adds to all gradients, given the gradient of hidden() [B, T, D] (overwritten): from the top down, so
   /// that they are done from the last to the first. The head's are done before.
   void backward(Pass& pass, View dhidden, const GradientsDone& done = {});
@@ -71,7 +76,6 @@ class Model {
   };
   View embed(Pass& pass, View tokens) const;
   std::vector<size_t> first_params();  // in params(), of each sublayer, and of what comes after the last
-  View as_activation(Pass& pass, View v) const;     // v itself, or a copy in the dtype of activations
   const Param& norm_after(size_t sublayers) const;  // of the sublayer that comes next, or the final norm
 
   ModelConfig config_;

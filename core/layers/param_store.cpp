@@ -75,6 +75,15 @@ void ParamStore::zero_gradients() {
   if (gradients_) fill_zero(gradients_.view());
 }
 
+void ParamStore::keep_rounded(const Param& kept) {
+  require(!gradients_, "weights that are trained need their f32 values");
+  for (size_t i = 0; i < params_.size(); ++i) {
+    if (!params_[i]->rounded || params_[i] == &kept) continue;
+    params_[i]->value = {};
+    values_of_[i] = Buffer();
+  }
+}
+
 void ParamStore::pack(Context& ctx, WeightFormat format) {
   require(!gradients_, "weights that are trained cannot be packed");
   int64_t bytes = 0, rows = 0;

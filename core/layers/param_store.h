@@ -24,6 +24,9 @@ class ParamStore {
   /// values. The store must have no gradients. InputError with the parameter's name if the format cannot hold
   /// it.
   void pack(Context& ctx, WeightFormat format);
+  /// For reading from now on: gives up the f32 values of parameters that are read in bf16, but for `kept`.
+  /// The store must have no gradients.
+  void keep_rounded(const Param& kept);
 
  private:
   std::vector<Param*> params_;

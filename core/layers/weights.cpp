@@ -17,6 +17,11 @@ void multiply_grouped(Context& ctx, View x, const Param& stack, std::span<const 
                  {.a = x, .b = operand(stack, x.dtype), .c = y, .offsets = offsets, .transpose_b = true});
 }
 
+void multiply_chosen(Context& ctx, View x, const Param& stack, View expert, View y) {
+  require(!stack.packed, "rows for chosen experts of a packed stack");
+  chosen_matmul(ctx, {.a = x, .b = operand(stack, x.dtype), .expert = expert, .c = y});
+}
+
 void look_up(Context& ctx, View tokens, const Param& table, View y) {
   if (table.packed) return unpack_rows(table.packed, tokens, y);
   embedding_forward(ctx, {.tokens = tokens, .weight = table.value, .y = y});

@@ -28,8 +28,10 @@ class LocalRoute final : public CarryRoute {
   void rejoin(const CarryStates& boundary) override { resume(&boundary); }
   void begin_segment(bool) override { std::swap(entering_, leaving_); }
   const CarryStates& end_states() override { return leaving_; }
-  /// The states that the segments so far have left behind.
+  /// The states that the segments so far have left behind, or, within a segment, where it leaves them.
   const CarryStates& carried() const { return leaving_; }
+  /// Those that the segment in hand began with.
+  const CarryStates& entering() const { return entering_; }
   View enter(CarryKey key, const Shape&, const std::function<SegmentMap()>&) override {
     return entering_.at(key);
   }

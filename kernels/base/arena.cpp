@@ -31,6 +31,7 @@ View Arena::take(Dtype dtype, Shape shape) {
   if (current_ == blocks_.size()) {
     const int64_t step = blocks_.empty() ? kSmallestBlock : std::min(2 * blocks_.back().size, kLargestStep);
     blocks_.push_back(new_block(std::max(bytes, step)));
+    ++generation_;
   }
   View v(static_cast<char*>(blocks_[current_].memory.get()) + offset_, dtype, shape);
   offset_ += bytes;
@@ -58,6 +59,7 @@ void Arena::rewind(size_t block, int64_t offset) {
     for (const Block& b : blocks_) total += b.size;
     blocks_.clear();  // before the new one: the two need not fit into memory together
     blocks_.push_back(new_block(total));
+    ++generation_;
   }
 }
 

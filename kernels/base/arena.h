@@ -28,6 +28,8 @@ class Arena {
   int64_t used() const;
   int64_t peak() const { return peak_; }  // most bytes in use at once since the last clear_peak()
   void clear_peak() { peak_ = used(); }
+  /// Changes whenever the blocks do: as long as it stays, the same calls give the same addresses.
+  uint64_t generation() const { return generation_; }
 
   /// Returns to the allocation state of its construction. Frames nest.
   class Frame {
@@ -57,6 +59,7 @@ class Arena {
   size_t current_ = 0;  // index of the block in use
   int64_t offset_ = 0;  // bytes used of it
   int64_t peak_ = 0;
+  uint64_t generation_ = 0;
 };
 
 }  // namespace natrix

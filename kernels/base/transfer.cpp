@@ -19,6 +19,13 @@ void download(Context& ctx, View from, View to) {
   copy(from, to);
 }
 
+void copy(Context& ctx, View from, View to) {
+  if constexpr (build::kCuda) {
+    if (ctx.backend() == Backend::kCuda) return cuda::copy(ctx.device(), from, to);
+  }
+  copy(from, to);
+}
+
 OnHost::OnHost(Context& ctx, View v) : view_(v) {
   if (!v || memory_of(v.data) == Memory::kHost) return;
   copy_ = Buffer(v.dtype, v.shape);

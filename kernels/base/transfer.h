@@ -11,6 +11,9 @@ namespace natrix {
 /// kernels so far.
 void upload(Context& ctx, View from, View to);
 void download(Context& ctx, View from, View to);
+/// Between contiguous views where `ctx` computes, as one of its kernels: waits for nothing, and is recorded
+/// where they are (kernels/base/recording.h).
+void copy(Context& ctx, View from, View to);
 
 /// What the host can read of a view: the view itself, or a copy of what lies on a device. Waits for the
 /// kernels that write it.

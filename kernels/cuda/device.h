@@ -26,6 +26,8 @@ bool is_device_memory(const void* p);
 /// later.
 void copy(View from, View to);
 void fill_zero(View v);
+/// Between contiguous views of the device, in the order of its stream.
+void copy(Device& device, View from, View to);
 /// From the host to the device in the order of the device's work, returning once `from` has been read; and
 /// back, waiting for all work so far. Through pinned memory.
 void upload(Device& device, View from, View to);

@@ -61,6 +61,7 @@ void pack_for_reading(Model& model, Context& ctx, const CommonFlags& flags) {
   const WeightFormat format = flags.weight_format();
   if (format == WeightFormat::kF32) {
     if (ctx.backend() == Backend::kCpu) model.pack(ctx, format);
+    if (ctx.backend() == Backend::kCuda) model.keep_rounded();
     return;
   }
   if (model.dtype() != Dtype::kF32 || ctx.backend() == Backend::kCuda) {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "core/generate/session.h"
 #include "core/io/safetensors.h"
 #include "tests/launch/small_model.h"
 #include "tests/launch/tiny_run.h"
@@ -52,6 +53,33 @@ std::vector<ModelConfig> variants_in_bf16() {
   all[2].mamba.conv_bias = false;
   all[2].mlp.activation = MlpActivation::kGeglu;
   return all;
+}
+
+/// For reading, one copy of a weight is enough, and the answers keep their bits.
+TEST_F(CudaBf16, ReadingNeedsNoF32BesideBf16) {
+  Context cuda(Backend::kCuda);
+  const SmallBatch batch = small_batch(2, 9, 17);
+  for (const bool tied : {true, false}) {
+    ModelConfig config = small_config();
+    config.tie_embeddings = tied;
+    AssembledModel model = assemble_model(config, Dtype::kBF16, /*with_gradients=*/false, cuda.memory());
+    initialise(model->params(), 5, static_cast<int64_t>(config.stack().size()));
+    const auto answer = [&] {
+      Session session(*model, cuda, 2, 4);
+      session.feed(batch.tokens.view());
+      return as(Dtype::kF32, session.logits());
+    };
+    const Buffer before = answer();
+    model->keep_rounded();
+    const Buffer after = answer();
+    EXPECT_EQ(relative_difference(after.view(), before.view()), 0);
+    for (const Param* p : model->params()) {
+      const bool looked_up = p == model->params().front();
+      EXPECT_EQ(static_cast<bool>(p->value), looked_up || !p->rounded) << p->name;
+    }
+  }
+  AssembledModel in_training = small_model(small_config(), Dtype::kBF16, cuda.memory());
+  EXPECT_THROW(in_training->keep_rounded(), ContractError);
 }
 
 TEST_F(CudaBf16, GradientsAreTheReferencesButForRounding) {

@@ -1,0 +1,85 @@
+#include "core/generate/recorded_step.h"
+
+#include <algorithm>
+
+#include "kernels/base/transfer.h"
+
+namespace natrix {
+namespace {
+
+/// States as the route has them, but handed on by copies that are work of the context, and so are recorded.
+class QueuedLink final : public CarryLink {
+ public:
+  QueuedLink(Context& ctx, LocalRoute& route) : ctx_(ctx), route_(route) {}
+  View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) override {
+    return route_.enter(key, shape, summarise);
+  }
+  void leave(CarryKey key, View state) override { copy(ctx_, state, route_.carried().at(key)); }
+
+ private:
+  Context& ctx_;
+  LocalRoute& route_;
+};
+
+/// What tells a place of states from the other one; null for a model without any.
+const void* address_of(const CarryStates& states) {
+  return states.empty() ? nullptr : states.entries().begin()->second.view().data;
+}
+
+}  // namespace
+
+RecordedStep::RecordedStep(const Model& model, Context& ctx, LocalRoute& route, int64_t batch, bool wanted)
+    : model_(model),
+      ctx_(ctx),
+      route_(route),
+      batch_(batch),
+      possible_(wanted && Recording::possible(ctx) && model.runs_ahead(batch)) {
+  if (possible_) tokens_ = Buffer(Dtype::kI64, {batch, 1}, ctx.memory());
+}
+
+bool RecordedStep::ready() {
+  if (ctx_.arena().generation() != arena_generation_) {  // what was recorded may point to nowhere
+    forget();
+    arena_generation_ = ctx_.arena().generation();
+  }
+  return possible_ && unrecorded_ >= 2 && ctx_.arena().used() == 0;
+}
+
+void RecordedStep::note_unrecorded() {
+  if (ctx_.arena().generation() == arena_generation_) ++unrecorded_;
+}
+
+void RecordedStep::forget() {
+  unrecorded_ = 0;
+  recorded_.clear();
+}
+
+View RecordedStep::run(View tokens) {
+  upload(ctx_, tokens, tokens_.view());
+  route_.begin_segment(/*last=*/true);
+  const Recorded& step = recorded_here();
+  step.work.run(ctx_);
+  return step.logits;
+}
+
+const RecordedStep::Recorded& RecordedStep::recorded_here() {
+  const void* from = address_of(route_.entering());
+  const auto found = std::ranges::find(recorded_, from, &Recorded::from);
+  if (found != recorded_.end()) return *found;
+  View logits;
+  const Recording work(ctx_, [&] { logits = compute(); });
+  recorded_.push_back({from, work, logits});
+  return recorded_.back();
+}
+
+/// As SegmentSchedule::read does for a segment of one token, from tokens that lie still.
+View RecordedStep::compute() const {
+  Arena::Frame frame(ctx_.arena());
+  StepTally unused;
+  SaveStack nothing;
+  QueuedLink link(ctx_, route_);
+  Pass pass{ctx_, nothing, link, unused, {.batch = batch_, .tokens = 1}};
+  return model_.head().logits(ctx_, model_.hidden(pass, tokens_.view()));
+}
+
+}  // namespace natrix

@@ -1,0 +1,59 @@
+// Graphs: the stream is told to keep what it is asked for instead of doing it.
+#include "kernels/cuda/graph.h"
+#include "kernels/cuda/launch.h"
+
+namespace natrix::cuda {
+
+class Graph {
+ public:
+  explicit Graph(cudaGraph_t described) {
+    check(cudaGraphInstantiate(&ready_, described, 0), "a CUDA graph");
+  }
+  ~Graph() { cudaGraphExecDestroy(ready_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  void run(cudaStream_t stream) const { check(cudaGraphLaunch(ready_, stream), "a CUDA graph"); }
+
+ private:
+  cudaGraphExec_t ready_ = nullptr;
+};
+
+namespace {
+
+struct Destroy {
+  void operator()(cudaGraph_t graph) const { cudaGraphDestroy(graph); }
+};
+using Description = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, Destroy>;
+
+/// What the stream was asked for since it began to keep it; null if something could not be kept.
+Description end_capture(cudaStream_t stream, cudaError_t& error) {
+  cudaGraph_t graph = nullptr;
+  error = cudaStreamEndCapture(stream, &graph);
+  return Description(graph);
+}
+
+}  // namespace
+
+std::shared_ptr<Graph> record(Context& ctx, const std::function<void()>& work) {
+  const cudaStream_t stream = stream_of(ctx);
+  cudaError_t error = cudaSuccess;
+  // Of this thread only: others may go on taking memory and waiting for their own streams.
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording");
+  try {
+    work();
+  } catch (...) {
+    end_capture(stream, error);
+    cudaGetLastError();  // what was wrong is on its way already
+    throw;
+  }
+  const Description graph = end_capture(stream, error);
+  check(error, "recording");
+  return std::make_shared<Graph>(graph.get());
+}
+
+void run(Context& ctx, const Graph& graph) {
+  graph.run(stream_of(ctx));
+}
+
+}  // namespace natrix::cuda
