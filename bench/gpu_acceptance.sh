@@ -67,7 +67,7 @@ configure() {
   cmake --preset release -B "$build" -DNATRIX_BENCH=ON "$(size -DNATRIX_CUDA=on -DNATRIX_CUDA=emulated)" \
     -DNATRIX_CUDA_ARCHITECTURES=native
 }
-# Kernel tests hand kernels memory of the host; where a GPU cannot read it they say so, and are left out.
+# Whether the tests find the device: without, they would leave out its part and pass.
 kernels() {
   "$build/tests/test_kernels" --gtest_list_tests 2>&1 | tee /dev/stderr | grep -q cuda
 }
@@ -137,7 +137,7 @@ compare() {
 [ $rehearse = yes ] || nvidia-smi -L >&2
 step "configure" configure
 step "build" cmake --build "$build" -j "$(nproc)"
-step "kernels can be tested" kernels
+step "tests find the device" kernels
 step "tests on the device" tests
 [ -z "$oracle" ] || for dtype in fp32 bf16; do step "oracle, $dtype" compare $dtype; done
 if [ $quick = no ]; then

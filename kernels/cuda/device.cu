@@ -6,7 +6,6 @@
 #include "kernels/base/range.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/host_access.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/staging.h"
 #include "kernels/cuda/stream.h"
@@ -160,10 +159,6 @@ void upload(Device& device, View from, View to) {
 }
 void download(Device& device, View from, View to) {
   device.staging.download(device.stream, from, to);
-}
-
-bool reads_host_memory() {
-  return attribute(cudaDevAttrPageableMemoryAccess) != 0;
 }
 
 CUstream_st* stream_handle(const Context& ctx) {

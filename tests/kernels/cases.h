@@ -34,14 +34,14 @@ class Random {
 
 /// Whether backend cuda is built and finds a device. Says on stderr why it is built and not tested.
 bool has_cuda();
-/// Whether this program's tests hand kernels operands that lie with the host: not unless it defines it
-/// otherwise (host_memory.cpp).
-bool kernels_get_host_memory();
 /// reference and cpu, and cuda where it can be tested.
 std::vector<Backend> backends();
 
 /// An owned copy in another dtype (f32, f64, bf16), contiguous.
 Buffer as(Dtype dtype, View v);
+/// f32 by hand.
+Buffer floats(Shape shape, const std::vector<float>& values);
+std::vector<float> floats_of(View v);
 /// A buffer filled with NaN, to show that a kernel writes every element of its output.
 Buffer poisoned(Dtype dtype, Shape shape);
 

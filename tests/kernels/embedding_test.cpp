@@ -50,15 +50,13 @@ TEST_P(Embedding, ByHand) {
   EmbeddingCase c{Buffer(Dtype::kI64, {2, 2}), {}};
   const int64_t tokens[] = {2, 0, 2, 2};
   std::copy_n(tokens, 4, c.tokens.view().as<int64_t>());
-  float weight[] = {1, 2, 3, 4, 5, 6}, dy[] = {1, 10, 2, 20, 3, 30, 4, 40}, y[8];
-  float dweight[] = {100, 100, 100, 100, 100, 100};
-  const View table(weight, Dtype::kF32, {3, 2}), dtable(dweight, Dtype::kF32, {3, 2});
-  embedding_forward(ctx, {.tokens = c.tokens.view(), .weight = table, .y = View(y, Dtype::kF32, {2, 2, 2})});
-  embedding_backward(ctx,
-                     {.tokens = c.tokens.view(), .dy = View(dy, Dtype::kF32, {2, 2, 2}), .dweight = dtable});
-  const float want[] = {5, 6, 1, 2, 5, 6, 5, 6}, dwant[] = {102, 120, 100, 100, 108, 180};
-  EXPECT_TRUE(std::equal(want, want + 8, y));
-  EXPECT_TRUE(std::equal(dwant, dwant + 6, dweight));
+  const Buffer weight = floats({3, 2}, {1, 2, 3, 4, 5, 6});
+  const Buffer dy = floats({2, 2, 2}, {1, 10, 2, 20, 3, 30, 4, 40}), y(Dtype::kF32, {2, 2, 2});
+  const Buffer dweight = floats({3, 2}, {100, 100, 100, 100, 100, 100});
+  embedding_forward(ctx, {.tokens = c.tokens.view(), .weight = weight.view(), .y = y.view()});
+  embedding_backward(ctx, {.tokens = c.tokens.view(), .dy = dy.view(), .dweight = dweight.view()});
+  EXPECT_EQ(floats_of(y.view()), (std::vector<float>{5, 6, 1, 2, 5, 6, 5, 6}));
+  EXPECT_EQ(floats_of(dweight.view()), (std::vector<float>{102, 120, 100, 100, 108, 180}));
 }
 
 TEST_P(Embedding, RowsMayBeStrided) {

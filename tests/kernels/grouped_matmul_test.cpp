@@ -195,9 +195,9 @@ TEST(GroupedCpu, RefusesDouble) {
 TEST(ColumnSum, ByHand) {
   for (const Backend backend : backends()) {
     Context ctx(backend);
-    float a[] = {1, 2, 3, 10, 20, 30}, sum[] = {100, 200, 300};
-    column_sum(ctx, {.a = View(a, Dtype::kF32, {2, 3}), .sum = View(sum, Dtype::kF32, {3})});
-    EXPECT_EQ(std::vector<float>(sum, sum + 3), (std::vector<float>{111, 222, 333}));
+    const Buffer a = floats({2, 3}, {1, 2, 3, 10, 20, 30}), sum = floats({3}, {100, 200, 300});
+    column_sum(ctx, {.a = a.view(), .sum = sum.view()});
+    EXPECT_EQ(floats_of(sum.view()), (std::vector<float>{111, 222, 333}));
   }
 }
 

@@ -1,5 +1,5 @@
-// Linked into tests whose kernels may touch the host's memory, as a GPU with pageable memory access lets
-// them.
+// Linked into tests whose kernels may touch the host's memory, as a GPU may what is pinned
+
 #include "cuda_runtime.h"
 
 namespace {
