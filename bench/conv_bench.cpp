@@ -10,19 +10,23 @@ namespace {
 
 struct Sizes {
   int64_t tokens, channels, taps;
-  std::string to_string() const { return fmt::format("T {}  I {}  K {}", tokens, channels, taps); }
+  Dtype dtype = Dtype::kF32;  // of x, y and their gradients
+  std::string to_string() const {
+    return fmt::format("T {}  I {}  K {}{}", tokens, channels, taps, in_bf16() ? "  bf16" : "");
+  }
+  bool in_bf16() const { return dtype == Dtype::kBF16; }
   double elements() const { return static_cast<double>(tokens * channels); }
 };
 
 /// x is the left half of what in_proj writes, so its rows lie twice as far apart as they are long.
 struct Operands {
   Operands(Memory memory, const Sizes& s)
-      : xz(normal(memory, {1, s.tokens, 2 * s.channels}, 1)),
+      : xz(normal_activations(memory, {1, s.tokens, 2 * s.channels}, s.dtype, 1)),
         weight(normal(memory, {s.channels, s.taps}, 2)),
         bias(normal(memory, {s.channels}, 3)),
-        dy(normal(memory, {1, s.tokens, s.channels}, 4)),
-        y(Dtype::kF32, {1, s.tokens, s.channels}, memory),
-        dxz(Dtype::kF32, {1, s.tokens, 2 * s.channels}, memory),
+        dy(normal_activations(memory, {1, s.tokens, s.channels}, s.dtype, 4)),
+        y(activations(memory, {1, s.tokens, s.channels}, s.dtype)),
+        dxz(activations(memory, {1, s.tokens, 2 * s.channels}, s.dtype)),
         dweight(Dtype::kF32, {s.channels, s.taps}, memory),
         dbias(Dtype::kF32, {s.channels}, memory),
         x(xz.view().columns(0, s.channels)),
@@ -46,13 +50,15 @@ struct Operands {
 };
 
 void add_cases(Suite& suite, const Sizes& s) {
-  const double f32 = 4;
+  const auto bytes = static_cast<double>(size_of(s.dtype));
   const auto add = [&](std::string family, double arrays, auto run, auto outputs) {
     suite.add({.family = std::move(family),
                .shape = s.to_string(),
-               .cost = {.exps = s.elements(), .bytes = arrays * f32 * s.elements()},
+               .cost = {.exps = s.elements(), .bytes = arrays * bytes * s.elements()},
                .set_up = trial_on<Operands>(s, run, outputs),
-               .items = s.elements()});
+               .items = s.elements(),
+               .tolerance = s.in_bf16() ? kBf16Tolerance : 1e-5,
+               .device_only = s.in_bf16()});
   };
   add(
       "conv_silu_forward", 2, [](Context& ctx, const Operands& o) { o.forward(ctx); },
@@ -72,5 +78,9 @@ int main(int argc, char** argv) {
   natrix::bench::add_cases(suite, {.tokens = 512, .channels = 1536, .taps = 4});    // a chunk of Mamba-130M
   natrix::bench::add_cases(suite, {.tokens = 16384, .channels = 1536, .taps = 4});  // beyond every cache
   natrix::bench::add_cases(suite, {.tokens = 40, .channels = 64, .taps = 4});       // to see that it works
+  for (const int64_t tokens : {40, 16384}) {
+    natrix::bench::add_cases(suite,
+                             {.tokens = tokens, .channels = 1536, .taps = 4, .dtype = natrix::Dtype::kBF16});
+  }
   return suite.run(argc, argv);
 }

@@ -79,7 +79,9 @@ void verify(Row& row) {
   row.trial->run();
   for (size_t i = 0; i < want.outputs.size(); ++i) {
     const OnHost got(*row.ctx, row.trial->outputs[i]);
-    const double difference = largest_difference(got.view(), want.outputs[i]);
+    const Buffer alike(want.outputs[i].dtype, got.view().shape);
+    convert(got.view(), alike.view());
+    const double difference = largest_difference(alike.view(), want.outputs[i]);
     if (difference <= row.what->tolerance) continue;
     row.failure = fmt::format(
         "output {} differs from the reference by {:.2e} of its largest element; at most {:.2e} expected", i,
@@ -292,6 +294,18 @@ Buffer normal(Memory memory, Shape shape, uint64_t seed, double scale) {
   std::normal_distribution<float> distribution(0.0f, static_cast<float>(scale));
   std::generate_n(b.view().as<float>(), shape.count(), [&] { return distribution(engine); });
   return placed(memory, b);
+}
+
+Buffer activations(Memory memory, Shape shape, Dtype dtype) {
+  return Buffer(memory == Memory::kDevice ? dtype : Dtype::kF32, shape, memory);
+}
+
+Buffer normal_activations(Memory memory, Shape shape, Dtype dtype, uint64_t seed) {
+  const Buffer exact = normal(Memory::kHost, shape, seed);
+  const Buffer rounded(dtype, shape), here(activations(memory, shape, dtype).view().dtype, shape);
+  convert(exact.view(), rounded.view());
+  convert(rounded.view(), here.view());
+  return placed(memory, here);
 }
 
 Buffer tokens(Memory memory, Shape shape, uint64_t seed, int64_t below) {

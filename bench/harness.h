@@ -38,7 +38,7 @@ struct Cost {
 /// Operands in place, ready to be used again and again.
 struct Trial {
   std::function<void()> run;
-  std::vector<View> outputs;  // of one run, f32 or f64 wherever it lies, to be compared with the reference's
+  std::vector<View> outputs;  // of one run, floats wherever they lie, to be compared with the reference's
   /// Instead of outputs, where the reference would take hours: what is wrong with what it runs, or nothing.
   std::function<std::string()> check;
 };
@@ -82,6 +82,11 @@ class Suite {
 
 /// f32, normally distributed, the same for the same seed.
 Buffer normal(Memory memory, Shape shape, uint64_t seed, double scale = 1.0);
+/// As `dtype` stores them on a device; with the host, where only the reference has them, the same in f32.
+Buffer activations(Memory memory, Shape shape, Dtype dtype);
+Buffer normal_activations(Memory memory, Shape shape, Dtype dtype, uint64_t seed);
+/// On what bf16 stores: one rounding, beside the sums' own.
+inline constexpr double kBf16Tolerance = 1.0 / 256;
 /// i64, each of [0, below) as likely as any other.
 Buffer tokens(Memory memory, Shape shape, uint64_t seed, int64_t below);
 /// A copy in that memory.

@@ -18,23 +18,45 @@ constexpr double kFloat = 4;  // bytes
 
 struct Sizes {
   int64_t rows, in, out;
-  std::string to_string() const { return fmt::format("T {}  {} -> {}", rows, in, out); }
+  Dtype dtype = Dtype::kF32;  // of all but gradients of weights
+  std::string to_string() const {
+    return fmt::format("T {}  {} -> {}{}", rows, in, out, in_bf16() ? "  bf16" : "");
+  }
   double flops() const { return 2 * static_cast<double>(rows * in * out); }
-};
+  bool in_bf16() const { return dtype == Dtype::kBF16; }
 
-/// [rows of c, terms] times [terms, columns of c]: what goes in is read, what comes out is written.
-Cost cost_of(double flops, double operands, double result, bool accumulate = false) {
-  return {.flops = flops, .bytes = (accumulate ? 2 : 1) * kFloat * result, .reads = kFloat * operands};
-}
+  /// [rows of c, terms] times [terms, columns of c]: what goes in is read, what comes out is written.
+  Cost cost(double operands, double result) const {
+    const auto width = static_cast<double>(size_of(dtype));
+    Cost c{.bytes = width * result, .reads = width * operands};
+    (in_bf16() ? c.bf16_flops : c.flops) = flops();
+    return c;
+  }
+  /// Into f32 that is there.
+  Cost cost_of_sum(double operands, double result) const {
+    Cost c = cost(operands, result);
+    c.bytes = 2 * kFloat * result;
+    return c;
+  }
+  /// What a case of these sizes says of itself.
+  Case named(std::string family, const std::string& load, Cost cost) const {
+    return {.family = std::move(family),
+            .shape = to_string() + load,
+            .cost = cost,
+            .set_up = {},
+            .tolerance = in_bf16() ? kBf16Tolerance : 1e-5,
+            .device_only = in_bf16()};
+  }
+};
 
 /// A layer [out, in] and what flows through it.
 struct Linear {
   Linear(Memory memory, const Sizes& s)
-      : x(normal(memory, {s.rows, s.in}, 1)),
-        weight(normal(memory, {s.out, s.in}, 2)),
-        dy(normal(memory, {s.rows, s.out}, 3)),
-        y(Dtype::kF32, {s.rows, s.out}, memory),
-        dx(Dtype::kF32, {s.rows, s.in}, memory),
+      : x(normal_activations(memory, {s.rows, s.in}, s.dtype, 1)),
+        weight(normal_activations(memory, {s.out, s.in}, s.dtype, 2)),
+        dy(normal_activations(memory, {s.rows, s.out}, s.dtype, 3)),
+        y(activations(memory, {s.rows, s.out}, s.dtype)),
+        dx(activations(memory, {s.rows, s.in}, s.dtype)),
         dweight(Dtype::kF32, {s.out, s.in}, memory) {}
 
   Matmul forward() const { return {.a = x.view(), .b = weight.view(), .c = y.view(), .transpose_b = true}; }
@@ -64,38 +86,39 @@ Matmul row_of(Matmul product, int64_t r) {
 
 void add_product(Suite& suite, const std::string& family, const Sizes& s, Matmul (Linear::*product)() const,
                  Cost cost) {
-  suite.add({.family = family, .shape = s.to_string(), .cost = cost, .set_up = [=](Context& ctx) {
-               const auto o = std::make_shared<const Linear>(ctx.memory(), s);
-               const Matmul whole = ((*o).*product)();
-               std::vector<Matmul> products;
-               Trial trial;
-               for (const int64_t r : some_rows(whole.c)) {
-                 products.push_back(row_of(whole, r));
-                 trial.outputs.push_back(products.back().c);
-               }
-               if (ctx.backend() != Backend::kReference) products = {whole};
-               trial.run = [&ctx, o, products] {
-                 for (const Matmul& p : products) matmul(ctx, p);
-               };
-               return trial;
-             }});
+  Case c = s.named(family, "", cost);
+  c.set_up = [=](Context& ctx) {
+    const auto o = std::make_shared<const Linear>(ctx.memory(), s);
+    const Matmul whole = ((*o).*product)();
+    std::vector<Matmul> products;
+    Trial trial;
+    for (const int64_t r : some_rows(whole.c)) {
+      products.push_back(row_of(whole, r));
+      trial.outputs.push_back(products.back().c);
+    }
+    if (ctx.backend() != Backend::kReference) products = {whole};
+    trial.run = [&ctx, o, products] {
+      for (const Matmul& p : products) matmul(ctx, p);
+    };
+    return trial;
+  };
+  suite.add(std::move(c));
 }
 
 void add_linear(Suite& suite, const Sizes& s) {
   const auto T = static_cast<double>(s.rows), I = static_cast<double>(s.in), O = static_cast<double>(s.out);
-  add_product(suite, "linear_forward", s, &Linear::forward, cost_of(s.flops(), T * I + O * I, T * O));
+  add_product(suite, "linear_forward", s, &Linear::forward, s.cost(T * I + O * I, T * O));
   if (s.rows == 1) return;  // decoding has no backward
-  add_product(suite, "linear_input_gradient", s, &Linear::input_gradient,
-              cost_of(s.flops(), T * O + O * I, T * I));
+  add_product(suite, "linear_input_gradient", s, &Linear::input_gradient, s.cost(T * O + O * I, T * I));
   add_product(suite, "linear_weight_gradient", s, &Linear::weight_gradient,
-              cost_of(s.flops(), T * (I + O), O * I, true));
+              s.cost_of_sum(T * (I + O), O * I));
 }
 
 /// The first products of experts [out, in]; rows lie sorted by expert.
 struct Experts {
   Experts(Memory memory, const Sizes& s, const std::vector<int64_t>& rows_of)
       : linear(memory, s),
-        weight(normal(memory, {static_cast<int64_t>(rows_of.size()), s.out, s.in}, 4)),
+        weight(normal_activations(memory, {static_cast<int64_t>(rows_of.size()), s.out, s.in}, s.dtype, 4)),
         dweight(Dtype::kF32, weight.view().shape, memory),
         offsets(rows_of.size() + 1) {
     std::partial_sum(rows_of.begin(), rows_of.end(), offsets.begin() + 1);
@@ -126,25 +149,24 @@ void weight_gradient(Context& ctx, const Experts& e) {
 
 /// rows_of: how many rows each expert got.
 void add_grouped(Suite& suite, const std::string& load, const std::vector<int64_t>& rows_of, int64_t in,
-                 int64_t out) {
-  const Sizes s{std::accumulate(rows_of.begin(), rows_of.end(), int64_t{0}), in, out};
+                 int64_t out, Dtype dtype = Dtype::kF32) {
+  const Sizes s{std::accumulate(rows_of.begin(), rows_of.end(), int64_t{0}), in, out, dtype};
   const auto used = std::count_if(rows_of.begin(), rows_of.end(), [](int64_t n) { return n > 0; });
   const auto T = static_cast<double>(s.rows), I = static_cast<double>(in), O = static_cast<double>(out);
   const double weights = static_cast<double>(used) * I * O;  // an expert without rows is not even read
   const auto add = [&](const char* family, Cost cost, auto run, auto output) {
-    suite.add({.family = family,
-               .shape = fmt::format("{}  E {} {}", s.to_string(), rows_of.size(), load),
-               .cost = cost,
-               .set_up = [=](Context& ctx) {
-                 const auto e = std::make_shared<const Experts>(ctx.memory(), s, rows_of);
-                 return Trial{.run = [&ctx, e, run] { run(ctx, *e); }, .outputs = {output(*e)}};
-               }});
+    Case c = s.named(family, fmt::format("  E {} {}", rows_of.size(), load), cost);
+    c.set_up = [=](Context& ctx) {
+      const auto e = std::make_shared<const Experts>(ctx.memory(), s, rows_of);
+      return Trial{.run = [&ctx, e, run] { run(ctx, *e); }, .outputs = {output(*e)}};
+    };
+    suite.add(std::move(c));
   };
-  add("grouped_forward", cost_of(s.flops(), T * I + weights, T * O), forward,
+  add("grouped_forward", s.cost(T * I + weights, T * O), forward,
       [](const Experts& e) { return e.linear.y.view(); });
-  add("grouped_input_gradient", cost_of(s.flops(), T * O + weights, T * I), input_gradient,
+  add("grouped_input_gradient", s.cost(T * O + weights, T * I), input_gradient,
       [](const Experts& e) { return e.linear.dx.view(); });
-  add("grouped_weight_gradient", cost_of(s.flops(), T * (I + O), weights, true), weight_gradient,
+  add("grouped_weight_gradient", s.cost_of_sum(T * (I + O), weights), weight_gradient,
       [](const Experts& e) { return e.dweight.view(); });
 }
 
@@ -167,7 +189,7 @@ void add_column_sum(Suite& suite, const Sizes& s) {
 int main(int argc, char** argv) {
   using namespace natrix::bench;
   Suite suite("matmul");
-  for (const int64_t rows : {1, 16, 64, 512, 2048}) {  // Mamba-130M: in_proj, x_proj, dt_proj, out_proj
+  for (const int64_t rows : {1, 16, 64, 256, 512, 2048}) {  // Mamba-130M: in_proj, x_proj, dt_proj, out_proj
     add_linear(suite, {rows, 768, 3072});
     add_linear(suite, {rows, 1536, 80});
     add_linear(suite, {rows, 48, 1536});
@@ -181,5 +203,13 @@ int main(int argc, char** argv) {
   add_grouped(suite, "one row each", std::vector<int64_t>(8, 1), 192, 512);
   add_grouped(suite, "one row each", std::vector<int64_t>(64, 1), 768, 1024);
   add_linear(suite, {40, 48, 64});  // to see that it works
+  constexpr auto kBF16 = natrix::Dtype::kBF16;
+  add_linear(suite, {40, 48, 64, kBF16});
+  for (const int64_t rows : {1, 2048, 16384}) {
+    add_linear(suite, {rows, 768, 3072, kBF16});
+    add_linear(suite, {rows, 1536, 768, kBF16});
+  }
+  add_grouped(suite, "balanced", std::vector<int64_t>(16, 1024), 1024, 2816,
+              kBF16);  // of a model of a milliard
   return suite.run(argc, argv);
 }

@@ -12,9 +12,12 @@ namespace {
 
 struct Sizes {
   int64_t batch, tokens, channels, states;
+  Dtype dtype = Dtype::kF32;  // of x, y and their gradients
   std::string to_string() const {
-    return fmt::format("B {}  T {}  I {}  N {}", batch, tokens, channels, states);
+    return fmt::format("B {}  T {}  I {}  N {}{}", batch, tokens, channels, states,
+                       in_bf16() ? "  bf16" : "");
   }
+  bool in_bf16() const { return dtype == Dtype::kBF16; }
   double items() const { return static_cast<double>(batch * tokens * channels * states); }
 };
 
@@ -39,16 +42,16 @@ Buffer initial_rates(Memory memory, int64_t channels, int64_t states) {
 
 struct Operands {
   Operands(Memory memory, const Sizes& s)
-      : x(normal(memory, {s.batch, s.tokens, s.channels}, 1)),
+      : x(normal_activations(memory, {s.batch, s.tokens, s.channels}, s.dtype, 1)),
         dt(time_steps(memory, {s.batch, s.tokens, s.channels}, 2)),
         A_log(initial_rates(memory, s.channels, s.states)),
         B(normal(memory, {s.batch, s.tokens, s.states}, 3)),
         C(normal(memory, {s.batch, s.tokens, s.states}, 4)),
         D(normal(memory, {s.channels}, 5)),
-        dy(normal(memory, {s.batch, s.tokens, s.channels}, 6)),
-        y(Dtype::kF32, {s.batch, s.tokens, s.channels}, memory),
+        dy(normal_activations(memory, {s.batch, s.tokens, s.channels}, s.dtype, 6)),
+        y(activations(memory, {s.batch, s.tokens, s.channels}, s.dtype)),
         state(Dtype::kF32, {s.batch, s.channels, s.states}, memory),
-        dx(Dtype::kF32, {s.batch, s.tokens, s.channels}, memory),
+        dx(activations(memory, {s.batch, s.tokens, s.channels}, s.dtype)),
         ddt(Dtype::kF32, {s.batch, s.tokens, s.channels}, memory),
         dB(Dtype::kF32, {s.batch, s.tokens, s.states}, memory),
         dC(Dtype::kF32, {s.batch, s.tokens, s.states}, memory),
@@ -92,7 +95,9 @@ void add_cases(Suite& suite, const Sizes& s) {
                .shape = s.to_string(),
                .cost = {.exps = s.items()},
                .set_up = trial_on<Operands>(s, run, outputs),
-               .items = s.items()});
+               .items = s.items(),
+               .tolerance = s.in_bf16() ? kBf16Tolerance : 1e-5,
+               .device_only = s.in_bf16()});
   };
   const auto forward_outputs = [](const Operands& o) {
     return std::vector<View>{o.y.view(), o.state.view()};
@@ -126,5 +131,9 @@ int main(int argc, char** argv) {
                            {.batch = 1, .tokens = 40, .channels = 64, .states = 16});  // to see that it works
   natrix::bench::add_cases(suite,
                            {.batch = 1, .tokens = 2048, .channels = 1536, .states = 16});  // fills a device
+  for (const int64_t tokens : {40, 2048}) {
+    natrix::bench::add_cases(
+        suite, {.batch = 1, .tokens = tokens, .channels = 1536, .states = 16, .dtype = natrix::Dtype::kBF16});
+  }
   return suite.run(argc, argv);
 }

@@ -80,8 +80,8 @@ std::vector<Layer*> Model::layers() {
   return all;
 }
 
-void Model::zero_gradients() {
-  store_->zero_gradients();
+void Model::zero_gradients(Context& ctx) {
+  store_->zero_gradients(ctx);
 }
 
 View Model::embed(Pass& p, View tokens) const {

@@ -60,7 +60,7 @@ class Model {
   /// Every parameter once, in the order of the stack.
   void visit(const ParamVisitor& visitor);
   std::vector<Param*> params();
-  void zero_gradients();
+  void zero_gradients(Context& ctx);
   /// Visits sublayers, for those who look for a kind of layer (the bias update of MoE layers).
   std::vector<Layer*> layers();
 

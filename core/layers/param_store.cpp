@@ -71,8 +71,8 @@ ParamStore::ParamStore(const std::vector<Param*>& params, Dtype activations, boo
   }
 }
 
-void ParamStore::zero_gradients() {
-  if (gradients_) fill_zero(gradients_.view());
+void ParamStore::zero_gradients(Context& ctx) {
+  if (gradients_) fill_zero(ctx, gradients_.view());
 }
 
 void ParamStore::keep_rounded(const Param& kept) {

@@ -82,7 +82,7 @@ StepFigures TrainStep::compute(const Batch& batch) {
                 .predictions_here = here};
   before_ = std::move(carried_);
   tally_.begin_step(f.tokens);
-  model_.zero_gradients();
+  model_.zero_gradients(ctx_);
   const double scale = 1.0 / static_cast<double>(std::max<int64_t>(f.predictions, 1));
   const std::vector<Param*> params = model_.params();
   StepResult result =

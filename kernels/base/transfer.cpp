@@ -1,6 +1,7 @@
 #include "kernels/base/transfer.h"
 
 #include "kernels/base/build.h"
+#include "kernels/base/parallel.h"
 #include "kernels/cuda/device.h"
 
 namespace natrix {
@@ -24,6 +25,15 @@ void copy(Context& ctx, View from, View to) {
     if (ctx.backend() == Backend::kCuda) return cuda::copy(ctx.device(), from, to);
   }
   copy(from, to);
+}
+
+void fill_zero(Context& ctx, View v) {
+  constexpr int64_t kPiece = int64_t{4} << 20;  // elements
+  require(v.contiguous(), "only what lies in one piece is cut into some");
+  if (ctx.memory() == Memory::kDevice) return fill_zero(v);
+  parallel_for(ctx, v.count(), kPiece, [&](int64_t begin, int64_t end) {
+    fill_zero(View(static_cast<char*>(v.data) + begin * size_of(v.dtype), v.dtype, {end - begin}));
+  });
 }
 
 OnHost::OnHost(Context& ctx, View v) : view_(v) {

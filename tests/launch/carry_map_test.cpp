@@ -57,7 +57,7 @@ TEST_P(CarryMap, SummariesReplaceStates) {
     SegmentSchedule schedule(*m, ctx, states, backwards, options);
     StepTally tally;
     tally.begin_step(rows.tokens.count());
-    m->zero_gradients();
+    m->zero_gradients(ctx);
     const StepResult got = schedule.step({&rows, 1}, 1.0 / static_cast<double>(rows.tokens.count()), tally);
     const double tolerance = dtype == Dtype::kF64 ? 1e-11 : 1e-4;
     EXPECT_NEAR(got.loss_sum, want.result.loss_sum, tolerance * want.result.loss_sum);

@@ -57,7 +57,7 @@ TEST_P(OracleTest, LogitsLossAndGradients) {
 
     StepTally tally;
     tally.begin_step(batch * length);
-    o.model->zero_gradients();
+    o.model->zero_gradients(o.ctx);
     const Sequences rows{.tokens = tokens.view(), .targets = targets.view()};
     const auto predictions = static_cast<double>(batch * (length - 1));
     states.resume(nullptr);

@@ -94,7 +94,7 @@ inline Gradients gradients_of(Model& model, Context& ctx, std::span<const Sequen
   int64_t tokens = 0;
   for (const Sequences& r : rows) tokens += r.tokens.count();
   g.tally.begin_step(tokens);
-  model.zero_gradients();
+  model.zero_gradients(ctx);
   g.result = schedule.step(rows, 1.0 / static_cast<double>(tokens), g.tally);
   model.visit([&](Param& p) {
     if (!p.grad) return;
