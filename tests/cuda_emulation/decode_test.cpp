@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kDecodeRows = 3, kDecodeTokens = 24;
 
-struct RecordedDecode : ::testing::TestWithParam<Dtype> {
+struct CudaDecode : ::testing::TestWithParam<Dtype> {
   Context ctx{Backend::kCuda};
   ModelConfig config = small_config();  // MEME
   AssembledModel model = small_model(config, GetParam(), ctx.memory());
@@ -26,10 +26,10 @@ struct RecordedDecode : ::testing::TestWithParam<Dtype> {
     return {logits.as<float>(), logits.as<float>() + logits.count()};
   }
 };
-INSTANTIATE_TEST_SUITE_P(Dtypes, RecordedDecode, ::testing::Values(Dtype::kF32, Dtype::kBF16),
+INSTANTIATE_TEST_SUITE_P(Dtypes, CudaDecode, ::testing::Values(Dtype::kF32, Dtype::kBF16),
                          [](const auto& dtype) { return name_of(dtype.param); });
 
-TEST_P(RecordedDecode, GivesTheBitsOfStepByStep) {
+TEST_P(CudaDecode, GivesTheBitsOfStepByStep) {
   Session recorded(*model, ctx, kDecodeRows, 8), plain(*model, ctx, kDecodeRows, 8, /*records=*/false);
   uint64_t launches = cuda_emulation::graph_launches();
   for (int64_t t = 0; t < 12; ++t) ASSERT_EQ(next(recorded, t), next(plain, t)) << t;
@@ -45,7 +45,7 @@ TEST_P(RecordedDecode, GivesTheBitsOfStepByStep) {
 
 /// Of the device it waits for the logits, and for nothing else: not for experts, whose choice it never
 /// learns.
-TEST_P(RecordedDecode, WaitsForLogitsOnly) {
+TEST_P(CudaDecode, WaitsForLogitsOnly) {
   Session session(*model, ctx, kDecodeRows, 8);
   int64_t t = 0;
   for (; t < 8; ++t) next(session, t);  // both recordings are made
@@ -57,7 +57,7 @@ TEST_P(RecordedDecode, WaitsForLogitsOnly) {
 
 /// Saved between two recorded steps and loaded, by another session and by the same one, whose recordings then
 /// point to states that are gone.
-TEST_P(RecordedDecode, GoesOnFromAFile) {
+TEST_P(CudaDecode, GoesOnFromAFile) {
   const ScratchDir scratch;
   const std::string hash = hash_weights(model->params());
   Session first(*model, ctx, kDecodeRows, 8), second(*model, ctx, kDecodeRows, 8);
@@ -76,7 +76,7 @@ TEST_P(RecordedDecode, GoesOnFromAFile) {
 }
 
 /// Memory of the arena that somebody holds, or that moved, is not that of the recordings.
-TEST_P(RecordedDecode, LeavesTheArenaToItsOtherUsers) {
+TEST_P(CudaDecode, LeavesTheArenaToItsOtherUsers) {
   Session recorded(*model, ctx, kDecodeRows, 8), plain(*model, ctx, kDecodeRows, 8, /*records=*/false);
   int64_t t = 0;
   for (; t < 8; ++t) ASSERT_EQ(next(recorded, t), next(plain, t));

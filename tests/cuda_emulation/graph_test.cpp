@@ -8,7 +8,7 @@
 
 namespace {
 
-class GraphTest : public ::testing::Test {
+class CudaGraph : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_EQ(cudaMalloc(reinterpret_cast<void**>(&data_), 2 * sizeof(float)), cudaSuccess);
@@ -52,7 +52,7 @@ cudaError_t start_add(cudaStream_t stream, float* to, float amount) {
   return cudaLaunchKernelEx(&config, add, to, amount);
 }
 
-TEST_F(GraphTest, RunsInOrderEachTimeItIsLaunched) {
+TEST_F(CudaGraph, RunsInOrderEachTimeItIsLaunched) {
   begin();
   for (float amount = 1; amount < 3; ++amount) ASSERT_EQ(start_add(stream_, data_, amount), cudaSuccess);
   ASSERT_EQ(cudaMemcpyAsync(data_ + 1, data_, sizeof(float), cudaMemcpyDeviceToDevice, stream_), cudaSuccess);
@@ -68,7 +68,7 @@ TEST_F(GraphTest, RunsInOrderEachTimeItIsLaunched) {
   cudaGraphExecDestroy(ready);
 }
 
-TEST_F(GraphTest, ProductsKeepTheirFactorsAndReadTheirOperandsLate) {
+TEST_F(CudaGraph, ProductsKeepTheirFactorsAndReadTheirOperandsLate) {
   cublasHandle_t blas = nullptr;
   cublasCreate(&blas);
   cublasSetStream(blas, stream_);
@@ -87,7 +87,7 @@ TEST_F(GraphTest, ProductsKeepTheirFactorsAndReadTheirOperandsLate) {
   cublasDestroy(blas);
 }
 
-TEST_F(GraphTest, WhatAGraphCannotHoldEndsTheRecording) {
+TEST_F(CudaGraph, WhatAGraphCannotHoldEndsTheRecording) {
   void* memory = nullptr;
   float on_host = 0;
   const std::vector<std::function<cudaError_t()>> calls = {
