@@ -53,6 +53,11 @@ class Stack {
     __sanitizer_start_switch_fiber(&frames_, other.bottom_, other.size_);
 #endif
   }
+  void leave_for_good([[maybe_unused]] const Stack& other) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(nullptr, other.bottom_, other.size_);
+#endif
+  }
   /// Once code is here, coming from `other`, whose bounds it learns.
   void arrive([[maybe_unused]] Stack& other) {
 #ifdef __SANITIZE_ADDRESS__
@@ -70,12 +75,17 @@ struct Fiber {
   dim3 index;
   int lane = 0, warp = 0;
   State state = State::kDone;
+  bool inside = false;  // of a kernel
   Stack stack;
   context::fiber code;  // where it goes on
 };
 
+/// Ends a thread that waits in vain.
+struct Abandoned {};
+
 class Multiprocessor {
  public:
+  ~Multiprocessor();
   void run(const std::function<void()>& kernel, int threads, size_t shared_bytes, std::mt19937_64& random);
 
   void yield(State state) {
@@ -84,6 +94,7 @@ class Multiprocessor {
     self.stack.leave_for(scheduler_);
     back_ = std::move(back_).resume();
     self.stack.arrive(scheduler_);
+    if (order_ == Order::kAbandon) throw Abandoned();
   }
   Fiber& current() { return *fibers_[static_cast<size_t>(current_)]; }
   Warp& warp() { return warps_[static_cast<size_t>(current().warp)]; }
@@ -97,9 +108,14 @@ class Multiprocessor {
   void* shared() { return shared_.data(); }
 
  private:
+  /// What a fiber does when it goes on.
+  enum class Order { kWork, kAbandon, kEnd };
+
   void prepare(int threads, size_t shared_bytes);
   void start(Fiber& fiber);
+  void work(Fiber& fiber);
   void step(int index);
+  void order_all(Order order, bool only_inside);
 
   const std::function<void()>* kernel_ = nullptr;
   std::vector<std::unique_ptr<Fiber>> fibers_;
@@ -109,6 +125,7 @@ class Multiprocessor {
   context::fiber back_;  // the scheduler, while a fiber runs
   Stack scheduler_;
   int current_ = 0;
+  Order order_ = Order::kWork;
   std::string failure_;
 };
 
@@ -123,16 +140,36 @@ void Multiprocessor::start(Fiber& fiber) {
                               allocator, [this, &fiber](context::fiber&& scheduler) {
                                 fiber.stack.arrive(scheduler_);
                                 back_ = std::move(scheduler);
-                                for (;;) {
-                                  try {
-                                    (*kernel_)();
-                                  } catch (const Failure& f) {
-                                    failure_ = f.what();
-                                  }
-                                  yield(State::kDone);
-                                }
+                                while (order_ != Order::kEnd) work(fiber);
+                                fiber.stack.leave_for_good(scheduler_);
                                 return std::move(back_);
                               });
+}
+
+void Multiprocessor::work(Fiber& fiber) {
+  fiber.inside = true;
+  try {
+    (*kernel_)();
+  } catch (const Failure& f) {
+    failure_ = f.what();
+  } catch (const Abandoned&) {
+    order_ = Order::kWork;
+  }
+  fiber.inside = false;
+  yield(State::kDone);
+}
+
+void Multiprocessor::order_all(Order order, bool only_inside) {
+  for (int i = 0; i < static_cast<int>(fibers_.size()); ++i) {
+    if (only_inside && !fibers_[static_cast<size_t>(i)]->inside) continue;
+    order_ = order;
+    step(i);
+  }
+  order_ = Order::kWork;
+}
+
+Multiprocessor::~Multiprocessor() {
+  order_all(Order::kEnd, false);
 }
 
 void Multiprocessor::prepare(int threads, size_t shared_bytes) {
@@ -191,11 +228,10 @@ void Multiprocessor::run(const std::function<void()>& kernel, int threads, size_
     for (const int i : at_barrier) fibers_[static_cast<size_t>(i)]->state = State::kReady;
     std::swap(ready_, at_barrier);
   }
+  const std::string failure = failure_;
+  if (!failure.empty()) order_all(Order::kAbandon, true);  // those that hang
   kernel_ = nullptr;
-  if (!failure_.empty()) {
-    fibers_.clear();  // unwinds those that hang
-    throw Failure(failure_);
-  }
+  if (!failure.empty()) throw Failure(failure);
 }
 
 }  // namespace
