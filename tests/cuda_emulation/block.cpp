@@ -11,6 +11,7 @@
 #include <vector>
 
 #ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -69,6 +70,21 @@ class Stack {
   const void* bottom_ = nullptr;
   size_t size_ = 0;
   void* frames_ = nullptr;  // the sanitizer's
+};
+
+/// Memory of stacks. What code left there is forgotten with it: the address may be anybody's afterwards.
+class StackMemory {
+ public:
+  context::stack_context allocate() { return from_.allocate(); }
+  void deallocate(context::stack_context& memory) {
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_UNPOISON_MEMORY_REGION(static_cast<char*>(memory.sp) - memory.size, memory.size);
+#endif
+    from_.deallocate(memory);
+  }
+
+ private:
+  context::protected_fixedsize_stack from_{kStackBytes};
 };
 
 struct Fiber {
@@ -133,7 +149,7 @@ thread_local Multiprocessor multiprocessor;
 
 /// A fiber outlives a kernel: it waits for the next block.
 void Multiprocessor::start(Fiber& fiber) {
-  context::protected_fixedsize_stack allocator(kStackBytes);
+  StackMemory allocator;
   const context::stack_context memory = allocator.allocate();
   fiber.stack.is(memory);
   fiber.code = context::fiber(std::allocator_arg, context::preallocated(memory.sp, memory.size, memory),

@@ -51,8 +51,7 @@ class Failure : public ::testing::Test {
 
   /// Runs four ranks; `strike` once, when the second step is logged.
   void train(const std::vector<std::string>& overrides, const std::function<void()>& strike = {}) {
-    std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to",
-                                      "none"};
+    std::vector<std::string> words = mpirun_words();
     for (int r = 0; r < kRanks; ++r) {
       const Rank& rank = ranks_[static_cast<size_t>(r)];
       words.insert(words.end(), {"-n", "1", "-wdir", folder(r), NATRIX_RECORD_STATUS, tiny_ / "statuses",

@@ -78,9 +78,18 @@ Outcome any_program(const std::vector<std::string>& command, const ProgramOption
           .err = read_file(scratch / "err")};
 }
 
+std::vector<std::string> mpirun_words() {
+  std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
+#ifdef __SANITIZE_ADDRESS__  // Open MPI leaves things behind at its end
+  words.insert(words.end(), {"-x", "ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0"});
+#endif
+  return words;
+}
+
 std::vector<std::string> mpirun_words(int ranks) {
-  return {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-          "-n",     std::to_string(ranks), NATRIX_PROGRAM};
+  std::vector<std::string> words = mpirun_words();
+  words.insert(words.end(), {"-n", std::to_string(ranks), NATRIX_PROGRAM});
+  return words;
 }
 
 }  // namespace natrix::test

@@ -28,8 +28,9 @@ Outcome natrix_program(const std::vector<std::string>& args, const ProgramOption
 
 /// Runs any program found on the PATH, such as mpirun.
 Outcome any_program(const std::vector<std::string>& words, const ProgramOptions& options = {});
-/// natrix on so many ranks: words to which its arguments are added. Debian's mpirun wants to know that root,
-/// more ranks than processors, and no binding are meant.
+/// mpirun: Debian's wants to know that root, more ranks than processors, and no binding are meant.
+std::vector<std::string> mpirun_words();
+/// natrix on so many ranks: words to which its arguments are added.
 std::vector<std::string> mpirun_words(int ranks);
 
 }  // namespace natrix::test
