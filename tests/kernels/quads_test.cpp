@@ -1,6 +1,7 @@
 // Kernels of backend cuda take four columns a load where operands lie so, and one at a time where they do not
-// (kernels/cuda/quads.h). Each is given the same operands three times: side by side; with rows that are
-// apart, but still whole quads; and with rows that begin at the fourth column of others, which no quad does.
+// (kernels/cuda/quads.h). Each is given the same operands in several places: side by side; with rows that are
+// apart, but still whole quads; with rows that begin at the fourth column of others, which no quad does; and
+// with rows of which only the first begins where a quad does.
 // The results must be the same bits; the tests of each family compare them with the reference.
 #include <cmath>
 #include <gtest/gtest.h>
@@ -18,14 +19,14 @@
 namespace natrix::test {
 namespace {
 
-/// Copies whose rows begin `before` elements into wider ones; single rows, which kernels want dense,
-/// likewise.
+/// Copies whose rows begin `before` elements into wider ones, whole quads and `odd` elements apart; single
+/// rows, which kernels want dense, likewise.
 class Displaced {
  public:
-  Displaced(const Views& from, int64_t before) {
+  Displaced(const Views& from, int64_t before, int64_t odd) {
     for (const auto& [name, v] : from) {
       if (!v) continue;
-      const int64_t width = (before + v.cols() + 7) / 4 * 4;
+      const int64_t width = (before + v.cols() + 7) / 4 * 4 + odd;
       wide_.push_back(Buffer(v.dtype, v.shape.with_last(width)));
       const View there = wide_.back().view().columns(before, v.cols());
       copy(v, there);
@@ -54,12 +55,12 @@ class Quads : public ::testing::Test {
     Buffers dense;
     for (const auto& [name, buffer] : out) dense[name] = copy_of(buffer.view());
     kernel(*cuda, Views(in), Views(dense));
-    for (const int64_t before : {0, 4, 3}) {
-      const Displaced from(Views(in), before), to(Views(out), before);
+    for (const auto& [before, odd] : {std::pair{0, 0}, {4, 0}, {3, 0}, {4, 1}}) {
+      const Displaced from(Views(in), before, odd), to(Views(out), before, odd);
       kernel(*cuda, from.views(), to.views());
-      expect_same_bits(
-          to.views(), Views(dense),
-          hint + ", " + std::to_string(before) + " columns in, seed " + std::to_string(random.seed()));
+      expect_same_bits(to.views(), Views(dense),
+                       hint + ", " + std::to_string(before) + " columns in, " + std::to_string(odd) +
+                           " apart, seed " + std::to_string(random.seed()));
     }
   }
 
