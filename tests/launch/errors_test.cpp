@@ -223,6 +223,13 @@ const std::vector<MalformedInput> kWithDevice = {
 
 // clang-format on
 
+/// Without the line that AddressSanitizer adds where there is not enough memory.
+std::string said_by_natrix(const std::string& err) {
+  const std::string sanitizer = "WARNING: AddressSanitizer failed to allocate";
+  const size_t end = err.find('\n');
+  return err.substr(0, end).find(sanitizer) == std::string::npos ? err : err.substr(end + 1);
+}
+
 class Malformed : public ::testing::TestWithParam<MalformedInput> {};
 
 TEST_P(Malformed, EndsWithOneMessageAndLeavesNothing) {
@@ -235,7 +242,8 @@ TEST_P(Malformed, EndsWithOneMessageAndLeavesNothing) {
     if (const size_t at = word.find('@'); at != std::string::npos) word.replace(at, 1, scratch.path());
   }
   const auto before = snapshot(scratch.path());
-  const Outcome outcome = natrix_program(command, {.most_file_bytes = c.most_file_bytes});
+  Outcome outcome = natrix_program(command, {.most_file_bytes = c.most_file_bytes});
+  outcome.err = said_by_natrix(outcome.err);
   RecordProperty("message", outcome.err);
   EXPECT_EQ(outcome.status, c.status);
   EXPECT_EQ(outcome.out, "");

@@ -239,10 +239,11 @@ class MpirunScript : public Failure {
   Outcome run(const std::string& name, const std::function<int()>& signal_when) {
     ProgramOptions options;
     options.signal_when = signal_when;
-    return any_program(
-        {"env", "NATRIX=" NATRIX_PROGRAM, NATRIX_SOURCE_DIR "/launch/mpirun.sh", "-n", "2", "--threads", "1",
-         "train", tiny_.config(), "run.dir=" + (tiny_ / name), "train.steps=100000", "checkpoint.every=0"},
-        options);
+    std::vector<std::string> words = environment_of_ranks();
+    words.insert(words.end(), {"NATRIX=" NATRIX_PROGRAM, NATRIX_SOURCE_DIR "/launch/mpirun.sh", "-n", "2",
+                               "--threads", "1", "train", tiny_.config(), "run.dir=" + (tiny_ / name),
+                               "train.steps=100000", "checkpoint.every=0"});
+    return any_program(words, options);
   }
 };
 

@@ -78,11 +78,17 @@ Outcome any_program(const std::vector<std::string>& command, const ProgramOption
           .err = read_file(scratch / "err")};
 }
 
-std::vector<std::string> mpirun_words() {
-  std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
+std::vector<std::string> environment_of_ranks() {
 #ifdef __SANITIZE_ADDRESS__  // Open MPI leaves things behind at its end
-  words.insert(words.end(), {"-x", "ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0"});
+  return {"env", "ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0"};
+#else
+  return {"env"};
 #endif
+}
+
+std::vector<std::string> mpirun_words() {
+  std::vector<std::string> words = environment_of_ranks();
+  words.insert(words.end(), {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"});
   return words;
 }
 

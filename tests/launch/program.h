@@ -28,6 +28,8 @@ Outcome natrix_program(const std::vector<std::string>& args, const ProgramOption
 
 /// Runs any program found on the PATH, such as mpirun.
 Outcome any_program(const std::vector<std::string>& words, const ProgramOptions& options = {});
+/// "env" and what programs need in it that use Open MPI.
+std::vector<std::string> environment_of_ranks();
 /// mpirun: Debian's wants to know that root, more ranks than processors, and no binding are meant.
 std::vector<std::string> mpirun_words();
 /// natrix on so many ranks: words to which its arguments are added.
