@@ -1,5 +1,4 @@
-// Linked into tests whose kernels may touch the host's memory, as a GPU may what is pinned
-
+// Linked into tests whose kernels may touch the host's memory, as a GPU may what is pinned.
 #include "cuda_runtime.h"
 
 namespace {
