@@ -1,10 +1,12 @@
 #include "kernels/base/thread_pool.h"
 
+#include <algorithm>
 #include <chrono>
 #include <gtest/gtest.h>
 #include <vector>
 
 #include "kernels/base/parallel.h"
+#include "kernels/base/transfer.h"
 
 namespace natrix {
 namespace {
@@ -50,6 +52,18 @@ TEST(ThreadPool, ResultsOfTasksAreSeenByTheCaller) {
     });
   }
   for (int64_t v : values) ASSERT_EQ(v, 49 * 50 / 2);
+}
+
+/// More than threads take at a time, and not a multiple of it; what lies behind is left alone.
+TEST(ThreadPool, ZeroesAllOfAViewAndNoMore) {
+  Context ctx(Backend::kCpu, 2);
+  constexpr int64_t kCount = (int64_t{9} << 20) + 3;
+  const Buffer b(Dtype::kU8, {kCount + 1});
+  uint8_t* p = b.view().as<uint8_t>();
+  std::fill_n(p, kCount + 1, uint8_t{7});
+  fill_zero(ctx, View(p, Dtype::kU8, {kCount}));
+  EXPECT_EQ(std::count(p, p + kCount, uint8_t{0}), kCount);
+  EXPECT_EQ(p[kCount], 7);
 }
 
 }  // namespace
