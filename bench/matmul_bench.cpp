@@ -143,8 +143,11 @@ void input_gradient(Context& ctx, const Experts& e) {
 }
 
 void weight_gradient(Context& ctx, const Experts& e) {
-  grouped_outer(
-      ctx, {.a = e.linear.dy.view(), .b = e.linear.x.view(), .c = e.dweight.view(), .offsets = e.offsets});
+  grouped_outer(ctx, {.a = e.linear.dy.view(),
+                      .b = e.linear.x.view(),
+                      .c = e.dweight.view(),
+                      .offsets = e.offsets,
+                      .accumulate = true});
 }
 
 /// rows_of: how many rows each expert got.

@@ -2,7 +2,7 @@
 //
 //   matmul           c = op(a) op(b)  [+ c]  [+ bias on every row]       op transposes where asked
 //   grouped_matmul   rows are sorted by group (an expert): c[rows of e] = a[rows of e] op(b[e])
-//   grouped_outer    c[e] += a[rows of e]ᵀ b[rows of e]                 the gradient of an expert's weight
+//   grouped_outer    c[e] = a[rows of e]ᵀ b[rows of e]  [+ c[e]]        the gradient of an expert's weight
 //
 // Dtypes: a and b share one, c has the same, or f32 where they are bf16; bias and column sums are f32 then.
 // Sums of products are in f32.
@@ -56,8 +56,9 @@ void chosen_matmul(Context& ctx, const ChosenMatmul& args);
 struct GroupedOuter {
   View a;                            // [R, M]
   View b;                            // [R, N]
-  View c;                            // [G, M, N] (+=)
+  View c;                            // [G, M, N]
   std::span<const int64_t> offsets;  // as above
+  bool accumulate = false;           // c[e] += instead of c[e] =, which is zero where e has no rows
 };
 void grouped_outer(Context& ctx, const GroupedOuter& args);
 

@@ -54,13 +54,19 @@ View Experts::forward_chosen(Pass& p, View x, View expert) const {
 void Experts::backward(Pass& p, View rows, View hidden, std::span<const int64_t> offsets, View dout,
                        View drows, const Between& between) {
   View activated = activate(p, activation_, hidden);
-  grouped_outer(p.ctx, {.a = dout, .b = activated, .c = down_.grad, .offsets = offsets});
+  grouped_outer(p.ctx, {.a = dout,
+                        .b = activated,
+                        .c = down_.grad,
+                        .offsets = offsets,
+                        .accumulate = adds_to_gradient(down_)});
   between();
   View dactivated = p.arena().like(activated);
   grouped_matmul(p.ctx, {.a = dout, .b = operand(down_, dout.dtype), .c = dactivated, .offsets = offsets});
   between();
   View dhidden = activate_backward(p, activation_, hidden, dactivated);
-  grouped_outer(p.ctx, {.a = dhidden, .b = rows, .c = in_.grad, .offsets = offsets});
+  grouped_outer(
+      p.ctx,
+      {.a = dhidden, .b = rows, .c = in_.grad, .offsets = offsets, .accumulate = adds_to_gradient(in_)});
   between();
   grouped_matmul(p.ctx, {.a = dhidden, .b = operand(in_, dhidden.dtype), .c = drows, .offsets = offsets});
   between();

@@ -38,7 +38,8 @@ View Linear::backward(Pass& p, View x, View dy, View dx_into, bool accumulate) {
 }
 
 void Linear::backward_weights(Pass& p, View x, View dy) {
-  matmul(p.ctx, {.a = dy, .b = x, .c = weight.grad, .transpose_a = true, .accumulate = true});
+  matmul(p.ctx,
+         {.a = dy, .b = x, .c = weight.grad, .transpose_a = true, .accumulate = adds_to_gradient(weight)});
   if (has_bias_) column_sum(p.ctx, {.a = dy, .sum = bias.grad});
 }
 

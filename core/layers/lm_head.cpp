@@ -45,7 +45,11 @@ double LmHead::tiles(Context& ctx, View hidden, View targets, View losses, doubl
                         .scale = scale});
     if (dhidden) {
       matmul(ctx, {.a = dl, .b = operand(*weight_, h.dtype), .c = dhidden.row_range(first, n)});
-      matmul(ctx, {.a = dl, .b = h, .c = weight_->grad, .transpose_a = true, .accumulate = true});
+      matmul(ctx, {.a = dl,
+                   .b = h,
+                   .c = weight_->grad,
+                   .transpose_a = true,
+                   .accumulate = adds_to_gradient(*weight_)});
     }
   }
   const OnHost on_host(ctx, row_loss);  // the one time that it waits for the kernels

@@ -60,7 +60,10 @@ class Model {
   /// Every parameter once, in the order of the stack.
   void visit(const ParamVisitor& visitor);
   std::vector<Param*> params();
+  /// Before a step: whatever gradients hold counts as zero from now on.
   void zero_gradients(Context& ctx);
+  /// After a step's last backward(): memory holds zero, too, where nothing was added.
+  void settle_gradients(Context& ctx);
   /// Visits sublayers, for those who look for a kind of layer (the bias update of MoE layers).
   std::vector<Layer*> layers();
 

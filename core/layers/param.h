@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/packed_weight.h"
@@ -34,8 +35,9 @@ struct Param {
   /// are here, as experts are under expert parallelism. 0: all of it is.
   int64_t spread_first = 0, spread_of = 0;
   std::vector<ParamPart> parts;
-  View value, grad;  // set by ParamStore; grad accumulates (+=) over backward calls
-  View rounded;      // value in bf16, where activations are bf16 and `rounds`. Who writes value writes it too
+  View value, grad;         // set by ParamStore; grad accumulates (+=) over backward calls
+  bool grad_unset = false;  // grad counts as zero, whatever is there; adds_to_gradient() says what for
+  View rounded;  // value in bf16, where activations are bf16 and `rounds`. Who writes value writes it too
   PackedWeight packed;  // instead of value once ParamStore::pack() has been called, where `packs`
 };
 
@@ -44,6 +46,15 @@ inline View operand(const Param& p, Dtype activations) {
   require(activations != Dtype::kBF16 || p.rounded, "a parameter without a bf16 copy meets bf16 activations");
   return activations == Dtype::kBF16 ? p.rounded : p.value;
 }
+/// Whether a product that computes p.grad adds to what is there. After ParamStore::zero_gradients() the first
+/// one does not and writes instead, so that the largest gradients need not be zeroed in memory, nor read.
+inline bool adds_to_gradient(Param& p) {
+  return !std::exchange(p.grad_unset, false);
+}
+/// Zeroes p.grad where it was to be written by a product and none has: before anyone else reads it or adds to
+/// it.
+void settle_gradient(Context& ctx, Param& p);
+
 /// After a change of value on the host's side: AdamW, on the device, does it itself.
 void refresh_rounded(const Param& p);
 

@@ -46,6 +46,11 @@ void refresh_rounded(const Param& p) {
   write_from_host(p.rounded, [&](View to) { convert(value.view(), to); });
 }
 
+void settle_gradient(Context& ctx, Param& p) {
+  if (p.grad_unset) fill_zero(ctx, p.grad);
+  p.grad_unset = false;
+}
+
 ParamStore::ParamStore(const std::vector<Param*>& params, Dtype activations, bool with_gradients,
                        Memory memory)
     : params_(params) {
@@ -72,7 +77,11 @@ ParamStore::ParamStore(const std::vector<Param*>& params, Dtype activations, boo
 }
 
 void ParamStore::zero_gradients(Context& ctx) {
-  if (gradients_) fill_zero(ctx, gradients_.view());
+  for (Param* p : params_) {
+    if (!p->grad) continue;
+    p->grad_unset = true;
+    if (!p->rounds) settle_gradient(ctx, *p);  // no product writes it
+  }
 }
 
 void ParamStore::keep_rounded(const Param& kept) {

@@ -19,7 +19,7 @@ class ParamStore {
   /// dtype: of activations; that of the parameters is wide(dtype).
   ParamStore(const std::vector<Param*>& params, Dtype dtype, bool with_gradients,
              Memory memory = Memory::kHost);
-  void zero_gradients(Context& ctx);
+  void zero_gradients(Context& ctx);  // those that products write become so with adds_to_gradient()
   /// For reading from now on: packs what packs (Param::packs), one after another, and gives up its f32
   /// values. The store must have no gradients. InputError with the parameter's name if the format cannot hold
   /// it.

@@ -8,6 +8,8 @@ namespace {
 // Whole panels, on every instruction set.
 constexpr int64_t kRowUnit = 24, kColUnit = kMostVectors * kMostLanes;
 constexpr int64_t kPackedColUnit = 64;  // the panels of a packed weight that are streamed side by side
+constexpr int64_t kSmallest = 96;       // rows or columns of a tile that was cut for the threads' sake
+constexpr int64_t kTilesOfThread = 4;   // at least: one thread's last tile is what the others wait for
 
 int64_t parts(int64_t extent, int64_t most) {
   return (extent + most - 1) / most;
@@ -17,40 +19,55 @@ int64_t round_up(int64_t extent, int64_t unit) {
   return parts(extent, unit) * unit;
 }
 
-/// The extent of equal parts that are at most `most`, in whole units.
-int64_t part_extent(int64_t extent, int64_t most, int64_t unit) {
-  return extent == 0 ? unit : round_up(parts(extent, parts(extent, most)), unit);
+/// The extent of so many equal parts, in whole units.
+int64_t part_extent(int64_t extent, int64_t count, int64_t unit) {
+  return extent == 0 ? unit : round_up(parts(extent, count), unit);
 }
 
-struct TileLimits {
-  int64_t rows = kTileRows, cols = kTileCols;
+double work_of(const Gemm& g) {
+  return static_cast<double>(g.M) * static_cast<double>(g.N) * static_cast<double>(g.K);
+}
 
-  int64_t tiles(std::span<const Gemm> products) const {
-    int64_t n = 0;
-    for (const Gemm& g : products) n += parts(g.M, rows) * parts(g.N, cols);
-    return n;
-  }
+/// Into how many parts a product's rows and columns are cut.
+struct Cut {
+  int64_t rows, cols;
 };
 
-/// The larger the tiles, the less often operands are packed; the more tiles, the more evenly threads share
-/// them.
-TileLimits limits_for(std::span<const Gemm> products, int threads) {
-  constexpr int64_t kSmallest = 96;
-  TileLimits limits;
-  while (threads > 1 && limits.rows > kSmallest && limits.tiles(products) < 4 * threads) {
-    (limits.cols >= limits.rows ? limits.cols : limits.rows) /= 2;
+/// What operands cost to read: op(a) once for each part of the columns, op(b) for each part of the rows. An
+/// element that is transposed costs more than one that is copied, and one that is read as it lies little.
+int64_t cost_of(const Gemm& g, const Cut& cut) {
+  constexpr int64_t kAsItLies = 1, kCopied = 8, kTransposed = 12;
+  const int64_t a = g.a_k == 1 ? kAsItLies : kTransposed;
+  const int64_t b = g.packed != nullptr ? kAsItLies : g.b_col == 1 ? kCopied : kTransposed;
+  return cut.cols * g.M * a + cut.rows * g.N * b;
+}
+
+/// The cheapest way to cut a product into tiles that fit the caches, `wanted` or more where it is large
+/// enough.
+Cut cheapest_cut(const Gemm& g, int64_t wanted) {
+  const Cut least{std::max<int64_t>(1, parts(g.M, kTileRows)), std::max<int64_t>(1, parts(g.N, kTileCols))};
+  const Cut most{std::max(least.rows, g.M / kSmallest), std::max(least.cols, g.N / kSmallest)};
+  Cut best{most};
+  for (int64_t rows = least.rows; rows <= most.rows; ++rows) {
+    const Cut cut{rows, std::max(least.cols, parts(wanted, rows))};
+    if (cut.cols <= most.cols && cost_of(g, cut) < cost_of(g, best)) best = cut;
+    if (cut.cols == least.cols) break;  // more rows only cost more
   }
-  return limits;
+  return best;
 }
 
 }  // namespace
 
 std::vector<GemmTile> cut_into_tiles(std::span<const Gemm> products, int threads) {
-  const TileLimits limits = limits_for(products, threads);
+  double work = 0;
+  for (const Gemm& g : products) work += work_of(g);
   std::vector<GemmTile> tiles;
   for (const Gemm& g : products) {
-    const int64_t rows = part_extent(g.M, limits.rows, kRowUnit),
-                  cols = part_extent(g.N, limits.cols, g.packed == nullptr ? kColUnit : kPackedColUnit);
+    const double share = work > 0 ? work_of(g) / work : 0;
+    const Cut cut = cheapest_cut(
+        g, threads == 1 ? 1 : static_cast<int64_t>(share * static_cast<double>(kTilesOfThread * threads)));
+    const int64_t rows = part_extent(g.M, cut.rows, kRowUnit),
+                  cols = part_extent(g.N, cut.cols, g.packed == nullptr ? kColUnit : kPackedColUnit);
     for (int64_t row = 0; row < g.M; row += rows) {
       for (int64_t col = 0; col < g.N; col += cols) {
         tiles.push_back({&g, row, std::min(rows, g.M - row), col, std::min(cols, g.N - col)});

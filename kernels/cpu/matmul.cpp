@@ -84,7 +84,7 @@ void grouped_outer(Context& ctx, const GroupedOuter& args) {
                                    .b = rows_of(args.b, args.offsets, e),
                                    .c = matrix_of(args.c, e),
                                    .transpose_a = true,
-                                   .accumulate = true}));
+                                   .accumulate = args.accumulate}));
   }
   gemm(ctx, products);
 }

@@ -35,11 +35,11 @@ void add_rows(Context& ctx, const ColumnSum& a) {
                   [=] __device__(int64_t r, auto c) { return c.load(x[r]); });
 }
 
-/// f(group, its first row, its rows) for the groups that have any.
+/// f(group, its first row, its rows)
 template <class F>
 void for_groups(std::span<const int64_t> offsets, F f) {
   for (size_t e = 0; e + 1 < offsets.size(); ++e) {
-    if (offsets[e + 1] > offsets[e]) f(static_cast<int64_t>(e), offsets[e], offsets[e + 1] - offsets[e]);
+    f(static_cast<int64_t>(e), offsets[e], offsets[e + 1] - offsets[e]);
   }
 }
 
@@ -60,6 +60,7 @@ void grouped_matmul(Context& ctx, const GroupedMatmul& a) {
   if (a.a.cols() == 0) return fill_zero(a.c);
   std::vector<Matmul> products;
   for_groups(a.offsets, [&](int64_t e, int64_t first, int64_t rows) {
+    if (rows == 0) return;
     products.push_back({.a = a.a.row_range(first, rows),
                         .b = matrix_of(a.b, e),
                         .c = a.c.row_range(first, rows),
@@ -78,11 +79,15 @@ void grouped_outer(Context& ctx, const GroupedOuter& a) {
   if (a.a.cols() == 0 || a.b.cols() == 0) return;
   std::vector<Matmul> products;
   for_groups(a.offsets, [&](int64_t e, int64_t first, int64_t rows) {
+    if (rows == 0) {
+      if (!a.accumulate) fill_zero(matrix_of(a.c, e));
+      return;
+    }
     products.push_back({.a = a.a.row_range(first, rows),
                         .b = a.b.row_range(first, rows),
                         .c = matrix_of(a.c, e),
                         .transpose_a = true,
-                        .accumulate = true});
+                        .accumulate = a.accumulate});
   });
   grouped_gemm(ctx, products);
 }

@@ -82,7 +82,7 @@ void grouped_outer(Context& ctx, const GroupedOuter& args) {
                             .b = args.b.row_range(begin, rows),
                             .c = matrix_of(args.c, e),
                             .transpose_a = true,
-                            .accumulate = true});
+                            .accumulate = args.accumulate});
   }
 }
 

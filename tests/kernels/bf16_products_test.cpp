@@ -109,9 +109,12 @@ TEST_F(Bf16Cuda, ProductsByGroup) {
           {.a = from["a"], .b = from["b"], .c = to["c"], .offsets = offsets, .transpose_b = transpose_b});
     });
     in["b"] = bf16({offsets.back(), N});
-    out["c"] = f32({groups, K, N});  // gradients of weights: f32, added to
+    const bool accumulate = coin();
+    out["c"] =
+        accumulate ? f32({groups, K, N}) : poisoned(Dtype::kF32, {groups, K, N});  // a weight's gradient
     expect_reference(in, out, 12, [&](Context& ctx, const Views& from, const Views& to) {
-      grouped_outer(ctx, {.a = from["a"], .b = from["b"], .c = to["c"], .offsets = offsets});
+      grouped_outer(
+          ctx, {.a = from["a"], .b = from["b"], .c = to["c"], .offsets = offsets, .accumulate = accumulate});
     });
   }
 }

@@ -69,7 +69,7 @@ TEST_P(Grouped, MatmulIsOneProductAGroup) {
   }
 }
 
-TEST_P(Grouped, OuterIsOneProductAGroupAndAdds) {
+TEST_P(Grouped, OuterIsOneProductAGroup) {
   Random random;
   Context ctx(GetParam());
   for (int i = 0; i < 20; ++i) {
@@ -77,10 +77,14 @@ TEST_P(Grouped, OuterIsOneProductAGroupAndAdds) {
     const auto offsets = random_offsets(random, groups);
     const Buffer a = random.normal(Dtype::kF32, {offsets.back(), M}),
                  b = random.normal(Dtype::kF32, {offsets.back(), N});
-    const Buffer before = random.normal(Dtype::kF32, {groups, M, N});
-    Buffer c = copy_of(before.view()), want = copy_of(before.view());
-    grouped_outer(ctx, {.a = a.view(), .b = b.view(), .c = c.view(), .offsets = offsets});
-    for (int64_t e = 0; e < groups; ++e) {  // an empty group keeps its matrix
+    const bool accumulate = i % 2 == 0;
+    const Buffer before =
+        accumulate ? random.normal(Dtype::kF32, {groups, M, N}) : Buffer(Dtype::kF32, {groups, M, N});
+    Buffer c = accumulate ? copy_of(before.view()) : poisoned(Dtype::kF32, {groups, M, N}),
+           want = copy_of(before.view());
+    grouped_outer(
+        ctx, {.a = a.view(), .b = b.view(), .c = c.view(), .offsets = offsets, .accumulate = accumulate});
+    for (int64_t e = 0; e < groups; ++e) {  // an empty group keeps its matrix, or zero
       const int64_t first = offsets[static_cast<size_t>(e)],
                     rows = offsets[static_cast<size_t>(e) + 1] - first;
       matmul(ctx, {.a = a.view().row_range(first, rows),

@@ -51,6 +51,17 @@ TEST_P(F32ChunkedGradients, ThinnedBoundariesGiveTheSameBits) {
 
 INSTANTIATE_TEST_SUITE_P(Backends, F32ChunkedGradients, ::testing::ValuesIn(f32_backends()), backend_name);
 
+TEST(ChunkedGradients, AreZeroWhereAStepAddsNothing) {
+  AssembledModel m = small_model(small_config(), Dtype::kF32);
+  Context ctx(Backend::kCpu);
+  poison_gradients(*m);
+  m->zero_gradients(ctx);
+  m->settle_gradients(ctx);
+  m->visit([](Param& p) {
+    for (int64_t i = 0; p.grad && i < p.grad.count(); ++i) ASSERT_EQ(p.grad.as<float>()[i], 0.0f) << p.name;
+  });
+}
+
 TEST(ChunkedGradients, MicroBatchesAddUpToTheWholeBatch) {
   SmallStep c;
   AssembledModel m = small_model(c.config, Dtype::kF64);

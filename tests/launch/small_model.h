@@ -86,6 +86,13 @@ struct Gradients {
   std::vector<std::string> names;
 };
 
+/// As if the gradients of some step before were left: the next one must take nothing from them.
+inline void poison_gradients(Model& model) {
+  model.visit([](Param& p) {
+    if (p.grad) copy(poisoned(p.grad.dtype, p.shape).view(), p.grad);
+  });
+}
+
 inline Gradients gradients_of(Model& model, Context& ctx, std::span<const Sequences> rows,
                               ScheduleOptions options) {
   Gradients g;
@@ -94,6 +101,7 @@ inline Gradients gradients_of(Model& model, Context& ctx, std::span<const Sequen
   int64_t tokens = 0;
   for (const Sequences& r : rows) tokens += r.tokens.count();
   g.tally.begin_step(tokens);
+  poison_gradients(model);
   model.zero_gradients(ctx);
   g.result = schedule.step(rows, 1.0 / static_cast<double>(tokens), g.tally);
   model.visit([&](Param& p) {
