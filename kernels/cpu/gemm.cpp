@@ -16,6 +16,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/cpu/gemm_kernel-inl.h"
 #include "kernels/cpu/gemm_pack-inl.h"
 #include "kernels/cpu/gemm_packed-inl.h"
 #include "kernels/cpu/gemm_row-inl.h"
@@ -23,117 +24,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 namespace {
-
-using Floats = hn::ScalableTag<float>;
-using Vector = hn::Vec<Floats>;
-
-// Sums in registers: 24 vectors of 32, or 12 of 16.
-constexpr bool kManyRegisters = !HWY_ARCH_X86 || HWY_MAX_BYTES == 64;
-constexpr int kVectors = kManyRegisters ? 3 : 2;
-constexpr int kRows = kManyRegisters ? 8 : 6;
-
-int64_t lanes() {
-  return static_cast<int64_t>(hn::Lanes(Floats()));
-}
-
-/// A few rows of op(a), or terms of a panel of op(b): each starts `step` after the one before.
-struct Panel {
-  const float* data;
-  int64_t step;
-};
-
-/// What a row's sums are multiplied by, each row's `apart` after the one before; null, they are not.
-struct RowSteps {
-  const float* data = nullptr;
-  int64_t apart = 0;
-};
-
-/// R rows by W vectors of c (=, or += where `add`) Σ_k a[row][k] b[k][column].
-template <int R, int W>
-HWY_NOINLINE void Multiply(Panel a, Panel b, int64_t K, RowSteps steps, bool add, float* HWY_RESTRICT c,
-                           int64_t c_row) {
-  const Floats d;
-  const int64_t n = lanes();
-  Vector sum[R][W];
-  for (int r = 0; r < R; ++r) {
-    for (int v = 0; v < W; ++v) {
-      hwy::Prefetch(c + r * c_row + v * n);  // for the end: it was last touched a block of terms ago, if ever
-      sum[r][v] = hn::Zero(d);
-    }
-  }
-  for (int64_t k = 0; k < K; ++k) {
-    Vector b_k[W];
-    for (int v = 0; v < W; ++v) b_k[v] = hn::LoadU(d, b.data + k * b.step + v * n);
-    for (int r = 0; r < R; ++r) {
-      const Vector a_kr = hn::Set(d, a.data[r * a.step + k]);
-      for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(a_kr, b_k[v], sum[r][v]);
-    }
-  }
-  if (steps.data != nullptr) {
-    for (int r = 0; r < R; ++r) {
-      const Vector step = hn::Set(d, steps.data[r * steps.apart]);
-      for (int v = 0; v < W; ++v) sum[r][v] = hn::Mul(step, sum[r][v]);
-    }
-  }
-  for (int r = 0; r < R; ++r) {
-    for (int v = 0; v < W; ++v) {
-      float* to = c + r * c_row + v * n;
-      hn::StoreU(add ? hn::Add(hn::LoadU(d, to), sum[r][v]) : sum[r][v], d, to);
-    }
-  }
-}
-
-/// Rows of the kernel that serves so many.
-int64_t KernelRows(int64_t rows) {
-  return rows <= 2 ? rows : rows <= 4 ? 4 : kRows;
-}
-
-/// A part of c of at most kRows rows and kVectors vectors.
-struct Block {
-  int64_t rows, cols;
-  RowSteps steps;
-  bool add;
-  float* c;
-  int64_t c_row;
-};
-
-/// A block smaller than its kernel is computed beside c, and what is too much of it dropped.
-template <int R, int W>
-void MultiplyBlock(Panel a, Panel b, int64_t K, const Block& block) {
-  const int64_t width = W * lanes();
-  if (block.rows == R && block.cols == width) {
-    return Multiply<R, W>(a, b, K, block.steps, block.add, block.c, block.c_row);
-  }
-  float sums[R * W * kMostLanes], steps[R] = {};
-  RowSteps of_rows;
-  if (block.steps.data != nullptr) {
-    of_rows = {steps, 1};
-    for (int64_t r = 0; r < block.rows; ++r) steps[r] = block.steps.data[r * block.steps.apart];
-  }
-  Multiply<R, W>(a, b, K, of_rows, /*add=*/false, sums, width);
-  for (int64_t r = 0; r < block.rows; ++r) {
-    for (int64_t j = 0; j < block.cols; ++j) {
-      float& c = block.c[r * block.c_row + j];
-      c = block.add ? c + sums[r * width + j] : sums[r * width + j];
-    }
-  }
-}
-
-template <int W>
-void MultiplyRows(Panel a, Panel b, int64_t K, const Block& block) {
-  switch (KernelRows(block.rows)) {
-    case 1: return MultiplyBlock<1, W>(a, b, K, block);
-    case 2: return MultiplyBlock<2, W>(a, b, K, block);
-    case 4: return MultiplyBlock<4, W>(a, b, K, block);
-    default: return MultiplyBlock<kRows, W>(a, b, K, block);
-  }
-}
-
-void MultiplyAny(Panel a, Panel b, int64_t K, const Block& block) {
-  if (block.cols <= lanes()) return MultiplyRows<1>(a, b, K, block);
-  if (kVectors == 2 || block.cols <= 2 * lanes()) return MultiplyRows<2>(a, b, K, block);
-  MultiplyRows<kVectors>(a, b, K, block);
-}
 
 /// Terms [first, first + count) of a tile, packed.
 struct Terms {
@@ -152,21 +42,49 @@ int64_t PanelWidth(int64_t cols) {
 class Columns {
  public:
   /// Reads op(b) as it lies where the kernel can and packing would not repay itself, or packs into `room`.
-  Columns(const GemmTile& t, Terms terms, float* room) : tile_(t), terms_(terms), room_(room) {
+  Columns(const GemmTile& t, Terms terms, float* room) : tile_(t), terms_(terms), room_(room) {}
+
+  /// Before panel(j) is read.
+  void prepare(int64_t j) const {
     if (as_it_lies()) return;
-    t.product->packed == nullptr ? pack() : unpack();
+    const Gemm& g = *tile_.product;
+    const int64_t cols = PanelCols(tile_, j), width = PanelWidth(cols);
+    float* to = room_ + j * terms_.count;
+    if (g.packed != nullptr) return Unpack(g, tile_.col + j, terms_.first, terms_.count, width, to);
+    Pack(at(terms_.first, j), g.b_col, g.b_k, cols, terms_.count, width, to);
   }
 
   /// Columns from j on.
-  Panel panel(int64_t j) const {
+  ColPanel panel(int64_t j) const {
     const Gemm& g = *tile_.product;
     if (!as_it_lies()) return {room_ + j * terms_.count, PanelWidth(PanelCols(tile_, j))};
-    if (g.packed == nullptr) return {g.b + terms_.first * g.b_k + tile_.col + j, g.b_k};
+    if (g.packed == nullptr) return {at(terms_.first, j), g.b_k};
     const char* panel = g.packed->weight->panel(g.packed->matrix, (tile_.col + j) / kPanelCols);
     return {reinterpret_cast<const float*>(panel) + terms_.first * kPanelCols, kPanelCols};
   }
 
+  /// What prepare() will read once panel j was multiplied by so many rows: that of the next panel, or of the
+  /// next terms.
+  Upcoming after(int64_t j, int64_t rows) const {
+    const Gemm& g = *tile_.product;
+    if (g.packed != nullptr || as_it_lies()) return {};
+    Terms terms = terms_;
+    j += kVectors * lanes();
+    if (j >= tile_.cols) {
+      j = 0;
+      terms = {terms_.first + terms_.count, std::min(terms_.count, g.K - terms_.first - terms_.count)};
+    }
+    const int64_t cols = PanelCols(tile_, j),
+                  times = (rows + kRows - 1) / kRows * Upcoming::times(terms_.count);
+    return g.b_col == 1 ? Upcoming(at(terms.first, j), cols, terms.count, g.b_k, times)
+                        : Upcoming(at(terms.first, j), terms.count, cols, g.b_col, times);
+  }
+
  private:
+  const float* at(int64_t k, int64_t j) const {
+    return tile_.product->b + k * tile_.product->b_k + (tile_.col + j) * tile_.product->b_col;
+  }
+
   bool as_it_lies() const {
     constexpr int64_t kFewRows = 16;  // do not repay packing
     const Gemm& g = *tile_.product;
@@ -174,27 +92,6 @@ class Columns {
       return g.packed->weight->format == WeightFormat::kF32 && kVectors * lanes() == kPanelCols;
     }
     return g.b_col == 1 && tile_.rows <= kFewRows && tile_.cols % lanes() == 0;
-  }
-
-  /// Where the rows of op(b) are contiguous, a few of them at a time across the tile: the longer a run of
-  /// memory, the better it is fetched.
-  void pack() const {
-    const Gemm& g = *tile_.product;
-    const int64_t step = g.b_col == 1 ? 8 : terms_.count;
-    for (int64_t k = 0; k < terms_.count; k += step) {
-      for (int64_t j = 0; j < tile_.cols; j += kVectors * lanes()) {
-        const int64_t cols = PanelCols(tile_, j), width = PanelWidth(cols);
-        Pack(g.b + (terms_.first + k) * g.b_k + (tile_.col + j) * g.b_col, g.b_col, g.b_k, cols,
-             std::min(step, terms_.count - k), width, room_ + j * terms_.count + k * width);
-      }
-    }
-  }
-
-  void unpack() const {
-    for (int64_t j = 0; j < tile_.cols; j += kVectors * lanes()) {
-      Unpack(*tile_.product, tile_.col + j, terms_.first, terms_.count, PanelWidth(PanelCols(tile_, j)),
-             room_ + j * terms_.count);
-    }
   }
 
   const GemmTile& tile_;
@@ -229,14 +126,14 @@ class Strip {
   int64_t first() const { return first_; }
   int64_t rows() const { return rows_; }
   /// Rows from i on.
-  Panel panel(int64_t i) const {
-    return i < whole_ ? Panel{as_it_is_.data + i * as_it_is_.step, as_it_is_.step}
-                      : Panel{packed_.data + (i - whole_) * packed_.step, packed_.step};
+  RowPanel panel(int64_t i) const {
+    return i < whole_ ? RowPanel{as_it_is_.data + i * as_it_is_.step, as_it_is_.step}
+                      : RowPanel{packed_.data + (i - whole_) * packed_.step, packed_.step};
   }
 
  private:
   int64_t first_, rows_, whole_;
-  Panel as_it_is_, packed_;
+  RowPanel as_it_is_, packed_;
 };
 
 RowSteps StepsOf(const Gemm& g, int64_t row, int64_t k) {
@@ -245,17 +142,17 @@ RowSteps StepsOf(const Gemm& g, int64_t row, int64_t k) {
   return {g.packed->steps + row * blocks + k / RoundedActivations::kBlock, blocks};
 }
 
-void MultiplyStrip(const GemmTile& t, Terms terms, const Strip& strip, Panel b, int64_t j) {
+void MultiplyStrip(const GemmTile& t, Terms terms, const Strip& strip, ColPanel b, int64_t j, Upcoming next) {
   const Gemm& g = *t.product;
   for (int64_t i = 0; i < strip.rows(); i += kRows) {
     const int64_t row = t.row + strip.first() + i;
-    MultiplyAny(strip.panel(i), b, terms.count,
-                {.rows = std::min<int64_t>(kRows, strip.rows() - i),
-                 .cols = PanelCols(t, j),
-                 .steps = StepsOf(g, row, terms.first),
-                 .add = t.adds(terms.first),
-                 .c = g.c + row * g.c_row + t.col + j,
-                 .c_row = g.c_row});
+    const Block block{.rows = std::min<int64_t>(kRows, strip.rows() - i),
+                      .cols = PanelCols(t, j),
+                      .steps = StepsOf(g, row, terms.first),
+                      .add = t.adds(terms.first),
+                      .c = g.c + row * g.c_row + t.col + j,
+                      .c_row = g.c_row};
+    MultiplyAny(strip.panel(i), b, terms.count, block, next);
   }
 }
 
@@ -267,7 +164,9 @@ void MultiplyTile(const GemmTile& t, float* packed_rows, float* packed_cols) {
     for (int64_t i = 0; i < t.rows; i += kStripRows) {
       const Strip strip(t, terms, i, std::min(kStripRows, t.rows - i), packed_rows);
       for (int64_t j = 0; j < t.cols; j += kVectors * lanes()) {
-        MultiplyStrip(t, terms, strip, columns.panel(j), j);
+        if (i == 0) columns.prepare(j);
+        MultiplyStrip(t, terms, strip, columns.panel(j), j,
+                      i == 0 ? columns.after(j, strip.rows()) : Upcoming());
       }
     }
   }

@@ -80,35 +80,39 @@ HWY_INLINE void TransposeLanes(D d, const float* p, int64_t step, int64_t K, int
 /// used.
 HWY_INLINE void PackTransposed(const float* p, int64_t lane_step, int64_t lanes, int64_t K, int64_t width,
                                float* out) {
-  for (int64_t k = 0; k < K; k += kCacheLine) {
-    const int64_t terms = std::min(kCacheLine, K - k);
-    int64_t j = 0;
+  for (int64_t first = 0; first < lanes; first += 16)
+    for (int64_t k = 0; k < K; k += kCacheLine) {
+      const int64_t terms = std::min(kCacheLine, K - k);
+      int64_t j = first;
+      const int64_t last = std::min(lanes, first + 16);
 #if HWY_TARGET != HWY_SCALAR
-    if (terms % 4 == 0) {
-      const auto eight = static_cast<int64_t>(hn::Lanes(Eight()));
-      for (; j + eight <= lanes; j += eight) {
-        TransposeLanes(Eight(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
+      if (terms % 4 == 0) {
+        const auto eight = static_cast<int64_t>(hn::Lanes(Eight()));
+        for (; j + eight <= last; j += eight) {
+          TransposeLanes(Eight(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
+        }
+        for (; j + 4 <= last; j += 4) {
+          TransposeLanes(Four(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
+        }
       }
-      for (; j + 4 <= lanes; j += 4) {
-        TransposeLanes(Four(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
-      }
-    }
 #endif
-    for (; j < lanes; ++j) {
-      for (int64_t i = k; i < k + terms; ++i) out[i * width + j] = p[j * lane_step + i];
+      for (; j < last; ++j) {
+        for (int64_t i = k; i < k + terms; ++i) out[i * width + j] = p[j * lane_step + i];
+      }
     }
-  }
 }
 
 /// lane_step = 1.
 HWY_INLINE void PackCopied(const float* p, int64_t k_step, int64_t lanes, int64_t K, int64_t width,
                            float* out) {
-  const hn::CappedTag<float, 8> d;
-  const auto step = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t k = 0; k < K; ++k) {
+  const hn::ScalableTag<float> d;
+  const hn::CappedTag<float, 8> d8;
+  const auto step = static_cast<int64_t>(hn::Lanes(d)), step8 = static_cast<int64_t>(hn::Lanes(d8));
+  for (int64_t k = 0; k < K; ++k, p += k_step, out += width) {
     int64_t j = 0;
-    for (; j + step <= lanes; j += step) hn::StoreU(hn::LoadU(d, p + k * k_step + j), d, out + k * width + j);
-    for (; j < lanes; ++j) out[k * width + j] = p[k * k_step + j];
+    for (; j + step <= lanes; j += step) hn::StoreU(hn::LoadU(d, p + j), d, out + j);
+    for (; j + step8 <= lanes; j += step8) hn::StoreU(hn::LoadU(d8, p + j), d8, out + j);
+    for (; j < lanes; ++j) out[j] = p[j];
   }
 }
 

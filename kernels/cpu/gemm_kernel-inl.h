@@ -1,0 +1,184 @@
+// GEMM's kernel: a few rows of op(a) times a few vectors of columns of op(b), with all of their sums in
+// registers for a block of terms.
+//
+//   c[r][j] (= or +=) Σ_k a[r][k] b[k][j]        for R rows r and W vectors of columns j
+
+#if defined(NATRIX_KERNELS_CPU_GEMM_KERNEL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NATRIX_KERNELS_CPU_GEMM_KERNEL_INL_H_
+#undef NATRIX_KERNELS_CPU_GEMM_KERNEL_INL_H_
+#else
+#define NATRIX_KERNELS_CPU_GEMM_KERNEL_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstdint>
+#include <hwy/highway.h>
+
+#include "kernels/cpu/gemm_pack-inl.h"
+#include "kernels/cpu/gemm_tile.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace natrix::cpu::HWY_NAMESPACE {
+
+using Floats = hn::ScalableTag<float>;
+using Vector = hn::Vec<Floats>;
+
+// Sums in registers: 24 vectors of 32, or 12 of 16.
+inline constexpr bool kManyRegisters = !HWY_ARCH_X86 || HWY_MAX_BYTES == 64;
+inline constexpr int kVectors = kManyRegisters ? 3 : 2;
+inline constexpr int kRows = kManyRegisters ? 8 : 6;
+inline constexpr int64_t kTermsALine = 4;  // that the kernel computes for each line of memory it asks for
+
+HWY_INLINE int64_t lanes() {
+  return static_cast<int64_t>(hn::Lanes(Floats()));
+}
+
+/// A few rows of op(a), each `step` after the one before; the terms of a row follow one another.
+struct RowPanel {
+  const float* data;
+  int64_t step;
+};
+
+/// Some vectors of columns of op(b): those of term k begin at data[k * step].
+struct ColPanel {
+  const float* data;
+  int64_t step;
+};
+
+/// What a row's sums are multiplied by, each row's `apart` after the one before; null, they are not.
+struct RowSteps {
+  const float* data = nullptr;
+  int64_t apart = 0;
+};
+
+/// Memory that will be read next: `runs` of so many floats, each `step` after the one before. The kernel asks
+/// for some lines of it every few terms: enough that it is in the second-level cache when its turn comes, and
+/// so few at a time that they do not stand in the way of what is read now.
+class Upcoming {
+ public:
+  Upcoming() = default;
+  Upcoming(const float* first, int64_t floats, int64_t runs, int64_t step, int64_t times)
+      : run_(first), floats_(floats), step_(step), runs_(runs) {
+    const int64_t lines = runs * ((floats + kCacheLine - 1) / kCacheLine);
+    lines_a_time_ = times > 0 ? (lines + times - 1) / times : 0;
+  }
+
+  /// How often a kernel of K terms asks.
+  static int64_t times(int64_t K) { return std::max<int64_t>(0, K / kTermsALine - kRows * kVectors); }
+
+  HWY_INLINE void ask() {
+    for (int64_t i = 0; i < lines_a_time_ && runs_ > 0; ++i) {
+      constexpr int kRead = 0, kSecondLevel = 2;
+      __builtin_prefetch(run_ + at_, kRead, kSecondLevel);
+      at_ += kCacheLine;
+      if (at_ >= floats_) {
+        at_ = 0;
+        run_ += step_;
+        --runs_;
+      }
+    }
+  }
+
+ private:
+  const float* run_ = nullptr;
+  int64_t floats_ = 0, step_ = 0, runs_ = 0, at_ = 0, lines_a_time_ = 0;
+};
+
+/// A part of c of at most kRows rows and kVectors vectors.
+struct Block {
+  int64_t rows, cols;
+  RowSteps steps;
+  bool add;
+  float* c;
+  int64_t c_row;
+};
+
+/// A whole block of R rows and W vectors.
+template <int R, int W>
+HWY_NOINLINE void Multiply(RowPanel a, ColPanel b, int64_t K, const Block& to, Upcoming& next) {
+  const Floats d;
+  const int64_t n = lanes();
+  Vector sum[R][W];
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < W; ++v) sum[r][v] = hn::Zero(d);
+  }
+  const auto add_term = [&](int64_t k) HWY_ATTR {
+    Vector b_k[W];
+    for (int v = 0; v < W; ++v) b_k[v] = hn::LoadU(d, b.data + k * b.step + v * n);
+    for (int r = 0; r < R; ++r) {
+      const Vector a_rk = hn::Set(d, a.data[r * a.step + k]);
+      for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(a_rk, b_k[v], sum[r][v]);
+    }
+  };
+  int64_t k = 0;
+  // c is asked for on the way, as it was last touched a block of terms ago, if ever. All of it at once would
+  // stand in line.
+  for (int64_t line = 0; line < R * W && k + kTermsALine <= K; ++line) {
+    hwy::Prefetch(to.c + line % R * to.c_row + line / R * n);
+    for (int i = 0; i < kTermsALine; ++i) add_term(k++);
+  }
+  while (k + kTermsALine <= K) {
+    next.ask();
+    for (int i = 0; i < kTermsALine; ++i) add_term(k++);
+  }
+  while (k < K) add_term(k++);
+  if (to.steps.data != nullptr) {
+    for (int r = 0; r < R; ++r) {
+      const Vector step = hn::Set(d, to.steps.data[r * to.steps.apart]);
+      for (int v = 0; v < W; ++v) sum[r][v] = hn::Mul(step, sum[r][v]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < W; ++v) {
+      float* c = to.c + r * to.c_row + v * n;
+      hn::StoreU(to.add ? hn::Add(hn::LoadU(d, c), sum[r][v]) : sum[r][v], d, c);
+    }
+  }
+}
+
+/// Rows of the kernel that serves so many.
+HWY_INLINE int64_t KernelRows(int64_t rows) {
+  return rows <= 2 ? rows : rows <= 4 ? 4 : kRows;
+}
+
+/// A block smaller than its kernel is computed beside c, and what is too much of it dropped.
+template <int R, int W>
+HWY_INLINE void MultiplyBlock(RowPanel a, ColPanel b, int64_t K, const Block& block, Upcoming& next) {
+  const int64_t width = W * lanes();
+  if (block.rows == R && block.cols == width) return Multiply<R, W>(a, b, K, block, next);
+  float sums[R * W * kMostLanes], steps[R] = {};
+  RowSteps of_rows;
+  if (block.steps.data != nullptr) {
+    of_rows = {steps, 1};
+    for (int64_t r = 0; r < block.rows; ++r) steps[r] = block.steps.data[r * block.steps.apart];
+  }
+  Multiply<R, W>(a, b, K,
+                 {.rows = R, .cols = width, .steps = of_rows, .add = false, .c = sums, .c_row = width}, next);
+  for (int64_t r = 0; r < block.rows; ++r) {
+    for (int64_t j = 0; j < block.cols; ++j) {
+      float& c = block.c[r * block.c_row + j];
+      c = block.add ? c + sums[r * width + j] : sums[r * width + j];
+    }
+  }
+}
+
+template <int W>
+HWY_INLINE void MultiplyRows(RowPanel a, ColPanel b, int64_t K, const Block& block, Upcoming& next) {
+  switch (KernelRows(block.rows)) {
+    case 1: return MultiplyBlock<1, W>(a, b, K, block, next);
+    case 2: return MultiplyBlock<2, W>(a, b, K, block, next);
+    case 4: return MultiplyBlock<4, W>(a, b, K, block, next);
+    default: return MultiplyBlock<kRows, W>(a, b, K, block, next);
+  }
+}
+
+HWY_INLINE void MultiplyAny(RowPanel a, ColPanel b, int64_t K, const Block& block, Upcoming& next) {
+  if (block.cols <= lanes()) return MultiplyRows<1>(a, b, K, block, next);
+  if (kVectors == 2 || block.cols <= 2 * lanes()) return MultiplyRows<2>(a, b, K, block, next);
+  MultiplyRows<kVectors>(a, b, K, block, next);
+}
+
+}  // namespace natrix::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
