@@ -63,19 +63,26 @@ class Columns {
     return {reinterpret_cast<const float*>(panel) + terms_.first * kPanelCols, kPanelCols};
   }
 
-  /// What prepare() will read once panel j was multiplied by so many rows: that of the next panel, or of the
+  /// What will be read of op(b) once panel j was multiplied by so many rows: the next panel, or that of the
   /// next terms.
   Upcoming after(int64_t j, int64_t rows) const {
     const Gemm& g = *tile_.product;
-    if (g.packed != nullptr || as_it_lies()) return {};
     Terms terms = terms_;
     j += kVectors * lanes();
     if (j >= tile_.cols) {
       j = 0;
       terms = {terms_.first + terms_.count, std::min(terms_.count, g.K - terms_.first - terms_.count)};
     }
+    if (terms.count == 0 || (g.packed == nullptr && as_it_lies())) return {};
     const int64_t cols = PanelCols(tile_, j),
                   times = (rows + kRows - 1) / kRows * Upcoming::times(terms_.count);
+    if (g.packed != nullptr) {
+      const PackedWeight& w = *g.packed->weight;
+      const auto* panel =
+          reinterpret_cast<const float*>(w.panel(g.packed->matrix, (tile_.col + j) / kPanelCols));
+      return {panel + terms.first / w.terms() * kCacheLine, terms.count / w.terms() * kCacheLine,
+              (cols + kPanelCols - 1) / kPanelCols, w.panel_bytes() / 4, times};
+    }
     return g.b_col == 1 ? Upcoming(at(terms.first, j), cols, terms.count, g.b_k, times)
                         : Upcoming(at(terms.first, j), terms.count, cols, g.b_col, times);
   }

@@ -52,15 +52,16 @@ struct RowSteps {
 };
 
 /// Memory that will be read next: `runs` of so many floats, each `step` after the one before. The kernel asks
-/// for some lines of it every few terms: enough that it is in the second-level cache when its turn comes, and
-/// so few at a time that they do not stand in the way of what is read now.
+/// for a few lines of it every few terms, `times` in all, so that most of it is in the second-level cache
+/// when its turn comes.
 class Upcoming {
  public:
   Upcoming() = default;
   Upcoming(const float* first, int64_t floats, int64_t runs, int64_t step, int64_t times)
       : run_(first), floats_(floats), step_(step), runs_(runs) {
+    constexpr int64_t kMost = 4;  // more stand in the way of what is read now
     const int64_t lines = runs * ((floats + kCacheLine - 1) / kCacheLine);
-    lines_a_time_ = times > 0 ? (lines + times - 1) / times : 0;
+    if (times > 0) lines_a_time_ = std::min((lines + times - 1) / times, kMost);
   }
 
   /// How often a kernel of K terms asks.
@@ -97,6 +98,10 @@ struct Block {
 template <int R, int W>
 HWY_NOINLINE void Multiply(RowPanel a, ColPanel b, int64_t K, const Block& to, Upcoming& next) {
   const Floats d;
+  float* HWY_RESTRICT c = to.c;  // stored and loaded in any order
+  const int64_t c_row = to.c_row;
+  const RowSteps steps = to.steps;
+  const bool add = to.add;
   const int64_t n = lanes();
   Vector sum[R][W];
   for (int r = 0; r < R; ++r) {
@@ -110,28 +115,34 @@ HWY_NOINLINE void Multiply(RowPanel a, ColPanel b, int64_t K, const Block& to, U
       for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(a_rk, b_k[v], sum[r][v]);
     }
   };
+  // c was last touched a block of terms ago, if ever, and is asked for on the way: all of it at once stands
+  // in line.
   int64_t k = 0;
-  // c is asked for on the way, as it was last touched a block of terms ago, if ever. All of it at once would
-  // stand in line.
-  for (int64_t line = 0; line < R * W && k + kTermsALine <= K; ++line) {
-    hwy::Prefetch(to.c + line % R * to.c_row + line / R * n);
-    for (int i = 0; i < kTermsALine; ++i) add_term(k++);
+  if (K < R * W * kTermsALine) {
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < W; ++v) hwy::Prefetch(c + r * c_row + v * n);
+    }
+  } else {
+    for (int64_t line = 0; line < R * W; ++line) {
+      hwy::Prefetch(c + line % R * c_row + line / R * n);
+      for (int i = 0; i < kTermsALine; ++i) add_term(k++);
+    }
   }
   while (k + kTermsALine <= K) {
     next.ask();
     for (int i = 0; i < kTermsALine; ++i) add_term(k++);
   }
   while (k < K) add_term(k++);
-  if (to.steps.data != nullptr) {
+  if (steps.data != nullptr) {
     for (int r = 0; r < R; ++r) {
-      const Vector step = hn::Set(d, to.steps.data[r * to.steps.apart]);
+      const Vector step = hn::Set(d, steps.data[r * steps.apart]);
       for (int v = 0; v < W; ++v) sum[r][v] = hn::Mul(step, sum[r][v]);
     }
   }
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < W; ++v) {
-      float* c = to.c + r * to.c_row + v * n;
-      hn::StoreU(to.add ? hn::Add(hn::LoadU(d, c), sum[r][v]) : sum[r][v], d, c);
+      float* to_rv = c + r * c_row + v * n;
+      hn::StoreU(add ? hn::Add(hn::LoadU(d, to_rv), sum[r][v]) : sum[r][v], d, to_rv);
     }
   }
 }
