@@ -94,12 +94,14 @@ void column_sum(Context& ctx, const ColumnSum& args) {
   require_f32(args.a);
   constexpr int64_t kColumns = 64;
   parallel_for(ctx, args.a.cols(), kColumns, [&](int64_t begin, int64_t end) {
+    float* to = args.sum.as<float>();
     double sums[kColumns] = {};
+    for (int64_t j = begin; j < end; ++j) sums[j - begin] = static_cast<double>(to[j]);
     for (int64_t r = 0; r < args.a.rows(); ++r) {
       const float* row = args.a.row<float>(r);
       for (int64_t j = begin; j < end; ++j) sums[j - begin] += static_cast<double>(row[j]);
     }
-    for (int64_t j = begin; j < end; ++j) args.sum.as<float>()[j] += static_cast<float>(sums[j - begin]);
+    for (int64_t j = begin; j < end; ++j) to[j] = static_cast<float>(sums[j - begin]);
   });
 }
 

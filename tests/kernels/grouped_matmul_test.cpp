@@ -218,8 +218,7 @@ TEST(ColumnSum, CpuAgreesWithTheReferenceOnAnyNumberOfThreads) {
         Context ctx(Backend::kCpu, threads);
         Buffer sum = copy_of(before.view());
         column_sum(ctx, {.a = wide.view(), .sum = sum.view()});
-        // Two roundings: of the sum over rows, and of adding it.
-        EXPECT_LE(relative_difference(sum.view(), want.view()), f32_tolerance(1)) << hint(random);
+        EXPECT_TRUE(same_bits(sum.view(), want.view())) << hint(random);  // one rounding, at the end
       }
     }
   }
