@@ -1,7 +1,7 @@
 // GEMM after Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication, 2008): threads share
-// tiles of c; a tile packs its columns of op(b), a block of terms at a time, and a kernel multiplies them by
-// rows of op(a), with a few rows by a few vectors of sums in registers. op(a) is read as it lies, where the
-// terms of a row follow one another.
+// tiles of c; for a block of terms a tile packs its columns of op(b), panel by panel, and a kernel multiplies
+// each by rows of op(a) (gemm_kernel-inl.h), while the memory sends the next. op(a) is read as it lies, where
+// the terms of a row follow one another.
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
@@ -25,7 +25,7 @@ HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 namespace {
 
-/// Terms [first, first + count) of a tile, packed.
+/// Terms [first, first + count) of a tile.
 struct Terms {
   int64_t first, count;
 };

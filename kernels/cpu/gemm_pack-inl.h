@@ -76,30 +76,38 @@ HWY_INLINE void TransposeLanes(D d, const float* p, int64_t step, int64_t K, int
 
 #endif
 
-/// k_step = 1. A cache line of every lane before the next line of any, or lines would leave the cache half
-/// used.
-HWY_INLINE void PackTransposed(const float* p, int64_t lane_step, int64_t lanes, int64_t K, int64_t width,
-                               float* out) {
-  for (int64_t first = 0; first < lanes; first += 16)
-    for (int64_t k = 0; k < K; k += kCacheLine) {
-      const int64_t terms = std::min(kCacheLine, K - k);
-      int64_t j = first;
-      const int64_t last = std::min(lanes, first + 16);
+/// k_step = 1, a few lanes. A cache line of every lane before the next line of any, or lines would leave the
+/// cache half used.
+HWY_INLINE void PackTransposedLanes(const float* p, int64_t lane_step, int64_t lanes, int64_t K,
+                                    int64_t width, float* out) {
+  for (int64_t k = 0; k < K; k += kCacheLine) {
+    const int64_t terms = std::min(kCacheLine, K - k);
+    int64_t j = 0;
 #if HWY_TARGET != HWY_SCALAR
-      if (terms % 4 == 0) {
-        const auto eight = static_cast<int64_t>(hn::Lanes(Eight()));
-        for (; j + eight <= last; j += eight) {
-          TransposeLanes(Eight(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
-        }
-        for (; j + 4 <= last; j += 4) {
-          TransposeLanes(Four(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
-        }
+    if (terms % 4 == 0) {
+      const auto eight = static_cast<int64_t>(hn::Lanes(Eight()));
+      for (; j + eight <= lanes; j += eight) {
+        TransposeLanes(Eight(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
       }
-#endif
-      for (; j < last; ++j) {
-        for (int64_t i = k; i < k + terms; ++i) out[i * width + j] = p[j * lane_step + i];
+      for (; j + 4 <= lanes; j += 4) {
+        TransposeLanes(Four(), p + j * lane_step + k, lane_step, terms, width, out + k * width + j);
       }
     }
+#endif
+    for (; j < lanes; ++j) {
+      for (int64_t i = k; i < k + terms; ++i) out[i * width + j] = p[j * lane_step + i];
+    }
+  }
+}
+
+/// k_step = 1. Some lanes to their end before the next, so that the hardware can follow all of them, and a
+/// line of `out` is written at once.
+HWY_INLINE void PackTransposed(const float* p, int64_t lane_step, int64_t lanes, int64_t K, int64_t width,
+                               float* out) {
+  constexpr int64_t kTogether = kCacheLine;
+  for (int64_t j = 0; j < lanes; j += kTogether) {
+    PackTransposedLanes(p + j * lane_step, lane_step, std::min(kTogether, lanes - j), K, width, out + j);
+  }
 }
 
 /// lane_step = 1.

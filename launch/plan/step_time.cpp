@@ -137,11 +137,11 @@ Work head(const Workload& w, double tokens) {
           .bytes = tiles * real(2 * elements * widths) + 3 * tokens * real(V * widths)};
 }
 
-/// AdamW reads four arrays of what this rank updates and writes three, and the norm reads one; all gradients
-/// are zeroed. Copies in bf16 are written by it, or made of all weights where others update some.
+/// AdamW reads four arrays of what this rank updates and writes three, and the norm reads one. Copies in bf16
+/// are written by it, or made of all weights where others update some.
 Work optimizer(const Workload& w, const RankMemory& m) {
   const double updated = real(m.optimizer) / 2;  // there are two moments
-  return {.bytes = 8 * updated + real(m.gradients) + real((w.shares ? 3 : 1) * m.rounded)};
+  return {.bytes = 8 * updated + real((w.shares ? 3 : 1) * m.rounded)};
 }
 
 class StepTime {
