@@ -47,7 +47,7 @@ class Layer {
   /// Whether forward() of so many tokens, without backward, waits for nothing that it computes on the way,
   /// and so can be recorded (kernels/base/recording.h).
   virtual bool runs_ahead(int64_t) const { return true; }
-  /// dy → dx, both [B, T, D]; adds into the gradients of its parameters.
+  /// dy → dx, both [B, T, D]; adds into the gradients of all its parameters (adds_to_gradient(), of weights).
   virtual View backward(Pass& pass, View dy) = 0;
   /// Every parameter, in the order of the checkpoint.
   virtual void visit(const ParamVisitor& visitor) = 0;

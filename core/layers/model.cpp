@@ -84,10 +84,6 @@ void Model::zero_gradients(Context& ctx) {
   store_->zero_gradients(ctx);
 }
 
-void Model::settle_gradients(Context& ctx) {
-  visit([&](Param& p) { settle_gradient(ctx, p); });
-}
-
 View Model::embed(Pass& p, View tokens) const {
   View x = p.arena().take(dtype(), Shape{p.segment.batch, p.segment.tokens, config_.d_model});
   look_up(p.ctx, tokens, embedding_, x);
@@ -158,14 +154,11 @@ void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
                             .dx = dx,
                             .rounded = rounded,
                             .dweight = final_norm_.grad});
-  settle_gradient(p.ctx, head_weight_);
   if (done) done(first.back());
   for (size_t i = stack_.size(); i-- > 0;) {
     Arena::Frame frame(p.arena());
     const Range range(p.ctx, stack_[i].backward_name.c_str());
     View du = stack_[i].layer->backward(p, rounded ? rounded : dx);
-    stack_[i].layer->visit(
-        [&](Param& param) { settle_gradient(p.ctx, param); });  // experts may meet no token
     rms_norm_backward(p.ctx, {.sum = saved.sums[i],
                               .weight = stack_[i].norm.value,
                               .inv_rms = saved.inv_rms[i],
@@ -176,8 +169,10 @@ void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
                               .dweight = stack_[i].norm.grad});
     if (done) done(first[i]);
   }
-  settle_gradient(p.ctx, embedding_);
   embedding_backward(p.ctx, {.tokens = saved.tokens, .dy = dx, .dweight = embedding_.grad});
+  visit([](const Param& param) {
+    require(!param.grad_unset, "a backward pass left out a weight, or the head did not come before it");
+  });
   if (done) done(0);
 }
 

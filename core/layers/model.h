@@ -48,7 +48,8 @@ class Model {
   /// Whether hidden() of so many tokens, without backward, can be recorded.
   bool runs_ahead(int64_t tokens) const;
   /// Adds to all gradients, given the gradient of hidden() [B, T, D] (overwritten): from the top down, so
-  /// that they are done from the last to the first. The head's are done before.
+  /// that they are done from the last to the first. The head's are done before: ContractError where it, or a
+  /// layer, left a weight's gradient as zero_gradients() found it.
   void backward(Pass& pass, View dhidden, const GradientsDone& done = {});
 
   LmHead& head() { return *head_; }
@@ -62,8 +63,6 @@ class Model {
   std::vector<Param*> params();
   /// Before a step: whatever gradients hold counts as zero from now on.
   void zero_gradients(Context& ctx);
-  /// After a step's last backward(): memory holds zero, too, where nothing was added.
-  void settle_gradients(Context& ctx);
   /// Visits sublayers, for those who look for a kind of layer (the bias update of MoE layers).
   std::vector<Layer*> layers();
 

@@ -46,14 +46,12 @@ inline View operand(const Param& p, Dtype activations) {
   require(activations != Dtype::kBF16 || p.rounded, "a parameter without a bf16 copy meets bf16 activations");
   return activations == Dtype::kBF16 ? p.rounded : p.value;
 }
+
 /// Whether a product that computes p.grad adds to what is there. After ParamStore::zero_gradients() the first
 /// one does not and writes instead, so that the largest gradients need not be zeroed in memory, nor read.
 inline bool adds_to_gradient(Param& p) {
   return !std::exchange(p.grad_unset, false);
 }
-/// Zeroes p.grad where it was to be written by a product and none has: before anyone else reads it or adds to
-/// it.
-void settle_gradient(Context& ctx, Param& p);
 
 /// After a change of value on the host's side: AdamW, on the device, does it itself.
 void refresh_rounded(const Param& p);

@@ -46,11 +46,6 @@ void refresh_rounded(const Param& p) {
   write_from_host(p.rounded, [&](View to) { convert(value.view(), to); });
 }
 
-void settle_gradient(Context& ctx, Param& p) {
-  if (p.grad_unset) fill_zero(ctx, p.grad);
-  p.grad_unset = false;
-}
-
 ParamStore::ParamStore(const std::vector<Param*>& params, Dtype activations, bool with_gradients,
                        Memory memory)
     : params_(params) {
@@ -79,8 +74,8 @@ ParamStore::ParamStore(const std::vector<Param*>& params, Dtype activations, boo
 void ParamStore::zero_gradients(Context& ctx) {
   for (Param* p : params_) {
     if (!p->grad) continue;
-    p->grad_unset = true;
-    if (!p->rounds) settle_gradient(ctx, *p);  // no product writes it
+    p->grad_unset = p->rounds;
+    if (!p->rounds) fill_zero(ctx, p->grad);  // no product writes it
   }
 }
 

@@ -94,7 +94,6 @@ StepFigures TrainStep::compute(const Batch& batch) {
                             tally.set_figures(figures);
                           },
                       .gradients_done = [&](size_t first) { group_.gradients_done(ctx_, params, first); }});
-  model_.settle_gradients(ctx_);
   f.loss_here = result.loss_sum / static_cast<double>(std::max<int64_t>(here, 1));
   group_.sum_gradients(ctx_, params);
   group_.sum(ctx_, {&result.loss_sum, 1});

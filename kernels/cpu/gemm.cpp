@@ -171,9 +171,12 @@ void MultiplyTile(const GemmTile& t, float* packed_rows, float* packed_cols) {
     for (int64_t i = 0; i < t.rows; i += kStripRows) {
       const Strip strip(t, terms, i, std::min(kStripRows, t.rows - i), packed_rows);
       for (int64_t j = 0; j < t.cols; j += kVectors * lanes()) {
-        if (i == 0) columns.prepare(j);
-        MultiplyStrip(t, terms, strip, columns.panel(j), j,
-                      i == 0 ? columns.after(j, strip.rows()) : Upcoming());
+        Upcoming next;
+        if (i == 0) {  // later strips find all panels packed
+          columns.prepare(j);
+          next = columns.after(j, strip.rows());
+        }
+        MultiplyStrip(t, terms, strip, columns.panel(j), j, next);
       }
     }
   }

@@ -51,15 +51,26 @@ TEST_P(F32ChunkedGradients, ThinnedBoundariesGiveTheSameBits) {
 
 INSTANTIATE_TEST_SUITE_P(Backends, F32ChunkedGradients, ::testing::ValuesIn(f32_backends()), backend_name);
 
-TEST(ChunkedGradients, AreZeroWhereAStepAddsNothing) {
-  AssembledModel m = small_model(small_config(), Dtype::kF32);
-  Context ctx(Backend::kCpu);
-  poison_gradients(*m);
-  m->zero_gradients(ctx);
-  m->settle_gradients(ctx);
-  m->visit([](Param& p) {
-    for (int64_t i = 0; p.grad && i < p.grad.count(); ++i) ASSERT_EQ(p.grad.as<float>()[i], 0.0f) << p.name;
-  });
+/// What a weight's gradient held before a step stays there until a product writes it, and must not be taken
+/// for the step's.
+TEST(ChunkedGradients, RefuseAWeightThatNoProductWrote) {
+  for (const bool tied : {false, true}) {
+    ModelConfig config = small_config();
+    config.tie_embeddings = tied;
+    AssembledModel m = small_model(config, Dtype::kF32);
+    Context ctx(Backend::kCpu);
+    const SmallBatch batch = small_batch(2, 9, *config.vocab_size);
+    m->zero_gradients(ctx);
+    SaveStack saved;
+    LocalRoute states;
+    StepTally tally;
+    tally.begin_step(18);
+    states.resume(nullptr);
+    states.begin_segment(/*last=*/true);
+    Pass pass{ctx, saved, states, tally, {.batch = 2, .tokens = 9}, Keep::kForBackward, Visit::kFirst};
+    View dhidden = ctx.arena().zeros(Dtype::kF32, m->hidden(pass, batch.tokens.view()).shape);
+    EXPECT_THROW(m->backward(pass, dhidden), ContractError) << tied;
+  }
 }
 
 TEST(ChunkedGradients, MicroBatchesAddUpToTheWholeBatch) {
