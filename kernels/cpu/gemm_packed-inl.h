@@ -83,13 +83,15 @@ struct Streams {
     return first + panel * apart + l * PackedWeight::kLineBytes;
   }
 
-  /// Asks for what P panels will need kAheadLines after line l: towards their end, the next P panels. For
-  /// formats of several terms a line: what there is to compute between two lines keeps the processor from
-  /// looking far enough ahead by itself. (In f32 it does, and this would be in its way.)
+  /// Asks the L2 cache for what P panels will need kAheadLines after line l: towards their end, the next P
+  /// panels. For formats of several terms a line: what there is to compute between two lines keeps the
+  /// processor from looking far enough ahead by itself. (In f32 it does, and this would be in its way.) Not
+  /// L1, whose few requests under way are those of the lines needed now.
   template <int P>
   HWY_INLINE void Prefetch(int64_t l) const {
+    constexpr int kToRead = 0, kIntoL2 = 2;  // of __builtin_prefetch
     const int64_t panel = l + kAheadLines < lines ? 0 : P - 1;
-    for (int p = 0; p < P; ++p) hwy::Prefetch(line(panel + p, l + kAheadLines));
+    for (int p = 0; p < P; ++p) __builtin_prefetch(line(panel + p, l + kAheadLines), kToRead, kIntoL2);
   }
 
   /// c = or += the sum of a block of terms.

@@ -37,24 +37,25 @@ void ForwardBlock(const ScanForward& a, const ScanPlan& plan, const ScanTask& ta
   LoadState(a.state_in, plan, task, h);
   for (int64_t t = 0; t < plan.tokens; t += kScanTile) {
     const int64_t tokens = std::min(kScanTile, plan.tokens - t);
-    const BlockRows x = RowsOf(a.x, plan, task, t), dt = RowsOf(a.dt, plan, task, t);
+    const BlockRows x = RowsOf(a.x, plan, task, t), dt = RowsOf(a.dt, plan, task, t),
+                    out = RowsOf(a.y, plan, task, t);
     const float largest =
         PackStepsAndInputs(dt, x, document_starts(a.doc_start, task, t), tokens, step, input);
     const bool mild = IsMild(largest, fastest);
     PackSkip(x, a.D ? a.D.as<float>() + task.first : nullptr, tokens, y);
     const TokenRows B = StatesOf(a.B, plan, task, t), C = StatesOf(a.C, plan, task, t);
-    const int64_t next = std::min(kScanTile, plan.tokens - t - tokens), vectors = VectorsOf(task.count);
+    const int64_t ahead = std::min(kScanTile, plan.tokens - t - tokens), vectors = VectorsOf(task.count);
     for (int64_t v = 0; v < vectors; ++v) {
-      const int64_t begin = kScanTile + next * v / vectors, end = kScanTile + next * (v + 1) / vectors;
-      PrefetchRows(x, begin, end);
-      PrefetchRows(dt, begin, end);
+      PrefetchRows(RowsOf(a.x, plan, task, t + tokens), ahead, v, vectors);
+      PrefetchRows(RowsOf(a.dt, plan, task, t + tokens), ahead, v, vectors);
+      PrefetchRows(out, tokens, v, vectors);
       for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
         const int64_t at = n * kScanBlock + v * lanes;
         const Strip strip{tokens, mild, step.strip(v), input.strip(v), A2 + at, B.from(n), C.from(n)};
         Advance<true>(strip, h + at, y.strip(v));
       }
     }
-    Unpack(y, tokens, RowsOf(a.y, plan, task, t));
+    Unpack(y, tokens, out);
   }
   StoreState(h, plan, task, a.state_out);
 }

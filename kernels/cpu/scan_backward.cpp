@@ -33,7 +33,10 @@ HWY_INLINE void AdvanceTile(const ScanBackward& a, const ScanPlan& plan, const S
                                            document_starts(a.doc_start, task, t), tokens, step, input);
   const bool mild = IsMild(largest, FastestRate(A2, plan));
   const TokenRows B = StatesOf(a.B, plan, task, t);
-  for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
+  const int64_t ahead = std::min(kScanTile, plan.tokens - t - tokens), vectors = VectorsOf(task.count);
+  for (int64_t v = 0; v < vectors; ++v) {
+    PrefetchRows(RowsOf(a.x, plan, task, t + tokens), ahead, v, vectors);
+    PrefetchRows(RowsOf(a.dt, plan, task, t + tokens), ahead, v, vectors);
     for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
       const int64_t at = n * kScanBlock + v * lanes;
       Advance<false>({tokens, mild, step.strip(v), input.strip(v), A2 + at, B.from(n), {}}, h + at, nullptr);
@@ -64,6 +67,15 @@ HWY_INLINE void FinishTile(const ScanBackward& a, const ScanPlan& plan, const Sc
   for (int64_t c = 0; c < kScanBlock; ++c) dD[c] += tile_dD[c];
 }
 
+/// A part of what finishing this tile writes and packing the one before it reads.
+HWY_INLINE void PrefetchForRetreat(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task,
+                                   int64_t t, int64_t tokens, int64_t part, int64_t parts) {
+  for (const View& v : {a.dx, a.ddt}) PrefetchRows(RowsOf(v, plan, task, t), tokens, part, parts);
+  if (t == 0) return;
+  for (const View& v : {a.x, a.dt, a.dy})
+    PrefetchRows(RowsOf(v, plan, task, t - kScanTile), kScanTile, part, parts);
+}
+
 /// All of one tile, from the state before it.
 HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, int64_t t,
                             int64_t tokens, const float* h_before, const BackwardTask& own) {
@@ -82,6 +94,7 @@ HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const S
   SavedStrip saved;
   GroupOfTokens sum_B, sum_C;
   for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
+    PrefetchForRetreat(a, plan, task, t, tokens, n / kScanGroup, plan.padded_states() / kScanGroup);
     std::fill_n(sum_B.values, tokens * kScanGroup * lanes, 0.0f);
     std::fill_n(sum_C.values, tokens * kScanGroup * lanes, 0.0f);
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {

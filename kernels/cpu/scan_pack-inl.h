@@ -57,11 +57,12 @@ struct BlockRows {
   }
 };
 
-/// Asks the L2 cache for rows begin … end − 1. A block's rows lie d_inner floats apart, each in a page of its
-/// own, and no hardware prefetcher follows from page to page.
-HWY_INLINE void PrefetchRows(const BlockRows& rows, int64_t begin, int64_t end) {
+/// Asks the L2 cache for one of `parts` equal parts of so many rows, to be read or written a tile later:
+/// whoever walks as many strips meanwhile asks a part with each. A block's rows lie d_inner floats apart,
+/// each in a page of its own, and no hardware prefetcher follows from page to page.
+HWY_INLINE void PrefetchRows(const BlockRows& rows, int64_t tokens, int64_t part, int64_t parts) {
   constexpr int64_t kLine = 16, kIntoL2 = 2;  // floats; of __builtin_prefetch
-  for (int64_t t = begin; t < end; ++t) {
+  for (int64_t t = tokens * part / parts; t < tokens * (part + 1) / parts; ++t) {
     for (int64_t c = 0; c < rows.count; c += kLine)
       __builtin_prefetch(rows.first + t * rows.stride + c, 0, kIntoL2);
   }

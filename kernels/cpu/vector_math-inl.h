@@ -1,8 +1,6 @@
 // Elementary functions on Highway vectors of f32, compiled once per instruction set, in
 // natrix::cpu::HWY_NAMESPACE. Largest errors:
 //
-//   Exp2NonPositive  2^x for x ≤ 0, the scan's       2.5 ulp; exactly 1 at 0; see below for x < −126
-//   Exp2Normal       the same bits for −126 ≤ x ≤ 0, one operation less
 //   Exp              e^x                             2 ulp; 0 below 2^−126, +inf above FLT_MAX
 //   Log1pUnit        log(1 + x) for 0 ≤ x ≤ 1        4 ulp
 //   Softplus         log(1 + e^x)                    5 ulp for −87 ≤ x; the identity above 20
@@ -11,8 +9,7 @@
 //   Gelu             x Φ(x), the erf form            absolute 2e-7 · max(1, |x|)
 //   GeluDerivative   Φ(x) + x φ(x)                   absolute 4e-7
 //
-// Exp2NonPositive flushes what underflows: anything in [0, 2^−126] for −127 < x < −126, exactly 0 from −127
-// down. A NaN comes out as a NaN (of Exp2NonPositive on vector instruction sets only).
+// A NaN comes out as a NaN. The scan's own exponential is in exp2-inl.h.
 // tests/kernels/vector_math_test.cpp holds every function to its line.
 //
 // Polynomial coefficients are minimax fits in double, rounded to f32; their own errors stand beside them.
@@ -28,6 +25,8 @@
 #include <cstring>
 #include <hwy/highway.h>
 #include <limits>
+
+#include "kernels/cpu/exp2-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
@@ -50,35 +49,12 @@ HWY_INLINE void StoreSome(D d, hn::Vec<D> v, hn::TFromD<D>* p, int64_t count) {
   std::memcpy(p, lanes, static_cast<size_t>(count) * sizeof lanes[0]);
 }
 
-/// Adding 1.5 · 2^23 rounds a small f32 to an integer, which then stands in the low bits of the sum.
-inline constexpr float kRoundingMagic = 12582912.0f;
-
 /// p · 2^n, where n is the integer in the low bits of `rounded` = n + kRoundingMagic. The magic number's low
 /// nine bits are zero, so the shift leaves n alone in the exponent field.
 template <class D>
 HWY_INLINE hn::Vec<D> ScaleByPowerOfTwo(D d, hn::Vec<D> p, hn::Vec<D> rounded) {
   const hn::RebindToSigned<D> di;
   return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, rounded))));
-}
-
-template <class D>
-HWY_INLINE hn::Vec<D> Exp2Normal(D d, hn::Vec<D> x) {
-  const auto rounded = hn::Add(x, hn::Set(d, kRoundingMagic));
-  const auto r = hn::Sub(x, hn::Sub(rounded, hn::Set(d, kRoundingMagic)));  // −½ … ½
-  auto p = hn::Set(d, 0.00132647273f);                                      // 2^r, relative error 9.1e-8
-  p = hn::MulAdd(p, r, hn::Set(d, 0.00967151299f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.0555073358f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.240222424f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.693147004f));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
-  return ScaleByPowerOfTwo(d, p, rounded);
-}
-
-template <class D>
-HWY_INLINE hn::Vec<D> Exp2NonPositive(D d, hn::Vec<D> x) {
-  // x as the second operand: x86 then hands a NaN through. At −127, r = 0 and p = 1, whose exponent ends at
-  // zero.
-  return Exp2Normal(d, hn::Max(hn::Set(d, -127.0f), x));
 }
 
 template <class D>

@@ -1,5 +1,5 @@
-// Holds every function of kernels/cpu/vector_math-inl.h to the error that its header states, on every
-// instruction set of this machine: against double, on a dense grid of its range and at its corners.
+// Holds every function of kernels/cpu/vector_math-inl.h and exp2-inl.h to the error that its header states,
+// on every instruction set of this machine: against double, on a dense grid of its range and at its corners.
 #include <cstdint>
 
 #include "kernels/cpu/simd_targets.h"
@@ -171,8 +171,9 @@ INSTANTIATE_TEST_SUITE_P(Targets, VectorMath, ::testing::ValuesIn(test::targets(
 
 TEST_P(VectorMath, Exp2NonPositive) {
   const Apply f = HWY_DYNAMIC_DISPATCH(exp2_non_positive);
-  EXPECT_LE(worst_ulp(f, exact_exp2, -126, 0), 2.5);
-  EXPECT_LE(worst_ulp(f, exact_exp2, -1, 0), 2.5);
+  const double most = (GetParam() & (HWY_AVX3 | HWY_AVX2)) != 0 ? 1.5 : 2.5;  // with a table, and without
+  EXPECT_LE(worst_ulp(f, exact_exp2, -126, 0), most);
+  EXPECT_LE(worst_ulp(f, exact_exp2, -1, 0), most);
   EXPECT_LE(worst_ulp(f, exact_exp2, -1e-5, 0), 1);
   EXPECT_LE(worst_absolute(f, exact_exp2, -200, -126), std::exp2(-126));
   EXPECT_EQ(evaluate(f, {0.0f, -0.0f, -1.0f, -126.0f, -127.0f, -1e30f, -kInfinity}),
