@@ -21,7 +21,8 @@ std::string mismatch_message(int rank, const Watch& watch, std::string_view what
 
 /// Sleeps between two looks at something that is not there yet: not at all at first, then ever longer, to
 /// half a millisecond. Ranks may share processors, so that a spinning one would keep from work the very rank
-/// it waits for.
+/// it waits for. Time in which this rank did not run itself hardly counts: one that was stopped and goes on
+/// would else blame the ranks that waited for it.
 class Patience {
  public:
   explicit Patience(double timeout);
@@ -29,7 +30,10 @@ class Patience {
   bool wait();
 
  private:
-  std::chrono::steady_clock::time_point deadline_;
+  using Clock = std::chrono::steady_clock;
+
+  double timeout_, waited_ = 0;  // seconds
+  Clock::time_point last_look_ = Clock::now();
   int looks_ = 0;
 };
 
