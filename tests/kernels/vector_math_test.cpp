@@ -191,6 +191,18 @@ TEST_P(VectorMath, Exp2NormalIsExp2NonPositiveWhereNothingUnderflows) {
   EXPECT_EQ(evaluate(normal, x), evaluate(clamped, x));
 }
 
+// A long sequence multiplies thousands of decays near 1: what their rates are off by, on average, adds up.
+TEST_P(VectorMath, Exp2OfSmallStepsIsRightOnAverage) {
+  const Floats x = grid(-1.0 / 256, 0), y = evaluate(HWY_DYNAMIC_DISPATCH(exp2_non_positive), x);
+  double error = 0, decay = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double exact = exact_exp2(static_cast<double>(x[i]));
+    error += static_cast<double>(y[i]) - exact;
+    decay += 1 - exact;
+  }
+  EXPECT_LE(std::fabs(error), 1e-6 * decay);
+}
+
 TEST_P(VectorMath, Exp) {
   const Apply f = HWY_DYNAMIC_DISPATCH(exp);
   EXPECT_LE(worst_ulp(f, exact_exp, -87.33, 88.72), 2);
