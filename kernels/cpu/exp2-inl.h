@@ -51,7 +51,7 @@ inline constexpr int kLogK = 0;
 #endif
 inline constexpr int kK = 1 << kLogK;
 
-/// The bits of 2^(j/K), less those of j where ShiftedIndex puts them: added to it, they leave 2^(k/K).
+/// The bits of 2^(j/K), less those of j where the shift of PowerOfTwo puts them, which therefore cancel.
 constexpr std::array<uint32_t, kK> FractionTable() {
   constexpr double kRoot = kLogK == 4 ? 1.0442737824274138 : kLogK == 3 ? 1.0905077326652577 : 2;  // 2^(1/K)
   std::array<uint32_t, kK> table{};
