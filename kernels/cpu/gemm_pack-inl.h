@@ -17,6 +17,8 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "kernels/cpu/transpose-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
@@ -29,36 +31,6 @@ inline constexpr int64_t kCacheLine = 16;  // floats
 using Four = hn::FixedTag<float, 4>;
 using Eight = hn::CappedTag<float, 8>;  // four where vectors hold no more
 
-/// Four floats from p on; a wider vector has those of p + 4 · step in its second half.
-HWY_INLINE hn::Vec<Four> LoadFours(Four d, const float* p, int64_t) {
-  return hn::LoadU(d, p);
-}
-#if HWY_MAX_BYTES >= 32
-HWY_INLINE hn::Vec<Eight> LoadFours(Eight d, const float* p, int64_t step) {
-  return hn::Combine(d, hn::LoadU(Four(), p + 4 * step), hn::LoadU(Four(), p));
-}
-#endif
-
-/// Four terms of as many lanes as D has, transposed: lane j of term k is p[j * step + k].
-template <class D>
-struct FourTerms {
-  hn::Vec<D> term0, term1, term2, term3;
-
-  HWY_INLINE FourTerms(D d, const float* p, int64_t step) {
-    const hn::RepartitionToWide<D> pairs;
-    const auto row0 = LoadFours(d, p, step), row1 = LoadFours(d, p + step, step),
-               row2 = LoadFours(d, p + 2 * step, step), row3 = LoadFours(d, p + 3 * step, step);
-    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1)),
-               low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3)),
-               high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1)),
-               high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
-    term0 = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
-    term1 = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
-    term2 = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
-    term3 = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
-  }
-};
-
 /// K terms, a multiple of four, of as many lanes as D has. Fetches what comes two cache lines later: the
 /// lanes are too many, and lie too far apart, for the hardware to see it coming.
 template <class D>
@@ -66,11 +38,7 @@ HWY_INLINE void TransposeLanes(D d, const float* p, int64_t step, int64_t K, int
   for (int64_t j = 0; j < static_cast<int64_t>(hn::Lanes(d)); ++j)
     hwy::Prefetch(p + j * step + 2 * kCacheLine);
   for (int64_t k = 0; k < K; k += 4) {
-    const FourTerms<D> terms(d, p + k, step);
-    hn::StoreU(terms.term0, d, out + k * width);
-    hn::StoreU(terms.term1, d, out + (k + 1) * width);
-    hn::StoreU(terms.term2, d, out + (k + 2) * width);
-    hn::StoreU(terms.term3, d, out + (k + 3) * width);
+    FourTerms(d, p + k, step).store(d, out + k * width, width);
   }
 }
 

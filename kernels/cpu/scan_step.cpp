@@ -30,6 +30,17 @@ HWY_INLINE Vector Advanced(const ChannelStep& c, const float* B, int64_t n) {
   return hn::MulAdd(decay, h, hn::Mul(hn::Set(d, c.input), hn::LoadU(d, B + n)));
 }
 
+/// y + Σ_n h C, lanes over channels: `of_channels` has a vector of states for each.
+HWY_INLINE Vector AddOutputs(const float* of_channels, const float* C, Vector y) {
+  const Floats d;
+#if HWY_TARGET == HWY_SCALAR
+  return hn::MulAdd(hn::Load(d, of_channels), hn::Set(d, C[0]), y);
+#else
+  for (int64_t n = 0; n < kMaxLanes; n += 4) y = FourTerms(d, of_channels + n, kMaxLanes).times(d, C + n, y);
+  return y;
+#endif
+}
+
 /// As many channels of a sequence as a vector has lanes, or what is left of them.
 void StepChannels(const ScanForward& a, const ScanPlan& plan, int64_t sequence, int64_t first,
                   int64_t count) {
@@ -47,7 +58,7 @@ void StepChannels(const ScanForward& a, const ScanPlan& plan, int64_t sequence, 
     const BlockRows skip{a.D.as<float>() + first, 0, count}, inputs{x, 0, count};
     y = hn::Mul(skip.load(0, 0), inputs.load(0, 0));
   }
-  HWY_ALIGN float of_channels[kMaxLanes * kMaxLanes] = {}, of_states[kMaxLanes * kMaxLanes];
+  HWY_ALIGN float of_channels[kMaxLanes * kMaxLanes] = {};
   for (int64_t n = 0; n < N; n += lanes) {
     for (int64_t i = 0; i < count; ++i) {
       const ChannelStep c{.step = starts ? FLT_MAX : dt[i],
@@ -58,9 +69,7 @@ void StepChannels(const ScanForward& a, const ScanPlan& plan, int64_t sequence, 
       hn::Store(h, d, of_channels + i * lanes);
       if (h_out != nullptr) hn::StoreU(h, d, h_out + i * N + n);
     }
-    Transpose(of_channels, lanes, lanes, lanes, of_states, lanes);
-    for (int64_t j = 0; j < lanes; ++j)
-      y = hn::MulAdd(hn::Load(d, of_states + j * lanes), hn::Set(d, C[n + j]), y);
+    y = AddOutputs(of_channels, C + n, y);
   }
   BlockRows{a.y.row<float>(sequence) + first, 0, count}.store(y, 0, 0);
 }

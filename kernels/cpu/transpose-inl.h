@@ -15,22 +15,51 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-#if HWY_TARGET != HWY_SCALAR
-HWY_INLINE void Transpose4x4(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
-  const hn::FixedTag<float, 4> d;
-  const hn::FixedTag<double, 2> pairs;
-  const auto row0 = hn::LoadU(d, from), row1 = hn::LoadU(d, from + from_stride);
-  const auto row2 = hn::LoadU(d, from + 2 * from_stride), row3 = hn::LoadU(d, from + 3 * from_stride);
-  const auto lower01 =
-      hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1));  // columns 0 and 1 of rows 0 and 1
-  const auto upper01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1));
-  const auto lower23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3));
-  const auto upper23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, lower01, lower23)), d, to);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, lower01, lower23)), d, to + to_stride);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, upper01, upper23)), d, to + 2 * to_stride);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, upper01, upper23)), d, to + 3 * to_stride);
+#if HWY_TARGET != HWY_SCALAR  // which cannot interleave
+
+/// Four floats from each of p, p + 4 step, p + 8 step, …, until D has no more lanes.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadFours(D d, const float* p, int64_t step) {
+  constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(d));
+  if constexpr (kLanes == 4) {
+    return hn::LoadU(d, p);
+  } else {
+    const hn::Half<D> half;
+    return hn::Combine(d, LoadFours(half, p + kLanes / 2 * step, step), LoadFours(half, p, step));
+  }
 }
+
+/// Four terms of as many lanes as D has, transposed: lane j of term k is p[j * step + k].
+template <class D>
+struct FourTerms {
+  hn::Vec<D> term[4];
+
+  HWY_INLINE FourTerms(D d, const float* p, int64_t step) {
+    const hn::RepartitionToWide<D> pairs;
+    const auto row0 = LoadFours(d, p, step), row1 = LoadFours(d, p + step, step),
+               row2 = LoadFours(d, p + 2 * step, step), row3 = LoadFours(d, p + 3 * step, step);
+    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1)),
+               low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3)),
+               high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1)),
+               high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
+    term[0] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+    term[1] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+    term[2] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+    term[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+  }
+
+  /// sum + Σ_k a[k] term k, one after the other.
+  HWY_INLINE hn::Vec<D> times(D d, const float* a, hn::Vec<D> sum) const {
+    for (int64_t k = 0; k < 4; ++k) sum = hn::MulAdd(hn::Set(d, a[k]), term[k], sum);
+    return sum;
+  }
+
+  /// Term k at to + k * to_step.
+  HWY_INLINE void store(D d, float* to, int64_t to_step) const {
+    for (int64_t k = 0; k < 4; ++k) hn::StoreU(term[k], d, to + k * to_step);
+  }
+};
+
 #endif
 
 /// to[c][r] = from[r][c] for r < rows, c < cols.
@@ -42,7 +71,8 @@ HWY_INLINE void Transpose(const float* HWY_RESTRICT from, int64_t from_stride, i
   whole_cols = cols / 4 * 4;
   for (int64_t r = 0; r < whole_rows; r += 4) {
     for (int64_t c = 0; c < whole_cols; c += 4) {
-      Transpose4x4(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+      const hn::FixedTag<float, 4> d;
+      FourTerms(d, from + r * from_stride + c, from_stride).store(d, to + c * to_stride + r, to_stride);
     }
   }
 #endif
