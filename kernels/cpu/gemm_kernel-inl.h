@@ -16,6 +16,7 @@
 
 #include "kernels/cpu/gemm_pack-inl.h"
 #include "kernels/cpu/gemm_tile.h"
+#include "kernels/cpu/prefetch.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
@@ -69,8 +70,7 @@ class Upcoming {
 
   HWY_INLINE void ask() {
     for (int64_t i = 0; i < lines_a_time_ && runs_ > 0; ++i) {
-      constexpr int kRead = 0, kSecondLevel = 2;
-      __builtin_prefetch(run_ + at_, kRead, kSecondLevel);
+      prefetch_into_l2(run_ + at_);
       at_ += kCacheLine;
       if (at_ >= floats_) {
         at_ = 0;

@@ -14,6 +14,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/gemm_tile.h"
+#include "kernels/cpu/prefetch.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
@@ -85,13 +86,11 @@ struct Streams {
 
   /// Asks the L2 cache for what P panels will need kAheadLines after line l: towards their end, the next P
   /// panels. For formats of several terms a line: what there is to compute between two lines keeps the
-  /// processor from looking far enough ahead by itself. (In f32 it does, and this would be in its way.) Not
-  /// L1, whose few requests under way are those of the lines needed now.
+  /// processor from looking far enough ahead by itself. (In f32 it does, and this would be in its way.)
   template <int P>
   HWY_INLINE void Prefetch(int64_t l) const {
-    constexpr int kToRead = 0, kIntoL2 = 2;  // of __builtin_prefetch
     const int64_t panel = l + kAheadLines < lines ? 0 : P - 1;
-    for (int p = 0; p < P; ++p) __builtin_prefetch(line(panel + p, l + kAheadLines), kToRead, kIntoL2);
+    for (int p = 0; p < P; ++p) prefetch_into_l2(line(panel + p, l + kAheadLines));
   }
 
   /// c = or += the sum of a block of terms.

@@ -28,7 +28,7 @@ HWY_INLINE hn::Vec<Eight> AddTerms(const float* a, const float* b, int64_t b_col
                                    hn::Vec<Eight> sum) {
   const Eight d;
   int64_t k = 0;
-  for (; k + 4 <= K; k += 4) sum = FourTerms(d, b + k, b_col).times(d, a + k, sum);
+  for (; k + 4 <= K; k += 4) sum = FourTerms(d, b + k, b_col).mul_add(d, a + k, sum);
   for (; k < K; ++k) {
     HWY_ALIGN float term[8];
     for (size_t j = 0; j < hn::Lanes(d); ++j) term[j] = b[static_cast<int64_t>(j) * b_col + k];

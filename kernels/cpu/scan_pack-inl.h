@@ -12,6 +12,7 @@
 #define NATRIX_KERNELS_CPU_SCAN_PACK_INL_H_
 #endif
 
+#include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/scan-inl.h"
 #include "kernels/cpu/transpose-inl.h"
 
@@ -57,14 +58,13 @@ struct BlockRows {
   }
 };
 
-/// Asks the L2 cache for one of `parts` equal parts of so many rows, to be read or written a tile later:
-/// whoever walks as many strips meanwhile asks a part with each. A block's rows lie d_inner floats apart,
-/// each in a page of its own, and no hardware prefetcher follows from page to page.
+/// Asks the L2 cache for one of `parts` equal parts of so many rows, to be read or written a tile later, or
+/// at its end: whoever walks as many strips meanwhile asks a part with each. A block's rows lie d_inner
+/// floats apart, each in a page of its own, and no hardware prefetcher follows from page to page.
 HWY_INLINE void PrefetchRows(const BlockRows& rows, int64_t tokens, int64_t part, int64_t parts) {
-  constexpr int64_t kLine = 16, kIntoL2 = 2;  // floats; of __builtin_prefetch
+  constexpr int64_t kLine = 16;  // floats
   for (int64_t t = tokens * part / parts; t < tokens * (part + 1) / parts; ++t) {
-    for (int64_t c = 0; c < rows.count; c += kLine)
-      __builtin_prefetch(rows.first + t * rows.stride + c, 0, kIntoL2);
+    for (int64_t c = 0; c < rows.count; c += kLine) prefetch_into_l2(rows.first + t * rows.stride + c);
   }
 }
 

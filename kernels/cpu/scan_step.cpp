@@ -36,7 +36,8 @@ HWY_INLINE Vector AddOutputs(const float* of_channels, const float* C, Vector y)
 #if HWY_TARGET == HWY_SCALAR
   return hn::MulAdd(hn::Load(d, of_channels), hn::Set(d, C[0]), y);
 #else
-  for (int64_t n = 0; n < kMaxLanes; n += 4) y = FourTerms(d, of_channels + n, kMaxLanes).times(d, C + n, y);
+  for (int64_t n = 0; n < kMaxLanes; n += 4)
+    y = FourTerms(d, of_channels + n, kMaxLanes).mul_add(d, C + n, y);
   return y;
 #endif
 }

@@ -49,7 +49,7 @@ struct FourTerms {
   }
 
   /// sum + Σ_k a[k] term k, one after the other.
-  HWY_INLINE hn::Vec<D> times(D d, const float* a, hn::Vec<D> sum) const {
+  HWY_INLINE hn::Vec<D> mul_add(D d, const float* a, hn::Vec<D> sum) const {
     for (int64_t k = 0; k < 4; ++k) sum = hn::MulAdd(hn::Set(d, a[k]), term[k], sum);
     return sum;
   }
