@@ -10,6 +10,7 @@
 
 #include "bench/harness.h"
 #include "kernels/matmul.h"
+#include "kernels/packed_matmul.h"
 
 namespace natrix::bench {
 namespace {
@@ -173,6 +174,47 @@ void add_grouped(Suite& suite, const std::string& load, const std::vector<int64_
       [](const Experts& e) { return e.dweight.view(); });
 }
 
+/// A linear layer [out, in] whose weight was packed when it was opened.
+struct PackedLinear {
+  PackedLinear(Context& ctx, const Sizes& s, WeightFormat format)
+      : linear(ctx.memory(), s),
+        data(Dtype::kU8, {packed_bytes(format, linear.weight.view().shape)}, ctx.memory()),
+        scale(Dtype::kF32, {s.out}, ctx.memory()),
+        weight{.format = format,
+               .rows = s.out,
+               .cols = s.in,
+               .data = data.view().data,
+               .scale = format == WeightFormat::kInt8 ? scale.view().as<float>() : nullptr} {
+    pack_weight(ctx, linear.weight.view(), weight);
+  }
+
+  Linear linear;  // for its x and y
+  Buffer data, scale;
+  PackedWeight weight;
+};
+
+/// What a decoded token does of it, in each format.
+void add_packed(Suite& suite, const Sizes& s) {
+  const std::pair<WeightFormat, const char*> formats[] = {
+      {WeightFormat::kF32, "f32"}, {WeightFormat::kBF16, "bf16"}, {WeightFormat::kInt8, "int8"}};
+  for (const auto& [format, name] : formats) {
+    const auto weights = static_cast<double>(element_bytes(format) * s.in * s.out);
+    suite.add({.family = fmt::format("packed_linear_{}", name),
+               .shape = s.to_string(),
+               .cost = {.flops = s.flops(), .reads = weights + kFloat * static_cast<double>(s.in + s.out)},
+               .set_up = [=, format = format](Context& ctx) {
+                 const auto o = std::make_shared<const PackedLinear>(ctx, s, format);
+                 const View y = o->linear.y.view();
+                 return Trial{.run =
+                                  [&ctx, o, y] {
+                                    packed_matmul(
+                                        ctx, {.a = o->linear.x.view(), .b = o->weight, .c = y, .bias = {}});
+                                  },
+                              .outputs = {y}};
+               }});
+  }
+}
+
 /// The gradient of a bias.
 void add_column_sum(Suite& suite, const Sizes& s) {
   suite.add({.family = "column_sum",
@@ -199,6 +241,8 @@ int main(int argc, char** argv) {
     add_linear(suite, {rows, 1536, 768});
   }
   for (const int64_t rows : {1, 16, 64}) add_linear(suite, {rows, 768, 50280});  // its head, a tile at most
+  // One token: of weights in the L2 cache, in the last level's, and in memory.
+  for (const Sizes& s : {Sizes{1, 768, 512}, {1, 768, 3072}, {1, 768, 50280}}) add_packed(suite, s);
   add_column_sum(suite, {512, 1, 1536});
   add_linear(suite, {4096, 192, 768});                                      // in_proj of the quickstart
   add_grouped(suite, "balanced", std::vector<int64_t>(8, 1024), 192, 512);  // its experts

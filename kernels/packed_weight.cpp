@@ -26,8 +26,8 @@ float scale_of(const float* row, int64_t cols) {
 template <class T>
 T& element(const PackedWeight& w, int64_t matrix, int64_t n, int64_t k) {
   constexpr int64_t kTerms = 4 / static_cast<int64_t>(sizeof(T)), kRows = PackedWeight::kPanelRows;
-  return reinterpret_cast<T*>(
-      w.panel(matrix, n / kRows))[(k / kTerms * kRows + n % kRows) * kTerms + k % kTerms];
+  char* line = w.panel(matrix, n / kRows).line(k / kTerms);
+  return reinterpret_cast<T*>(line)[n % kRows * kTerms + k % kTerms];
 }
 
 /// W[n, k] = f(row[k])
@@ -67,7 +67,8 @@ void pack_weight(Context& ctx, View weight, const PackedWeight& to) {
   parallel_for(ctx, to.stack * panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t matrix = i / panels, panel = i % panels, first = panel * PackedWeight::kPanelRows;
-      std::fill_n(to.panel(matrix, panel), to.panel_bytes(), char{0});
+      for (int64_t l = 0; l < to.lines(); ++l)
+        std::fill_n(to.panel(matrix, panel).line(l), PackedWeight::kLineBytes, char{0});
       for (int64_t n = first; n < std::min(first + PackedWeight::kPanelRows, to.rows); ++n) {
         pack_row(weight, to, matrix, n);
       }

@@ -59,8 +59,8 @@ class Columns {
     const Gemm& g = *tile_.product;
     if (!as_it_lies()) return {room_ + j * terms_.count, PanelWidth(PanelCols(tile_, j))};
     if (g.packed == nullptr) return {at(terms_.first, j), g.b_k};
-    const char* panel = g.packed->weight->panel(g.packed->matrix, (tile_.col + j) / kPanelCols);
-    return {reinterpret_cast<const float*>(panel) + terms_.first * kPanelCols, kPanelCols};
+    const PackedWeight::Panel panel = g.packed->weight->panel(g.packed->matrix, (tile_.col + j) / kPanelCols);
+    return {reinterpret_cast<const float*>(panel.line(terms_.first)), kPanelCols};
   }
 
   /// What will be read of op(b) once panel j was multiplied by so many rows: the next panel, or that of the
@@ -77,11 +77,13 @@ class Columns {
     const int64_t cols = PanelCols(tile_, j),
                   times = (rows + kRows - 1) / kRows * Upcoming::times(terms_.count);
     if (g.packed != nullptr) {
+      constexpr int64_t kBytes = sizeof(float);
       const PackedWeight& w = *g.packed->weight;
-      const auto* panel =
-          reinterpret_cast<const float*>(w.panel(g.packed->matrix, (tile_.col + j) / kPanelCols));
-      return {panel + terms.first / w.terms() * kCacheLine, terms.count / w.terms() * kCacheLine,
-              (cols + kPanelCols - 1) / kPanelCols, w.panel_bytes() / 4, times};
+      const PackedWeight::Panel panel = w.panel(g.packed->matrix, (tile_.col + j) / kPanelCols);
+      const auto* first = reinterpret_cast<const float*>(panel.line(terms.first / w.terms()));
+      const int64_t lines = terms.count / w.terms(), panels = (cols + kPanelCols - 1) / kPanelCols;
+      return w.terms() == 1 ? Upcoming(first, lines * kCacheLine, panels, w.panel_bytes() / kBytes, times)
+                            : Upcoming(first, panels * kCacheLine, lines, panel.step / kBytes, times);
     }
     return g.b_col == 1 ? Upcoming(at(terms.first, j), cols, terms.count, g.b_k, times)
                         : Upcoming(at(terms.first, j), terms.count, cols, g.b_col, times);

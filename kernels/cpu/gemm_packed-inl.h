@@ -14,7 +14,6 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/gemm_tile.h"
-#include "kernels/cpu/prefetch.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
@@ -26,8 +25,7 @@ using Words = hn::Vec<Lanes32>;  // lanes of a packed line
 using Terms32 = hn::Vec<hn::ScalableTag<float>>;
 
 inline constexpr int64_t kPanelCols = PackedWeight::kPanelRows;  // a row of W is a column of op(b)
-inline constexpr int64_t kStreams = 4;  // panels read side by side: memory answers four faster than one
-inline constexpr int64_t kAheadLines = 32;
+inline constexpr int64_t kAbreast = PackedWeight::kAbreast;
 inline constexpr int64_t kLaneVectors = kPanelCols / static_cast<int64_t>(hn::MaxLanes(Lanes32()));
 
 HWY_INLINE Words LoadLanes(const char* line, int64_t vector) {
@@ -74,24 +72,12 @@ HWY_INLINE void ForFormat(WeightFormat format, F&& f) {
 
 /// A few panels of a packed weight, and the columns of c that they make.
 struct Streams {
-  const char* first;
-  int64_t lines;  // of a panel
-  int64_t apart;  // bytes from one panel to the next
+  PackedWeight::Panel first;
+  int64_t apart;  // bytes from a panel to the next
   float* c;
   bool add;
 
-  const char* line(int64_t panel, int64_t l) const {
-    return first + panel * apart + l * PackedWeight::kLineBytes;
-  }
-
-  /// Asks the L2 cache for what P panels will need kAheadLines after line l: towards their end, the next P
-  /// panels. For formats of several terms a line: what there is to compute between two lines keeps the
-  /// processor from looking far enough ahead by itself. (In f32 it does, and this would be in its way.)
-  template <int P>
-  HWY_INLINE void Prefetch(int64_t l) const {
-    const int64_t panel = l + kAheadLines < lines ? 0 : P - 1;
-    for (int p = 0; p < P; ++p) prefetch_into_l2(line(panel + p, l + kAheadLines));
-  }
+  const char* line(int64_t panel, int64_t l) const { return first.line(l) + panel * apart; }
 
   /// c = or += the sum of a block of terms.
   void Store(int64_t panel, int64_t vector, bool adds, Terms32 sum) const {
@@ -124,7 +110,6 @@ HWY_NOINLINE void StreamFloats(const Gemm& g, int64_t row, const Streams& s) {
       for (auto& v : panel) v = hn::Zero(hn::ScalableTag<float>());
     }
     const auto add_line = [&](int64_t k, int64_t count) HWY_ATTR {
-      if constexpr (kTerms > 1) s.template Prefetch<P>(k / kTerms);
       for (int p = 0; p < P; ++p) {
         for (int64_t v = 0; v < kLaneVectors; ++v) {
           AddLane<Format>(a + k, count, LoadLanes(s.line(p, k / kTerms), v), sum[p][v]);
@@ -189,7 +174,6 @@ HWY_NOINLINE void StreamIntegers(const Gemm& g, const Streams& s) {
       for (auto& v : panel) v = hn::Zero(Lanes32());
     }
     for (int64_t k = block; k < std::min(block + kBlock, g.K); k += 4) {
-      s.Prefetch<P>(k / 4);
       const FourIntegers integers(g.packed->integers + k);
       for (int p = 0; p < P; ++p) {
         for (int64_t v = 0; v < kLaneVectors; ++v) {
@@ -218,18 +202,17 @@ HWY_INLINE void Stream(const GemmTile& t, const Streams& s) {
 /// The columns of a tile of one row.
 template <class Format>
 void StreamRow(const GemmTile& t) {
-  constexpr int64_t kTogether = kStreams * kPanelCols;
+  constexpr int64_t kTogether = kAbreast * kPanelCols;
   const Gemm& g = *t.product;
   const PackedWeight& w = *g.packed->weight;
   for (int64_t j = 0; j < t.cols; j += kTogether) {
     const int64_t cols = std::min(kTogether, t.cols - j);
     Streams s{.first = w.panel(g.packed->matrix, (t.col + j) / kPanelCols),
-              .lines = w.lines(),
-              .apart = w.panel_bytes(),
+              .apart = Format::kTerms == 1 ? w.panel_bytes() : PackedWeight::kLineBytes,
               .c = g.c + t.row * g.c_row + t.col + j,
               .add = t.adds(0)};
     if (cols == kTogether) {
-      Stream<Format, kStreams>(t, s);
+      Stream<Format, kAbreast>(t, s);
       continue;
     }
     float sums[kTogether];  // the last panel may have more lanes than there are columns
@@ -238,7 +221,7 @@ void StreamRow(const GemmTile& t) {
     for (int64_t i = 0; i < cols; i += kPanelCols) {
       s.c = sums + i;
       Stream<Format, 1>(t, s);
-      s.first += s.apart;
+      s.first.first += s.apart;
     }
     std::copy_n(sums, cols, c);
   }
@@ -263,10 +246,10 @@ HWY_INLINE void Unpack(const Gemm& g, int64_t col, int64_t first, int64_t count,
   ForFormat(w.format, [&]<class Format>(Format) HWY_ATTR {
     constexpr int64_t kTerms = Format::kTerms;
     for (int64_t j = 0; j < width; j += lanes) {
-      const char* panel = w.panel(g.packed->matrix, (col + j) / kPanelCols);
+      const PackedWeight::Panel panel = w.panel(g.packed->matrix, (col + j) / kPanelCols);
       const int64_t vector = (col + j) % kPanelCols / lanes;
       for (int64_t k = 0; k < count; k += kTerms) {
-        const char* line = panel + (first + k) / kTerms * PackedWeight::kLineBytes;
+        const char* line = panel.line((first + k) / kTerms);
         UnpackLane<Format>(LoadLanes(line, vector), std::min(kTerms, count - k), width, out + k * width + j);
       }
     }

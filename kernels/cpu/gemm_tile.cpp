@@ -7,9 +7,9 @@ namespace {
 
 // Whole panels, on every instruction set.
 constexpr int64_t kRowUnit = 24, kColUnit = kMostVectors * kMostLanes;
-constexpr int64_t kPackedColUnit = 64;  // the panels of a packed weight that are streamed side by side
-constexpr int64_t kSmallest = 96;       // rows or columns of a tile that was cut for the threads' sake
-constexpr int64_t kTilesOfThread = 4;   // at least: one thread's last tile is what the others wait for
+constexpr int64_t kPackedColUnit = PackedWeight::kAbreast * PackedWeight::kPanelRows;
+constexpr int64_t kSmallest = 96;      // rows or columns of a tile that was cut for the threads' sake
+constexpr int64_t kTilesOfThread = 4;  // at least: one thread's last tile is what the others wait for
 
 int64_t parts(int64_t extent, int64_t most) {
   return (extent + most - 1) / most;
