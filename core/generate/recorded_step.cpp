@@ -7,20 +7,6 @@
 namespace natrix {
 namespace {
 
-/// States as the route has them, but handed on by copies that are work of the context, and so are recorded.
-class QueuedLink final : public CarryLink {
- public:
-  QueuedLink(Context& ctx, LocalRoute& route) : ctx_(ctx), route_(route) {}
-  View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) override {
-    return route_.enter(key, shape, summarise);
-  }
-  void leave(CarryKey key, View state) override { copy(ctx_, state, route_.carried().at(key)); }
-
- private:
-  Context& ctx_;
-  LocalRoute& route_;
-};
-
 /// What tells a place of states from the other one; null for a model without any.
 const void* address_of(const CarryStates& states) {
   return states.empty() ? nullptr : states.entries().begin()->second.view().data;
@@ -72,13 +58,13 @@ const RecordedStep::Recorded& RecordedStep::recorded_here() {
   return recorded_.back();
 }
 
-/// As SegmentSchedule::read does for a segment of one token, from tokens that lie still.
+/// As SegmentSchedule::read does for a segment of one token, from tokens that lie still. Layers write their
+/// states into the route's own room, so handing them on is no work that a recording would have to hold.
 View RecordedStep::compute() const {
   Arena::Frame frame(ctx_.arena());
   StepTally unused;
   SaveStack nothing;
-  QueuedLink link(ctx_, route_);
-  Pass pass{ctx_, nothing, link, unused, {.batch = batch_, .tokens = 1}};
+  Pass pass{ctx_, nothing, route_, unused, {.batch = batch_, .tokens = 1}};
   return model_.head().logits(ctx_, model_.hidden(pass, tokens_.view()));
 }
 

@@ -54,7 +54,7 @@ View Mamba1::forward(Pass& p, View x) const {
   View u = uz.columns(0, d_inner_), z = uz.columns(d_inner_, d_inner_);
 
   const Dtype state = wide(x.dtype);  // of what is carried
-  View tail_out = p.arena().take(state, tail_shape(seg));
+  View tail_out = room(p, CarryPart::kConvTail, state, tail_shape(seg));
   View c = p.arena().take(x.dtype, u.shape);
   // The tail that this segment leaves does not depend on the one it enters with, unless it is shorter than K
   // − 1.
@@ -85,7 +85,7 @@ View Mamba1::forward(Pass& p, View x) const {
                          .state = map.state});
     return map;
   });
-  View y = p.arena().take(x.dtype, c.shape), h_out = p.arena().take(state, state_shape(seg));
+  View y = p.arena().take(x.dtype, c.shape), h_out = room(p, CarryPart::kSsmState, state, state_shape(seg));
   scan_forward(p.ctx, {.x = c,
                        .dt = sel.dt,
                        .A_log = A_log_.value,
@@ -221,6 +221,12 @@ void Mamba1::select_backward(Pass& p, const Saved& s, View ddt, View dB, View dC
   through_norm(dt_rank_, d_state_, B_norm_, s.sel.inv_B, dB);
   through_norm(dt_rank_ + d_state_, d_state_, C_norm_, s.sel.inv_C, dC);
   x_proj_.backward(p, s.c, dprojected, dc, /*accumulate=*/true);
+}
+
+View Mamba1::room(Pass& p, CarryPart part, Dtype dtype, const Shape& shape) const {
+  // In training all that a pass makes is the arena's, whatever link it has, so that memory can be planned.
+  const View given = p.keeps() ? View{} : p.carry.room({layer_, part}, dtype, shape, p.ctx.memory());
+  return given ? given : p.arena().take(dtype, shape);
 }
 
 View Mamba1::tail_of(Pass& p, View u) const {

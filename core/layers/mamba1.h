@@ -41,6 +41,7 @@ class Mamba1 final : public Layer {
   /// Gradient of `select`: returns dc's share, given the gradients of Δ (overwritten), B and C.
   void select_backward(Pass& pass, const Saved& s, View ddt, View dB, View dC, View dc);
   View gate(Pass& pass, View y, View z) const;
+  View room(Pass& pass, CarryPart part, Dtype dtype, const Shape& shape) const;  // for what is handed on
   View tail_of(Pass& pass, View u) const;  // the last K − 1 rows of a segment, masked as mask_conv_tail does
   Shape tail_shape(const Segment& s) const { return {s.batch, d_conv_ - 1, d_inner_}; }
   Shape state_shape(const Segment& s) const { return {s.batch, d_inner_, d_state_}; }

@@ -2,14 +2,15 @@
 //
 // What a stretch hands on is an element of a monoid: the affine map  S_out = decay ⊙ S_in + state  (for a
 // convolution tail or at a document start, decay = 0). Chunked training, truncated BPTT, context parallelism,
-// prefill, decode and prefix files differ only in where carries come from and go to, so layers call enter()
-// and leave() and nothing else. In the backward pass the same two calls carry gradients, backwards in time.
+// prefill, decode and prefix files differ only in where carries come from and go to, so layers call enter(),
+// room() and leave() and nothing else. In the backward pass the same calls carry gradients, backwards in
+// time.
 #pragma once
 
 #include <compare>
 #include <functional>
 
-#include "kernels/base/view.h"
+#include "kernels/base/buffer.h"
 
 namespace natrix {
 
@@ -36,7 +37,11 @@ class CarryLink {
   /// combine maps of several ranks call it, the others do not.
   virtual View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) = 0;
 
-  /// Hands on the state after this stretch. The view is copied.
+  /// Where the state that leave() will hand on may be written, so that nothing has to copy it; an empty view:
+  /// wherever the layer likes. What lies there is nothing yet, and never what enter() gave.
+  virtual View room(CarryKey, Dtype, const Shape&, Memory) { return {}; }
+
+  /// Hands on the state after this stretch. The view is copied, unless it is the room that was given for it.
   virtual void leave(CarryKey key, View state) = 0;
 };
 

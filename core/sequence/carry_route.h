@@ -35,6 +35,10 @@ class LocalRoute final : public CarryRoute {
   View enter(CarryKey key, const Shape&, const std::function<SegmentMap()>&) override {
     return entering_.at(key);
   }
+  View room(CarryKey key, Dtype dtype, const Shape& shape, Memory memory) override {
+    leaving_.make(key, dtype, shape, memory);
+    return leaving_.at(key);
+  }
   void leave(CarryKey key, View state) override { leaving_.put(key, state); }
 
  private:
@@ -64,6 +68,9 @@ class RecordingLink final : public CarryLink {
     View state = inner_.enter(key, shape, summarise);
     boundary_.put(key, state);
     return state;
+  }
+  View room(CarryKey key, Dtype dtype, const Shape& shape, Memory memory) override {
+    return inner_.room(key, dtype, shape, memory);
   }
   void leave(CarryKey key, View state) override { inner_.leave(key, state); }
 

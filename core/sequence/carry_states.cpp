@@ -12,6 +12,7 @@ void CarryStates::put(CarryKey key, View state) {
     states_.erase(key);
     return;
   }
+  if (state.data == at(key).data) return;
   make(key, state.dtype, state.shape, memory_of(state.data));
   copy(state, states_[key].view());
 }

@@ -14,8 +14,8 @@ class CarryStates {
  public:
   /// The stored state, or an empty view (zero).
   View at(CarryKey key) const;
-  /// Copies `state`; memory of an earlier state of the same shape is used again. An empty view removes the
-  /// entry.
+  /// Copies `state`, unless it lies here already; memory of an earlier state of the same shape is used again.
+  /// An empty view removes the entry.
   void put(CarryKey key, View state);
   /// Memory for a state that somebody else writes; what was there may be gone.
   void make(CarryKey key, Dtype dtype, const Shape& shape, Memory memory = Memory::kHost);

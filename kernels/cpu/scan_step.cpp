@@ -99,7 +99,9 @@ bool is_scan_step(const ScanPlan& plan) {
 }
 
 void scan_step(Context& ctx, const ScanForward& args, const ScanPlan& plan) {
-  parallel_for(ctx, plan.tasks(), plan.grain(), [&](int64_t begin, int64_t end) {
+  constexpr int64_t kWorthwhile = 1 << 12;  // states: about 3 µs
+  const int64_t grain = std::max<int64_t>(1, kWorthwhile / plan.state_floats());
+  parallel_for(ctx, plan.tasks(), grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) HWY_DYNAMIC_DISPATCH(StepBlock)(args, plan, plan.task(i));
   });
 }

@@ -1,4 +1,4 @@
-// Transposes a matrix of f32, four by four elements in registers.
+// Transposes a matrix of f32 in registers, four columns of as many rows as a vector has lanes at a time.
 
 #if defined(NATRIX_KERNELS_CPU_TRANSPOSE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_TRANSPOSE_INL_H_
@@ -62,19 +62,29 @@ struct FourTerms {
 
 #endif
 
+#if HWY_TARGET != HWY_SCALAR
+/// to[c][r] = from[r][c] for as many rows as D has lanes, and whole fours of columns.
+template <class D>
+HWY_INLINE void TransposeRows(D d, const float* HWY_RESTRICT from, int64_t from_stride, int64_t cols,
+                              float* HWY_RESTRICT to, int64_t to_stride) {
+  for (int64_t c = 0; c + 4 <= cols; c += 4)
+    FourTerms(d, from + c, from_stride).store(d, to + c * to_stride, to_stride);
+}
+#endif
+
 /// to[c][r] = from[r][c] for r < rows, c < cols.
 HWY_INLINE void Transpose(const float* HWY_RESTRICT from, int64_t from_stride, int64_t rows, int64_t cols,
                           float* HWY_RESTRICT to, int64_t to_stride) {
   int64_t whole_rows = 0, whole_cols = 0;  // what goes four by four
 #if HWY_TARGET != HWY_SCALAR
-  whole_rows = rows / 4 * 4;
+  const hn::ScalableTag<float> wide;
+  const hn::FixedTag<float, 4> four;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(wide));
   whole_cols = cols / 4 * 4;
-  for (int64_t r = 0; r < whole_rows; r += 4) {
-    for (int64_t c = 0; c < whole_cols; c += 4) {
-      const hn::FixedTag<float, 4> d;
-      FourTerms(d, from + r * from_stride + c, from_stride).store(d, to + c * to_stride + r, to_stride);
-    }
-  }
+  for (; whole_rows + lanes <= rows; whole_rows += lanes)
+    TransposeRows(wide, from + whole_rows * from_stride, from_stride, cols, to + whole_rows, to_stride);
+  for (; whole_rows + 4 <= rows; whole_rows += 4)
+    TransposeRows(four, from + whole_rows * from_stride, from_stride, cols, to + whole_rows, to_stride);
 #endif
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; ++c)
