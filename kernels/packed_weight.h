@@ -58,6 +58,7 @@ struct PackedWeight {
   int64_t lines() const { return (cols + terms() - 1) / terms(); }  // of a panel
   int64_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
   int64_t panel_bytes() const { return lines() * kLineBytes; }
+  int64_t apart() const { return terms() == 1 ? panel_bytes() : kLineBytes; }  // bytes, of panels abreast
   Panel panel(int64_t matrix, int64_t p) const {
     const int64_t first = terms() == 1 ? p : p / kAbreast * kAbreast;  // of those that it is woven with
     const int64_t woven = terms() == 1 ? 1 : std::min(kAbreast, panels() - first);

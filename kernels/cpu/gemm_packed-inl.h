@@ -70,10 +70,10 @@ HWY_INLINE void ForFormat(WeightFormat format, F&& f) {
   }
 }
 
-/// A few panels of a packed weight, and the columns of c that they make.
+/// A few panels abreast of a packed weight, and the columns of c that they make.
 struct Streams {
   PackedWeight::Panel first;
-  int64_t apart;  // bytes from a panel to the next
+  int64_t apart;  // bytes from a panel's line to that of the next
   float* c;
   bool add;
 
@@ -207,8 +207,9 @@ void StreamRow(const GemmTile& t) {
   const PackedWeight& w = *g.packed->weight;
   for (int64_t j = 0; j < t.cols; j += kTogether) {
     const int64_t cols = std::min(kTogether, t.cols - j);
-    Streams s{.first = w.panel(g.packed->matrix, (t.col + j) / kPanelCols),
-              .apart = Format::kTerms == 1 ? w.panel_bytes() : PackedWeight::kLineBytes,
+    const int64_t panel = (t.col + j) / kPanelCols;
+    Streams s{.first = w.panel(g.packed->matrix, panel),
+              .apart = w.apart(),
               .c = g.c + t.row * g.c_row + t.col + j,
               .add = t.adds(0)};
     if (cols == kTogether) {
@@ -219,9 +220,9 @@ void StreamRow(const GemmTile& t) {
     float* c = s.c;
     std::copy_n(c, cols, sums);
     for (int64_t i = 0; i < cols; i += kPanelCols) {
+      s.first = w.panel(g.packed->matrix, panel + i / kPanelCols);
       s.c = sums + i;
       Stream<Format, 1>(t, s);
-      s.first.first += s.apart;
     }
     std::copy_n(sums, cols, c);
   }

@@ -100,7 +100,7 @@ bool is_scan_step(const ScanPlan& plan) {
 
 void scan_step(Context& ctx, const ScanForward& args, const ScanPlan& plan) {
   constexpr int64_t kWorthwhile = 1 << 12;  // states: about 3 µs
-  const int64_t grain = std::max<int64_t>(1, kWorthwhile / plan.state_floats());
+  const int64_t grain = std::max<int64_t>(1, kWorthwhile / std::max<int64_t>(1, plan.state_floats()));
   parallel_for(ctx, plan.tasks(), grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) HWY_DYNAMIC_DISPATCH(StepBlock)(args, plan, plan.task(i));
   });

@@ -60,9 +60,6 @@ struct FourTerms {
   }
 };
 
-#endif
-
-#if HWY_TARGET != HWY_SCALAR
 /// to[c][r] = from[r][c] for as many rows as D has lanes, and whole fours of columns.
 template <class D>
 HWY_INLINE void TransposeRows(D d, const float* HWY_RESTRICT from, int64_t from_stride, int64_t cols,
@@ -75,7 +72,7 @@ HWY_INLINE void TransposeRows(D d, const float* HWY_RESTRICT from, int64_t from_
 /// to[c][r] = from[r][c] for r < rows, c < cols.
 HWY_INLINE void Transpose(const float* HWY_RESTRICT from, int64_t from_stride, int64_t rows, int64_t cols,
                           float* HWY_RESTRICT to, int64_t to_stride) {
-  int64_t whole_rows = 0, whole_cols = 0;  // what goes four by four
+  int64_t whole_rows = 0, whole_cols = 0;  // what goes through registers
 #if HWY_TARGET != HWY_SCALAR
   const hn::ScalableTag<float> wide;
   const hn::FixedTag<float, 4> four;
