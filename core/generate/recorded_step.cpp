@@ -59,7 +59,8 @@ const RecordedStep::Recorded& RecordedStep::recorded_here() {
 }
 
 /// As SegmentSchedule::read does for a segment of one token, from tokens that lie still. Layers write their
-/// states into the route's own room, so handing them on is no work that a recording would have to hold.
+/// states into the route's own room, so handing them on is no work that a recording would have to hold. (A
+/// layer that did not would be copied at once, which a device refuses while it records.)
 View RecordedStep::compute() const {
   Arena::Frame frame(ctx_.arena());
   StepTally unused;

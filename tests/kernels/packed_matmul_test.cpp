@@ -5,6 +5,7 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>
+#include <set>
 
 #include "kernels/cpu/round_rows.h"
 #include "kernels/matmul.h"
@@ -43,6 +44,31 @@ Buffer multiply(Context& ctx, View a, const PackedWeight& b, View bias = {},
   Buffer c = poisoned(a.dtype, {a.rows(), b.rows});
   packed_matmul(ctx, {.a = a, .b = b, .c = c.view(), .bias = bias, .offsets = offsets});
   return c;
+}
+
+/// Every line has a place of its own, none is left over, and what is read side by side lies `apart`: of
+/// formats with several terms a lane, in one run.
+TEST(PackedWeight, LinesFillTheirRoom) {
+  for (const WeightFormat format : kFormats) {
+    for (const int64_t N : {1, 16, 64, 65, 128, 203}) {
+      const Shape shape{3, N, 21};
+      std::vector<char> room(static_cast<size_t>(packed_bytes(format, shape)));
+      const PackedWeight w{.format = format, .stack = 3, .rows = N, .cols = 21, .data = room.data()};
+      std::set<int64_t> places;
+      for (int64_t i = 0; i < w.stack * w.panels() * w.lines(); ++i) {
+        const int64_t matrix = i / w.lines() / w.panels(), p = i / w.lines() % w.panels(), l = i % w.lines();
+        places.insert(w.panel(matrix, p).line(l) - room.data());
+        if (p % PackedWeight::kAbreast != 0) {
+          EXPECT_EQ(w.panel(matrix, p).line(l) - w.panel(matrix, p - 1).line(l), w.apart());
+        }
+      }
+      const auto lines = std::ssize(room) / PackedWeight::kLineBytes;
+      ASSERT_EQ(std::ssize(places), lines);
+      EXPECT_EQ(*places.begin(), 0);
+      EXPECT_EQ(*places.rbegin(), (lines - 1) * PackedWeight::kLineBytes);
+      EXPECT_EQ(w.apart(), format == WeightFormat::kF32 ? w.panel_bytes() : PackedWeight::kLineBytes);
+    }
+  }
 }
 
 TEST(PackedWeight, KeepsWhatItsFormatCan) {

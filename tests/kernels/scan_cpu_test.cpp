@@ -174,13 +174,15 @@ TEST_P(ScanTargets, TokenByTokenGivesTheBitsOfTheSegment) {
 
 TEST(ScanCpu, ThreadsChangeNoBit) {
   Random random;
-  const ScanCase c = ScanCase::fresh(random, Dtype::kF32, {3, 150, 200, 6});
-  Context one(Backend::kCpu, 1);
-  const Buffers forward = run_forward(one, c), backward = run_backward(one, c);
-  for (const int threads : {1, 2, 3}) {
-    Context ctx(Backend::kCpu, threads);
-    expect_same_bits(Views(run_forward(ctx, c)), Views(forward), hint(c, random));
-    expect_same_bits(Views(run_backward(ctx, c)), Views(backward), hint(c, random));
+  for (const ScanSizes& shape : {ScanSizes{3, 150, 200, 6}, ScanSizes{2, 1, 600, 16}}) {
+    const ScanCase c = ScanCase::fresh(random, Dtype::kF32, shape);
+    Context one(Backend::kCpu, 1);
+    const Buffers forward = run_forward(one, c), backward = run_backward(one, c);
+    for (const int threads : {1, 2, 3}) {
+      Context ctx(Backend::kCpu, threads);
+      expect_same_bits(Views(run_forward(ctx, c)), Views(forward), hint(c, random));
+      expect_same_bits(Views(run_backward(ctx, c)), Views(backward), hint(c, random));
+    }
   }
 }
 
