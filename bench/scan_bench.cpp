@@ -1,6 +1,6 @@
 // The selective scan: bound by one exponential per (token, channel, state), which is also the item whose time
-// is printed. Backward computes each decay twice more, from the states it kept, so that no [T, I, N] is ever
-// stored; its cost counts one, like forward's.
+// is printed. Backward computes each decay once more (on a device twice), from states kept before tiles of
+// tokens, so that no [T, I, N] is ever stored; its cost counts one, like forward's.
 #include <cmath>
 #include <fmt/format.h>
 
@@ -58,7 +58,7 @@ struct Operands {
         dA_log(Dtype::kF32, {s.channels, s.states}, memory),
         dD(Dtype::kF32, {s.channels}, memory) {}
 
-  void forward(Context& ctx) const {
+  void forward(Context& ctx, View tile_states = {}) const {
     scan_forward(ctx, {.x = x.view(),
                        .dt = dt.view(),
                        .A_log = A_log.view(),
@@ -66,16 +66,22 @@ struct Operands {
                        .C = C.view(),
                        .D = D.view(),
                        .y = y.view(),
-                       .state_out = state.view()});
+                       .state_out = state.view(),
+                       .tile_states = tile_states});
   }
 
-  void backward(Context& ctx) const {
+  void forward_and_backward(Context& ctx) const {
+    Arena::Frame frame(ctx.arena());
+    const View tile_states =
+        ctx.arena().take(Dtype::kF32, tile_states_shape(ctx.backend(), x.view().shape, A_log.view().cols()));
+    forward(ctx, tile_states);
     scan_backward(ctx, {.x = x.view(),
                         .dt = dt.view(),
                         .A_log = A_log.view(),
                         .B = B.view(),
                         .C = C.view(),
                         .D = D.view(),
+                        .tile_states = tile_states,
                         .dy = dy.view(),
                         .dx = dx.view(),
                         .ddt = ddt.view(),
@@ -110,11 +116,7 @@ void add_cases(Suite& suite, const Sizes& s) {
       "scan_forward", [](Context& ctx, const Operands& o) { o.forward(ctx); }, forward_outputs);
   if (s.tokens == 1) return;  // decoding has no backward
   add(
-      "scan_forward_backward",
-      [](Context& ctx, const Operands& o) {
-        o.forward(ctx);
-        o.backward(ctx);
-      },
+      "scan_forward_backward", [](Context& ctx, const Operands& o) { o.forward_and_backward(ctx); },
       all_outputs);
 }
 

@@ -33,6 +33,10 @@ struct ScanShapes {
   void doc_start(View v) const {
     check_optional(v, Dtype::kU8, {activation[0], activation[1]}, "scan: doc_start");
   }
+  /// Of forward for backward.
+  void tile_states(View v, const Context& ctx, std::string_view what) const {
+    check_dense(v, Dtype::kF32, tile_states_shape(ctx.backend(), activation, A[1]), what);
+  }
   void optional_state(View v, std::string_view what) const {
     if (v) check_dense(v, dtype, state, what);
   }
@@ -41,7 +45,7 @@ struct ScanShapes {
   }
 };
 
-void check(const ScanForward& a) {
+void check(const Context& ctx, const ScanForward& a) {
   const ScanShapes s(a.dt, a.A_log);
   s.io(a.x, a.x, "scan_forward: x");
   check_view(a.B, s.dtype, s.per_state, "scan_forward: B");
@@ -51,9 +55,10 @@ void check(const ScanForward& a) {
   s.optional_state(a.state_in, "scan_forward: state_in");
   s.io(a.y, a.x, "scan_forward: y");
   s.optional_state(a.state_out, "scan_forward: state_out");
+  if (a.tile_states) s.tile_states(a.tile_states, ctx, "scan_forward: tile_states");
 }
 
-void check(const ScanBackward& a) {
+void check(const Context& ctx, const ScanBackward& a) {
   const ScanShapes s(a.dt, a.A_log);
   s.io(a.x, a.x, "scan_backward: x");
   check_view(a.B, s.dtype, s.per_state, "scan_backward: B");
@@ -61,6 +66,9 @@ void check(const ScanBackward& a) {
   s.optional_D(a.D, "scan_backward: D");
   s.doc_start(a.doc_start);
   s.optional_state(a.state_in, "scan_backward: state_in");
+  if (a.tile_states || tile_states_shape(ctx.backend(), s.activation, s.A[1]).count() > 0) {
+    s.tile_states(a.tile_states, ctx, "scan_backward: tile_states, which scan_forward leaves");
+  }
   s.io(a.dy, a.x, "scan_backward: dy");
   s.optional_state(a.dstate_out, "scan_backward: dstate_out");
   s.io(a.dx, a.x, "scan_backward: dx");
@@ -93,8 +101,12 @@ void check(const ScanSummaryBackward& a) {
 
 }  // namespace
 
+Shape tile_states_shape(Backend backend, const Shape& activation, int64_t d_state) {
+  return backend == Backend::kCpu ? cpu::tile_states_shape(activation, d_state) : Shape{0};
+}
+
 void scan_forward(Context& ctx, const ScanForward& args) {
-  check(args);
+  check(ctx, args);
   dispatch<ScanForward>(ctx, "scan_forward", args,
                         {.reference = reference::scan_forward,
                          .cpu = cpu::scan_forward,
@@ -102,7 +114,7 @@ void scan_forward(Context& ctx, const ScanForward& args) {
 }
 
 void scan_backward(Context& ctx, const ScanBackward& args) {
-  check(args);
+  check(ctx, args);
   dispatch<ScanBackward>(ctx, "scan_backward", args,
                          {.reference = reference::scan_backward,
                           .cpu = cpu::scan_backward,

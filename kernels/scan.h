@@ -21,12 +21,18 @@
 
 namespace natrix {
 
+/// What backward needs of forward besides its operands: the state before each tile of tokens, f32, in a
+/// layout of the backend's own. The shape it has for activations [B, T, I]; of no element where a backend
+/// computes these states again.
+Shape tile_states_shape(Backend backend, const Shape& activation, int64_t d_state);
+
 struct ScanForward {
   View x, dt, A_log, B, C, D;
-  View doc_start;  // optional
-  View state_in;   // optional: zero when empty
-  View y;          // out
-  View state_out;  // out, optional; may alias state_in
+  View doc_start;    // optional
+  View state_in;     // optional: zero when empty
+  View y;            // out
+  View state_out;    // out, optional; may alias state_in
+  View tile_states;  // out, optional: for backward
 };
 void scan_forward(Context& ctx, const ScanForward& args);
 
@@ -34,6 +40,7 @@ void scan_forward(Context& ctx, const ScanForward& args);
 ///   g_t = dy_t C_tᵀ + exp(dt_{t+1} A) ⊙ g_{t+1}
 struct ScanBackward {
   View x, dt, A_log, B, C, D, doc_start, state_in;  // as in forward
+  View tile_states;                                 // that forward left; optional where they have no element
   View dy;
   View dstate_out;       // optional: the gradient that the following segment hands back; zero when empty
   View dx, ddt, dB, dC;  // out (=)
@@ -64,6 +71,7 @@ void scan_summary(Context& ctx, const ScanSummary& args);
 void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args);
 }  // namespace reference
 namespace cpu {
+Shape tile_states_shape(const Shape& activation, int64_t d_state);
 void scan_forward(Context& ctx, const ScanForward& args);
 void scan_backward(Context& ctx, const ScanBackward& args);
 void scan_summary(Context& ctx, const ScanSummary& args);

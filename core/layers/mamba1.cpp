@@ -86,6 +86,8 @@ View Mamba1::forward(Pass& p, View x) const {
     return map;
   });
   View y = p.arena().take(x.dtype, c.shape), h_out = room(p, CarryPart::kSsmState, state, state_shape(seg));
+  View tile_states =
+      p.keeps() ? p.arena().take(Dtype::kF32, tile_states_shape(p.ctx.backend(), c.shape, d_state_)) : View{};
   scan_forward(p.ctx, {.x = c,
                        .dt = sel.dt,
                        .A_log = A_log_.value,
@@ -95,10 +97,14 @@ View Mamba1::forward(Pass& p, View x) const {
                        .doc_start = seg.doc_start,
                        .state_in = h,
                        .y = y,
-                       .state_out = h_out});
+                       .state_out = h_out,
+                       .tile_states = tile_states});
   p.carry.leave({layer_, CarryPart::kSsmState}, h_out);
 
-  if (p.keeps()) p.saved.push(Saved{.x = x, .uz = uz, .tail = tail, .c = c, .h = h, .y = y, .sel = sel});
+  if (p.keeps()) {
+    p.saved.push(Saved{
+        .x = x, .uz = uz, .tail = tail, .c = c, .h = h, .tile_states = tile_states, .y = y, .sel = sel});
+  }
   return out_proj_.forward(p, gate(p, y, z));
 }
 
@@ -135,6 +141,7 @@ View Mamba1::backward(Pass& p, View dout) {
                         .D = D_.value,
                         .doc_start = seg.doc_start,
                         .state_in = s.h,
+                        .tile_states = s.tile_states,
                         .dy = dy,
                         .dstate_out = dh_out,
                         .dx = dc,

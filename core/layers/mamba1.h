@@ -34,7 +34,7 @@ class Mamba1 final : public Layer {
     View dt;                    // Δ [B, T, I]
   };
   struct Saved {
-    View x, uz, tail, c, h, y;
+    View x, uz, tail, c, h, tile_states, y;
     Selection sel;
   };
   Selection select(Pass& pass, View c) const;

@@ -29,14 +29,17 @@ HWY_INLINE void PackSkip(const BlockRows& x, float* D, int64_t tokens, PackedTil
   }
 }
 
-void ForwardBlock(const ScanForward& a, const ScanPlan& plan, const ScanTask& task, const float* A2,
-                  float* h) {
+/// tile_states: null, or where the state before each tile is to be left.
+void ForwardBlock(const ScanForward& a, const ScanPlan& plan, const ScanTask& task, const float* A2, float* h,
+                  float* tile_states) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
   PackedTile step, input, y;
   const float fastest = FastestRate(A2, plan);
   LoadState(a.state_in, plan, task, h);
   for (int64_t t = 0; t < plan.tokens; t += kScanTile) {
     const int64_t tokens = std::min(kScanTile, plan.tokens - t);
+    if (tile_states != nullptr)
+      std::copy_n(h, plan.state_floats(), tile_states + t / kScanTile * plan.state_floats());
     const BlockRows x = RowsOf(a.x, plan, task, t), dt = RowsOf(a.dt, plan, task, t),
                     out = RowsOf(a.y, plan, task, t);
     const float largest =
@@ -70,7 +73,7 @@ HWY_EXPORT(ForwardBlock);
 
 void scan_forward(Context& ctx, const ScanForward& args) {
   const ScanPlan plan(args.dt, args.A_log);
-  if (is_scan_step(plan)) return scan_step(ctx, args, plan);
+  if (is_scan_step(plan) && !args.tile_states) return scan_step(ctx, args, plan);
   Arena::Frame frame(ctx.arena());
   ScanForward a = args;
   a.B = pad_states(ctx, args.B, plan);
@@ -80,7 +83,9 @@ void scan_forward(Context& ctx, const ScanForward& args) {
   parallel_for(ctx, plan.tasks(), plan.grain(), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const ScanTask task = plan.task(i);
-      HWY_DYNAMIC_DISPATCH(ForwardBlock)(a, plan, task, A2.row<float>(task.block), h.row<float>(i));
+      float* tile_states = a.tile_states ? a.tile_states.row<float>(i * plan.tiles()) : nullptr;
+      HWY_DYNAMIC_DISPATCH(ForwardBlock)
+      (a, plan, task, A2.row<float>(task.block), h.row<float>(i), tile_states);
     }
   });
 }

@@ -1,12 +1,8 @@
 // The selective scan backwards. Gradients: docs/math/scan.md.
 //
-//   survey    once forwards, keeping the state before each stretch of 2048 tokens; none for a single one
-//   then, for each stretch, the last one first:
-//     sweep     once forwards, keeping the state before each tile
-//     retreat   each tile, the last one first: forwards again from its state, keeping h and exp(dt A) in L1,
-//               then back
+// Each tile, the last one first: forwards again from the state that forward left before it, keeping h and
+// exp(dt A) in L1, then back. So a token costs one exponential a state.
 //
-// So a token costs two exponentials a state (three beyond 2048 tokens), and T/2048 + 64 states are kept.
 // Sums over channels are partial per block and added in order of the blocks; sums over tokens run in order of
 // time, sums over sequences in order of the batch: the number of threads changes nothing.
 #include "kernels/base/parallel.h"
@@ -22,27 +18,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
-
-/// Carries h over one tile.
-HWY_INLINE void AdvanceTile(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, int64_t t,
-                            int64_t tokens, const float* A2, float* h) {
-  const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
-  PackedTile step, input;
-  const BlockRows dt = RowsOf(a.dt, plan, task, t);
-  const float largest = PackStepsAndInputs(dt, RowsOf(a.x, plan, task, t),
-                                           document_starts(a.doc_start, task, t), tokens, step, input);
-  const bool mild = IsMild(largest, FastestRate(A2, plan));
-  const TokenRows B = StatesOf(a.B, plan, task, t);
-  const int64_t ahead = std::min(kScanTile, plan.tokens - t - tokens), vectors = VectorsOf(task.count);
-  for (int64_t v = 0; v < vectors; ++v) {
-    PrefetchRows(RowsOf(a.x, plan, task, t + tokens), ahead, v, vectors);
-    PrefetchRows(RowsOf(a.dt, plan, task, t + tokens), ahead, v, vectors);
-    for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
-      const int64_t at = n * kScanBlock + v * lanes;
-      Advance<false>({tokens, mild, step.strip(v), input.strip(v), A2 + at, B.from(n), {}}, h + at, nullptr);
-    }
-  }
-}
 
 /// dx, ddt and dD of a tile, once Σ_n g B and Σ_n p A2 are known.
 HWY_INLINE void FinishTile(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, int64_t t,
@@ -76,9 +51,9 @@ HWY_INLINE void PrefetchForRetreat(const ScanBackward& a, const ScanPlan& plan, 
     PrefetchRows(RowsOf(v, plan, task, t - kScanTile), kScanTile, part, parts);
 }
 
-/// All of one tile, from the state before it.
+/// All of one tile.
 HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, int64_t t,
-                            int64_t tokens, const float* h_before, const BackwardTask& own) {
+                            int64_t tokens, const BackwardTask& own) {
   const Floats d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   PackedTile step, input, dy, gB, pA2;
@@ -91,6 +66,7 @@ HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const S
   std::fill_n(pA2.values, kScanTile * kScanBlock, 0.0f);
   const TokenRows B = StatesOf(a.B, plan, task, t), C = StatesOf(a.C, plan, task, t);
 
+  const float* h_before = own.before_tile(t / kScanTile);
   SavedStrip saved;
   GroupOfTokens sum_B, sum_C;
   for (int64_t n = 0; n < plan.padded_states(); n += kScanGroup) {
@@ -113,32 +89,16 @@ HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const S
   FinishTile(a, plan, task, t, tokens, gB, pA2, own.dD);
 }
 
-void Survey(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, const BackwardTask& own) {
-  LoadState(a.dstate_out, plan, task, own.carried);
-  LoadState({}, plan, task, own.dA);
-  std::fill_n(own.dD, kScanBlock, 0.0f);
-  LoadState(a.state_in, plan, task, own.before_stretch(0));
-  for (int64_t s = 0; s + 1 < plan.stretches(); ++s) {
-    float* h = own.before_stretch(s + 1);
-    std::copy_n(own.before_stretch(s), plan.state_floats(), h);
-    for (int64_t t = s * kScanStretch; t < (s + 1) * kScanStretch; t += kScanTile) {
-      AdvanceTile(a, plan, task, t, kScanTile, own.A2, h);
-    }
-  }
-}
-
 void RetreatStretch(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task,
                     const BackwardTask& own, int64_t stretch) {
   const int64_t begin = stretch * kScanStretch, end = std::min(begin + kScanStretch, plan.tokens);
-  const int64_t tiles = (end - begin + kScanTile - 1) / kScanTile;
-  std::copy_n(own.before_stretch(stretch), plan.state_floats(), own.before_tile(0));
-  for (int64_t i = 0; i + 1 < tiles; ++i) {
-    std::copy_n(own.before_tile(i), plan.state_floats(), own.before_tile(i + 1));
-    AdvanceTile(a, plan, task, begin + i * kScanTile, kScanTile, own.A2, own.before_tile(i + 1));
+  if (end == plan.tokens) {
+    LoadState(a.dstate_out, plan, task, own.carried);
+    LoadState({}, plan, task, own.dA);
+    std::fill_n(own.dD, kScanBlock, 0.0f);
   }
-  for (int64_t i = tiles - 1; i >= 0; --i) {
-    const int64_t t = begin + i * kScanTile;
-    RetreatTile(a, plan, task, t, std::min(kScanTile, end - t), own.before_tile(i), own);
+  for (int64_t t = (end - 1) / kScanTile * kScanTile; t >= begin; t -= kScanTile) {
+    RetreatTile(a, plan, task, t, std::min(kScanTile, end - t), own);
   }
   if (stretch == 0) StoreState(own.carried, plan, task, a.dstate_in);
 }
@@ -149,7 +109,6 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace natrix::cpu {
 
-HWY_EXPORT(Survey);
 HWY_EXPORT(RetreatStretch);
 
 void scan_backward(Context& ctx, const ScanBackward& args) {
@@ -158,19 +117,13 @@ void scan_backward(Context& ctx, const ScanBackward& args) {
   ScanBackward a = args;
   a.B = pad_states(ctx, args.B, plan);
   a.C = pad_states(ctx, args.C, plan);
-  const BackwardScratch scratch(ctx, plan, scaled_rates(ctx, args.A_log, plan));
+  const BackwardScratch scratch(ctx, plan, scaled_rates(ctx, args.A_log, plan), args.tile_states);
 
-  const auto for_tasks = [&](auto&& body) {
-    parallel_for(ctx, plan.tasks(), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) body(plan.task(i), scratch.task(i));
-    });
-  };
-  for_tasks([&](const ScanTask& task, const BackwardTask& own) {
-    HWY_DYNAMIC_DISPATCH(Survey)(a, plan, task, own);
-  });
   for (int64_t stretch = plan.stretches() - 1; stretch >= 0; --stretch) {
-    for_tasks([&](const ScanTask& task, const BackwardTask& own) {
-      HWY_DYNAMIC_DISPATCH(RetreatStretch)(a, plan, task, own, stretch);
+    parallel_for(ctx, plan.tasks(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        HWY_DYNAMIC_DISPATCH(RetreatStretch)(a, plan, plan.task(i), scratch.task(i), stretch);
+      }
     });
     scratch.add_blocks(ctx, stretch, args.dB, args.dC);
   }

@@ -7,16 +7,14 @@
 
 namespace natrix::cpu {
 
-BackwardScratch::BackwardScratch(Context& ctx, const ScanPlan& plan, View A2) : plan_(plan), A2_(A2) {
+BackwardScratch::BackwardScratch(Context& ctx, const ScanPlan& plan, View A2, View tile_states)
+    : plan_(plan), A2_(A2), tile_states_(tile_states) {
   const int64_t tasks = plan.tasks(), state = plan.state_floats(),
                 tokens = std::min(plan.tokens, kScanStretch);
-  const int64_t tiles = (tokens + kScanTile - 1) / kScanTile;
   const auto take = [&](int64_t floats) { return ctx.arena().take(Dtype::kF32, {tasks, floats}); };
   carried_ = take(state);
   dA_ = take(state);
   dD_ = take(kScanBlock);
-  stretches_ = take(plan.stretches() * state);
-  tiles_ = take(tiles * state);
   partial_dB_ = take(tokens * plan.padded_states());
   partial_dC_ = take(tokens * plan.padded_states());
 }
@@ -26,8 +24,7 @@ BackwardTask BackwardScratch::task(int64_t i) const {
           .carried = carried_.row<float>(i),
           .dA = dA_.row<float>(i),
           .dD = dD_.row<float>(i),
-          .stretches = stretches_.row<float>(i),
-          .tiles = tiles_.row<float>(i),
+          .tile_states = tile_states_.row<float>(i * plan_.tiles()),
           .partial_dB = partial_dB_.row<float>(i),
           .partial_dC = partial_dC_.row<float>(i),
           .state_floats = plan_.state_floats()};

@@ -8,22 +8,20 @@ namespace natrix::cpu {
 /// One task's part. States are in the task's layout.
 struct BackwardTask {
   const float* A2;
-  float* carried;     // exp(dt A) g: the gradient of the state before what has been walked so far
-  float* dA;          // Σ_t p dt
-  float* dD;          // [kScanBlock]
-  float* stretches;   // states before each stretch …
-  float* tiles;       // … and before each tile of the stretch in hand
+  float* carried;  // exp(dt A) g: the gradient of the state before what has been walked so far
+  float* dA;       // Σ_t p dt
+  float* dD;       // [kScanBlock]
+  const float* tile_states;
   float* partial_dB;  // [token of the stretch][padded state]: this block's share
   float* partial_dC;
   int64_t state_floats;
 
-  float* before_stretch(int64_t s) const { return stretches + s * state_floats; }
-  float* before_tile(int64_t i) const { return tiles + i * state_floats; }
+  const float* before_tile(int64_t i) const { return tile_states + i * state_floats; }
 };
 
 class BackwardScratch {
  public:
-  BackwardScratch(Context& ctx, const ScanPlan& plan, View A2);
+  BackwardScratch(Context& ctx, const ScanPlan& plan, View A2, View tile_states);
 
   BackwardTask task(int64_t index) const;
   /// dB, dC of one stretch = the blocks' shares, added in their order.
@@ -35,7 +33,7 @@ class BackwardScratch {
   ScanPlan plan_;
   View A2_;                       // [blocks, state]
   View carried_, dA_, dD_;        // [tasks, state], [tasks, state], [tasks, kScanBlock]
-  View stretches_, tiles_;        // [tasks, stretches · state], [tasks, tiles of a stretch · state]
+  View tile_states_;              // [tasks, tiles, state]: forward's
   View partial_dB_, partial_dC_;  // [tasks, tokens of a stretch · padded states]
 };
 

@@ -3,11 +3,14 @@
 #include <algorithm>
 
 #include "kernels/base/parallel.h"
+#include "kernels/scan.h"
 
 namespace natrix::cpu {
 
-ScanPlan::ScanPlan(View dt, View A_log)
-    : batch(dt.extent(0)), tokens(dt.extent(1)), channels(dt.extent(2)), states(A_log.extent(1)) {
+ScanPlan::ScanPlan(const Shape& activation, int64_t d_state)
+    : batch(activation[0]), tokens(activation[1]), channels(activation[2]), states(d_state) {}
+
+ScanPlan::ScanPlan(View dt, View A_log) : ScanPlan(dt.shape, A_log.extent(1)) {
   require(dt.dtype == Dtype::kF32, "the CPU scan takes f32; f64 is for the reference backend");
 }
 
@@ -19,6 +22,11 @@ ScanTask ScanPlan::task(int64_t index) const {
 int64_t ScanPlan::grain() const {
   constexpr int64_t kWorthwhile = 1 << 15;  // exponentials: about 8 µs
   return std::max<int64_t>(1, kWorthwhile / std::max<int64_t>(1, tokens * state_floats()));
+}
+
+Shape tile_states_shape(const Shape& activation, int64_t d_state) {
+  const ScanPlan plan(activation, d_state);
+  return {plan.tasks(), plan.tiles(), plan.state_floats()};
 }
 
 View pad_states(Context& ctx, View v, const ScanPlan& plan) {

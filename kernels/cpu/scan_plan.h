@@ -5,7 +5,7 @@
 //   tile     32 tokens: what a task packs, vector after vector, before it walks the recurrence from L1, which
 //            has to hold all that a group of it is walked with, backwards too.
 //   group    4 states: what the innermost loop carries in registers (AVX2 has 16).
-//   stretch  2048 tokens: backward keeps a state per tile within one stretch, one per stretch beyond.
+//   stretch  2048 tokens: backward keeps each block's share of dB and dC for one stretch at a time.
 //
 // Inside a task the state is transposed, [n][channel of the block], so that lanes are channels. States are
 // padded to whole groups and channels to whole blocks; what pads is zero and stays zero.
@@ -30,6 +30,7 @@ struct ScanTask {
 struct ScanPlan {
   int64_t batch, tokens, channels, states;  // B, T, I, N
 
+  ScanPlan(const Shape& activation, int64_t d_state);
   ScanPlan(View dt, View A_log);
 
   int64_t blocks() const { return (channels + kScanBlock - 1) / kScanBlock; }
@@ -37,6 +38,7 @@ struct ScanPlan {
   ScanTask task(int64_t index) const;
   int64_t padded_states() const { return (states + kScanGroup - 1) / kScanGroup * kScanGroup; }
   int64_t state_floats() const { return padded_states() * kScanBlock; }  // of a task
+  int64_t tiles() const { return (tokens + kScanTile - 1) / kScanTile; }
   int64_t stretches() const { return (tokens + kScanStretch - 1) / kScanStretch; }
   /// Tasks to hand to a thread at once: enough to be worth waking it for, when there are few tokens.
   int64_t grain() const;

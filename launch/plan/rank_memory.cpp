@@ -5,6 +5,7 @@
 #include "core/layers/lm_head.h"
 #include "core/layers/mlp.h"
 #include "distributed/grad_sync.h"
+#include "kernels/scan.h"
 #include "launch/plan/traffic.h"
 
 namespace natrix {
@@ -25,14 +26,19 @@ int64_t scan_scratch(const Workload& w) {
   return (2 * tiles * I * (N + 1) + (I + 31) / 32 * w.segment_tokens * 2 * N) * kFloat;
 }
 
-/// uz, c, W_x c, Δ, y, gated and out; then duz, gated, dgated, dy, dc, dΔ, dB, dC, dΔ rounded, dt's gradient,
-/// d(W_x c), dx. Δ, B, C and W_x c, and gradients of the first three, stay wide.
+/// uz, c, W_x c, Δ, y, gated and out, and on a CPU states before tiles; then duz, gated, dgated, dy, dc, dΔ,
+/// dB, dC, dΔ rounded, dt's gradient, d(W_x c), dx. Δ, B, C and W_x c, and gradients of the first three, stay
+/// wide.
 Views mamba_views(const Workload& w, DeviceBackend backend) {
   const ModelConfig& m = w.model;
   const int64_t t = w.segment_tokens * w.activation, wide = w.segment_tokens * kFloat;
   const int64_t D = m.d_model, I = m.d_inner(), N = m.mamba.d_state, R = m.dt_rank();
   Views v;
   v.saved = t * (5 * I + D) + wide * (I + R + 2 * N) + w.tail_bytes + w.state_bytes;
+  if (backend == DeviceBackend::kCpu) {
+    const int64_t rows = w.mesh.micro_batch;
+    v.saved += tile_states_shape(Backend::kCpu, {rows, w.segment_tokens / rows, I}, N).count() * kFloat;
+  }
   if (m.mamba.inner_norms) v.saved += t * R + wide * (2 * N + 3);
   if (!m.mamba.inner_norms && w.rounds()) v.saved += t * R;
   const int64_t before_scan = t * 5 * I;
@@ -133,18 +139,18 @@ int64_t arena_peak(const Workload& w, DeviceBackend backend) {
   // The gradients of the hidden state and of the residual stream are alive while sublayers run backward, the
   // latter rounded for each of them.
   const int64_t gradients = hidden + stream + (w.rounds() ? hidden : 0);
-  return saved_bytes(w) + std::max({most.scratch, hidden + logits, gradients + most.backward});
+  return saved_bytes(w, backend) + std::max({most.scratch, hidden + logits, gradients + most.backward});
 }
 
 }  // namespace
 
-int64_t saved_bytes(const Workload& w) {
+int64_t saved_bytes(const Workload& w, DeviceBackend backend) {
   const int64_t t = w.segment_tokens, D = w.model.d_model;
   int64_t bytes = t * (8 + 8 + 1);  // tokens, targets, document starts
   // The residual stream, what the next sublayer reads of it, and what its norm keeps.
   const int64_t between = t * (D * (kFloat + w.activation) + kFloat);
-  bytes += between;                                            // the first is the embedding
-  for (const Kind& kind : kinds_of(w, DeviceBackend::kCpu)) {  // what is saved is alike on all
+  bytes += between;  // the first is the embedding
+  for (const Kind& kind : kinds_of(w, backend)) {
     bytes += kind.layers * (kind.views.saved + between);
   }
   return bytes;

@@ -13,6 +13,6 @@ RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares
                         const std::vector<CommunicationTerm>& terms, DeviceBackend backend);
 
 /// Bytes of what forward keeps for backward, of all sublayers, for one segment.
-int64_t saved_bytes(const Workload& w);
+int64_t saved_bytes(const Workload& w, DeviceBackend backend);
 
 }  // namespace natrix

@@ -108,7 +108,7 @@ Passes experts(const Workload& w, double tokens) {
 }
 
 /// Exponentials of a state and token, and bytes of a channel and token: docs/performance.md for a GPU. On a
-/// CPU operands of a tile stay in the cache, and backward exponentiates for its recomputation and for itself.
+/// CPU operands of a tile stay in the cache, and backward takes 2.5 times as long as forward (bench_scan).
 /// In bf16 two views forward and six backward take half of their four bytes.
 Passes scan(const Workload& w, double tokens, DeviceBackend backend) {
   const int64_t N = w.model.mamba.d_state;
@@ -117,7 +117,7 @@ Passes scan(const Workload& w, double tokens, DeviceBackend backend) {
   const double again = cuda ? 56.0 * real(N) / 32 : 0;  // tiles' states and partial sums, written and read
   const double less = real(kFloat - w.activation);
   return {.forward = {.exps = states, .bytes = (12 - 2 * less) * channels},
-          .backward = {.exps = (cuda ? 4 : 3) * states, .bytes = (44 + again - 6 * less) * channels}};
+          .backward = {.exps = (cuda ? 4 : 2.5) * states, .bytes = (44 + again - 6 * less) * channels}};
 }
 
 /// A state is carried on from rank to rank by one more pass over the segment, and as many maps as ranks.
@@ -162,7 +162,7 @@ class StepTime {
     add_passes("products", dense(w_, tokens_));
     add_passes("products of experts", experts(w_, tokens_));
     add_passes("scan", scan(w_, tokens_, config_.device.backend));
-    const double saved = real(saved_bytes(w_)) * tokens_ / real(w_.segment_tokens);
+    const double saved = real(saved_bytes(w_, config_.device.backend)) * tokens_ / real(w_.segment_tokens);
     // Every view is written and read once forward; backward reads it, and its gradient is written and read.
     add_passes("norms, gates, sums", {.forward = {.bytes = 2 * saved}, .backward = {.bytes = 3 * saved}});
     const bool scans = w_.mesh.shape.cp > 1 && w_.mesh.cp_link == CarryLinkKind::kScan;

@@ -101,7 +101,7 @@ TEST_P(Pieces, ScanBackward) {
     in.put("state_in", states[i].view());
     in.put("dstate_out", gradients["state_in"].view());
     const Views to = piece_of(Views(gradients), {"x", "dt", "B", "C"}, begin, ends[i]);
-    scan_backward(ctx, scan_backward_args(in, starts_of(c.doc_start, begin, ends[i]), to));
+    scan_backward_alone(ctx, scan_backward_args(in, starts_of(c.doc_start, begin, ends[i]), to));
   }
   for (const char* name : {"x", "dt", "B", "C", "state_in"}) {
     expect_equal(name, gradients[name].view(), whole.at(name).view());

@@ -301,7 +301,7 @@ TEST_F(Quads, Scan) {
           c.in, out, c.size.to_string());
       expect_equal_bits(
           [&](Context& ctx, const Views& from, const Views& to) {
-            scan_backward(ctx, scan_backward_args(vary(from), c.doc_start.view(), with(to, rest)));
+            scan_backward_alone(ctx, scan_backward_args(vary(from), c.doc_start.view(), with(to, rest)));
           },
           c.in, gradients, c.size.to_string());
     }

@@ -92,6 +92,26 @@ ScanBackward scan_backward_args(const Views& in, View doc_start, const Views& gr
           .dstate_in = gradients["state_in"]};
 }
 
+void scan_backward_alone(Context& ctx, ScanBackward args) {
+  const Shape shape = tile_states_shape(ctx.backend(), args.dt.shape, args.A_log.cols());
+  const Buffer tile_states = poisoned(Dtype::kF32, shape);
+  if (shape.count() > 0) {
+    args.tile_states = tile_states.view();
+    const Buffer y = poisoned(args.x.dtype, args.x.shape);
+    scan_forward(ctx, {.x = args.x,
+                       .dt = args.dt,
+                       .A_log = args.A_log,
+                       .B = args.B,
+                       .C = args.C,
+                       .D = args.D,
+                       .doc_start = args.doc_start,
+                       .state_in = args.state_in,
+                       .y = y.view(),
+                       .tile_states = args.tile_states});
+  }
+  scan_backward(ctx, args);
+}
+
 Buffers run_forward(Context& ctx, const ScanCase& c) {
   Buffers out = c.outputs();
   scan_forward(ctx, scan_forward_args(Views(c.in), c.doc_start.view(), Views(out)));
@@ -100,7 +120,7 @@ Buffers run_forward(Context& ctx, const ScanCase& c) {
 
 Buffers run_backward(Context& ctx, const ScanCase& c, double before) {
   Buffers gradients = c.gradients(before);
-  scan_backward(ctx, scan_backward_args(Views(c.in), c.doc_start.view(), Views(gradients)));
+  scan_backward_alone(ctx, scan_backward_args(Views(c.in), c.doc_start.view(), Views(gradients)));
   return gradients;
 }
 

@@ -40,6 +40,8 @@ struct ScanCase {
 
 ScanForward scan_forward_args(const Views& in, View doc_start, const Views& out);
 ScanBackward scan_backward_args(const Views& in, View doc_start, const Views& gradients);
+/// scan_backward from the tile_states of a scan_forward whose outputs nobody needs.
+void scan_backward_alone(Context& ctx, ScanBackward args);
 
 Buffers run_forward(Context& ctx, const ScanCase& c);
 Buffers run_backward(Context& ctx, const ScanCase& c, double before = 0);
