@@ -1,5 +1,5 @@
 // The selective scan: bound by one exponential per (token, channel, state), which is also the item whose time
-// is printed. Backward computes each decay once more (on a device twice), from states kept before tiles of
+// is printed. Backward computes each decay once more (on a device four times), from states kept before tiles of
 // tokens, so that no [T, I, N] is ever stored; its cost counts one, like forward's.
 #include <cmath>
 #include <fmt/format.h>

@@ -39,7 +39,7 @@ void scan_forward(Context& ctx, const ScanForward& args);
 /// With g_t = ∂L/∂h_t, walked from the last token to the first and seeded with dstate_out:
 ///   g_t = dy_t C_tᵀ + exp(dt_{t+1} A) ⊙ g_{t+1}
 struct ScanBackward {
-  View x, dt, A_log, B, C, D, doc_start, state_in;  // as in forward
+  View x, dt, A_log, B, C, D, doc_start, state_in;  // as in forward; state_in is the first of tile_states
   View tile_states;                                 // that forward left; optional where they have no element
   View dy;
   View dstate_out;       // optional: the gradient that the following segment hands back; zero when empty

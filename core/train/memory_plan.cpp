@@ -23,7 +23,7 @@ int64_t mamba_parameters(const ModelConfig& c) {
 int64_t mamba_activations(const ModelConfig& c) {
   const int64_t i = c.d_inner(), n = c.mamba.d_state, r = c.dt_rank();
   return 2 * i + i + (r + 2 * n) * (c.mamba.inner_norms ? 2 : 1) + i + i + 2 * i +
-         i * n / 32;  // uz, c, selection, Δ, y, gate and out; states before tiles of 32 tokens
+         i * n / 32;  // uz, c, selection, Δ, y, gate and out; on a CPU states before tiles of 32 tokens
 }
 
 int64_t mlp_activations(MlpActivation a, int64_t d_ff) {

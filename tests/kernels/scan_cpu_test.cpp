@@ -230,6 +230,15 @@ TEST(ScanCpu, StatesMayBeReplacedInPlace) {
   expect_same_bits(dto, Views(backward), hint(c, random));
 }
 
+TEST(ScanCpu, BackwardNeedsWhatForwardLeft) {
+  Random random;
+  Context ctx(Backend::kCpu);
+  const ScanCase c = ScanCase::fresh(random, Dtype::kF32, {1, 9, 5, 3});
+  Buffers gradients = c.gradients();
+  EXPECT_THROW(scan_backward(ctx, scan_backward_args(Views(c.in), c.doc_start.view(), Views(gradients))),
+               ContractError);
+}
+
 TEST(ScanCpu, ParameterGradientsAreAddedTo) {
   Random random;
   Context ctx(Backend::kCpu);
