@@ -14,6 +14,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/gemm_tile.h"
+#include "kernels/cpu/prefetch.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
@@ -26,6 +27,7 @@ using Terms32 = hn::Vec<hn::ScalableTag<float>>;
 
 inline constexpr int64_t kPanelCols = PackedWeight::kPanelRows;  // a row of W is a column of op(b)
 inline constexpr int64_t kAbreast = PackedWeight::kAbreast;
+inline constexpr int64_t kAheadLines = 128;
 inline constexpr int64_t kLaneVectors = kPanelCols / static_cast<int64_t>(hn::MaxLanes(Lanes32()));
 
 HWY_INLINE Words LoadLanes(const char* line, int64_t vector) {
@@ -79,6 +81,14 @@ struct Streams {
 
   const char* line(int64_t panel, int64_t l) const { return first.line(l) + panel * apart; }
 
+  /// Asks for line l + kAheadLines of P panels; past their end, of those that follow. For formats of several
+  /// terms a line: what there is to compute between two lines keeps some processors from looking ahead by
+  /// themselves. (In f32 none needs it, and it is in the way of some.)
+  template <int P>
+  HWY_INLINE void Prefetch(int64_t l) const {
+    for (int p = 0; p < P; ++p) prefetch_into_l2(line(p, l + kAheadLines));
+  }
+
   /// c = or += the sum of a block of terms.
   void Store(int64_t panel, int64_t vector, bool adds, Terms32 sum) const {
     const hn::ScalableTag<float> d;
@@ -110,6 +120,7 @@ HWY_NOINLINE void StreamFloats(const Gemm& g, int64_t row, const Streams& s) {
       for (auto& v : panel) v = hn::Zero(hn::ScalableTag<float>());
     }
     const auto add_line = [&](int64_t k, int64_t count) HWY_ATTR {
+      if constexpr (kTerms > 1) s.template Prefetch<P>(k / kTerms);
       for (int p = 0; p < P; ++p) {
         for (int64_t v = 0; v < kLaneVectors; ++v) {
           AddLane<Format>(a + k, count, LoadLanes(s.line(p, k / kTerms), v), sum[p][v]);
@@ -174,6 +185,7 @@ HWY_NOINLINE void StreamIntegers(const Gemm& g, const Streams& s) {
       for (auto& v : panel) v = hn::Zero(Lanes32());
     }
     for (int64_t k = block; k < std::min(block + kBlock, g.K); k += 4) {
+      s.template Prefetch<P>(k / 4);
       const FourIntegers integers(g.packed->integers + k);
       for (int p = 0; p < P; ++p) {
         for (int64_t v = 0; v < kLaneVectors; ++v) {
