@@ -80,9 +80,7 @@ View MoeLayer::forward_few(Pass& p, View x) const {
   return y;
 }
 
-View MoeLayer::forward(Pass& p, View x) const {
-  const bool only_reads = !p.keeps() && p.visit == Visit::kAgain;
-  if (only_reads && p.ctx.memory() == Memory::kDevice && runs_ahead(x.rows())) return forward_few(p, x);
+MoeLayer::Saved MoeLayer::route(Pass& p, View x, std::span<int64_t> offsets) const {
   const int64_t tokens = x.rows(), slots = tokens * config_.top_k;
   Saved s{.x = x, .choice = router_.forward(p, x)};
   // The one time in a layer's forward pass that the host waits: what follows depends on the sizes.
@@ -90,7 +88,6 @@ View MoeLayer::forward(Pass& p, View x) const {
   router_.count(p, s.choice, chosen.view());
   s.row_of_slot = p.arena().take(Dtype::kI64, {tokens, config_.top_k});
   s.slot_of_row = p.arena().take(Dtype::kI64, {slots});
-  std::vector<int64_t> offsets(static_cast<size_t>(config_.num_experts) + 1);
   route_permutation(p.ctx, {.expert = chosen.view(),
                             .capacity = capacity(tokens),
                             .row_of_slot = s.row_of_slot,
@@ -100,10 +97,22 @@ View MoeLayer::forward(Pass& p, View x) const {
   s.slot_of_row = View(s.slot_of_row.data, Dtype::kI64, {kept});
   if (p.visit == Visit::kFirst)
     p.tally.layer(router_.sublayer(), config_.num_experts).dropped += slots - kept;
+  return s;
+}
 
+void MoeLayer::pass_over(Pass& p, View x) const {
+  std::vector<int64_t> offsets(static_cast<size_t>(config_.num_experts) + 1);
+  route(p, x, offsets);
+}
+
+View MoeLayer::forward(Pass& p, View x) const {
+  const bool only_reads = !p.keeps() && p.visit == Visit::kAgain;
+  if (only_reads && p.ctx.memory() == Memory::kDevice && runs_ahead(x.rows())) return forward_few(p, x);
+  std::vector<int64_t> offsets(static_cast<size_t>(config_.num_experts) + 1);
+  Saved s = route(p, x, offsets);
   s.plan = exchange_.plan(p.ctx, offsets, x.cols() * size_of(x.dtype));
   stand_in_order(p.ctx, s, offsets);
-  View rows = p.arena().take(x.dtype, {kept, x.cols()});
+  View rows = p.arena().take(x.dtype, {offsets.back(), x.cols()});
   gather_rows(p.ctx, {.x = x, .slot_of_row = s.slot_of_row, .top_k = config_.top_k, .rows = rows});
   s.rows = exchange_.room_at_owner(p.ctx, s.plan, rows);
   s.hidden = p.arena().take(x.dtype, {s.rows.rows(), experts_.hidden_width()});

@@ -19,6 +19,9 @@ class MoeLayer final : public Layer {
   MoeLayer(const ModelConfig& config, int sublayer, const std::string& prefix, RowExchange& exchange);
 
   View forward(Pass& pass, View x) const override;
+  bool leaves_behind(Visit visit) const override { return visit == Visit::kFirst; }
+  /// Chooses and counts. No expert runs, and no row goes to its owner.
+  void pass_over(Pass& pass, View x) const override;
   bool runs_ahead(int64_t tokens) const override;
   View backward(Pass& pass, View dy) override;
   void visit(const ParamVisitor& visitor) override;
@@ -33,6 +36,9 @@ class MoeLayer final : public Layer {
     RowPlan plan;
     View rows, hidden, out;  // at the owner: experts' inputs and hidden units; at home: experts' outputs
   };
+  /// The beginning of a pass over all tokens: which experts they go to, counted, and the rows that are kept
+  /// in the order of their experts, whose first rows go to offsets [E + 1].
+  Saved route(Pass& pass, View x, std::span<int64_t> offsets) const;
   /// Of few tokens, where the kernels run ahead of the host: it does not learn which experts they chose.
   View forward_few(Pass& pass, View x) const;
   /// Puts rows at home into the order of the plan. Ranks speak of what lies with the host.

@@ -47,6 +47,11 @@ class Layer {
   /// Whether forward() of so many tokens, without backward, waits for nothing that it computes on the way,
   /// and so can be recorded (kernels/base/recording.h).
   virtual bool runs_ahead(int64_t) const { return true; }
+  /// What forward() leaves behind besides its output, without which a pass over tokens is not complete:
+  /// states that the next segment starts from, and figures in the tally.
+  virtual bool leaves_behind(Visit visit) const = 0;
+  /// forward() for what it leaves behind alone: the output is nobody's. Without backward.
+  virtual void pass_over(Pass& pass, View x) const { forward(pass, x); }
   /// dy → dx, both [B, T, D]; adds into the gradients of all its parameters (adds_to_gradient(), of weights).
   virtual View backward(Pass& pass, View dy) = 0;
   /// Every parameter, in the order of the checkpoint.

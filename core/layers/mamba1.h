@@ -23,6 +23,7 @@ class Mamba1 final : public Layer {
   Mamba1(const ModelConfig& config, int layer, const std::string& prefix);
 
   View forward(Pass& pass, View x) const override;
+  bool leaves_behind(Visit) const override { return true; }
   View backward(Pass& pass, View dy) override;
   void visit(const ParamVisitor& visitor) override;
 

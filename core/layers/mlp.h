@@ -23,6 +23,7 @@ class Mlp final : public Layer {
   Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix);
 
   View forward(Pass& pass, View x) const override;
+  bool leaves_behind(Visit) const override { return false; }
   View backward(Pass& pass, View dy) override;
   void visit(const ParamVisitor& visitor) override;
 

@@ -94,48 +94,61 @@ const Param& Model::norm_after(size_t sublayers) const {
   return sublayers < stack_.size() ? stack_[sublayers].norm : final_norm_;
 }
 
-View Model::hidden(Pass& p, View tokens) const {
-  View x = embed(p, tokens);                       // the residual stream
-  View u = p.arena().take(activations_, x.shape);  // what the next sublayer reads
-  Saved saved{.tokens = tokens, .sums = {}, .inv_rms = {}};
-  const auto take_inv_rms = [&] { return p.arena().take(x.dtype, Shape{p.segment.batch, p.segment.tokens}); };
-  View inv_rms = p.keeps() ? take_inv_rms() : View{};
+Model::Stream Model::enter(Pass& p, View tokens) const {
+  Stream s{.x = embed(p, tokens), .u = {}, .inv_rms = {}};
+  s.u = p.arena().take(activations_, s.x.shape);
+  if (p.keeps()) s.inv_rms = p.arena().take(s.x.dtype, tokens.shape);
   rms_norm_forward(
-      p.ctx, {.x = x, .weight = norm_after(0).value, .y = u, .inv_rms = inv_rms, .eps = config_.norm_eps});
-  for (size_t i = 0; i < stack_.size(); ++i) {
-    std::optional<Arena::Frame> frame;  // without backward, nothing of a sublayer outlives it but x and u
-    View next_x = x, next_u = u;
-    if (p.keeps()) {
-      saved.sums.push_back(x);
-      saved.inv_rms.push_back(inv_rms);
-      next_x = p.arena().like(x);
-      next_u = p.arena().like(u);
-      inv_rms = take_inv_rms();
-    } else {
-      frame.emplace(p.arena());
-    }
-    View y;
-    {
-      const Range range(p.ctx, stack_[i].forward_name.c_str());
-      y = stack_[i].layer->forward(p, u);
-    }
-    if (p.observe != nullptr) (*p.observe)(static_cast<int>(i), y);
-    rms_norm_forward(p.ctx, {.x = x,
-                             .residual = y,
-                             .sum = next_x,
-                             .weight = norm_after(i + 1).value,
-                             .y = next_u,
-                             .inv_rms = inv_rms,
-                             .eps = config_.norm_eps});
-    x = next_x;
-    u = next_u;
-  }
+      p.ctx,
+      {.x = s.x, .weight = norm_after(0).value, .y = s.u, .inv_rms = s.inv_rms, .eps = config_.norm_eps});
+  return s;
+}
+
+Model::Stream Model::through(Pass& p, size_t i, const Stream& before) const {
+  std::optional<Arena::Frame> frame;  // without backward, nothing of a sublayer outlives it but x and u
+  Stream after = before;
   if (p.keeps()) {
-    saved.sums.push_back(x);
-    saved.inv_rms.push_back(inv_rms);
-    p.saved.push(std::move(saved));
+    after = {p.arena().like(before.x), p.arena().like(before.u), p.arena().like(before.inv_rms)};
+  } else {
+    frame.emplace(p.arena());
   }
-  return u;
+  View y;
+  {
+    const Range range(p.ctx, stack_[i].forward_name.c_str());
+    y = stack_[i].layer->forward(p, before.u);
+  }
+  if (p.observe != nullptr) (*p.observe)(static_cast<int>(i), y);
+  rms_norm_forward(p.ctx, {.x = before.x,
+                           .residual = y,
+                           .sum = after.x,
+                           .weight = norm_after(i + 1).value,
+                           .y = after.u,
+                           .inv_rms = after.inv_rms,
+                           .eps = config_.norm_eps});
+  return after;
+}
+
+View Model::hidden(Pass& p, View tokens) const {
+  Stream s = enter(p, tokens);
+  Saved saved{.tokens = tokens, .sums = {s.x}, .inv_rms = {s.inv_rms}};
+  for (size_t i = 0; i < stack_.size(); ++i) {
+    s = through(p, i, s);
+    saved.sums.push_back(s.x);
+    saved.inv_rms.push_back(s.inv_rms);
+  }
+  if (p.keeps()) p.saved.push(std::move(saved));
+  return s.u;
+}
+
+void Model::pass_over(Pass& p, View tokens) const {
+  size_t end = stack_.size();
+  while (end > 0 && !stack_[end - 1].layer->leaves_behind(p.visit)) --end;
+  if (end == 0) return;
+  Stream s = enter(p, tokens);
+  const size_t last = end - 1;
+  for (size_t i = 0; i < last; ++i) s = through(p, i, s);
+  const Range range(p.ctx, stack_[last].forward_name.c_str());
+  stack_[last].layer->pass_over(p, s.u);
 }
 
 bool Model::runs_ahead(int64_t tokens) const {

@@ -45,6 +45,9 @@ class Model {
   /// tokens [B, T] i64 → the final norm's output [B, T, D], an activation in the arena. Pushes what backward
   /// pops when pass.keeps().
   View hidden(Pass& pass, View tokens) const;
+  /// hidden() for what layers leave behind alone (Layer::leaves_behind): what would only make the output is
+  /// left out.
+  void pass_over(Pass& pass, View tokens) const;
   /// Whether hidden() of so many tokens, without backward, can be recorded.
   bool runs_ahead(int64_t tokens) const;
   /// Adds to all gradients, given the gradient of hidden() [B, T, D] (overwritten): from the top down, so
@@ -76,7 +79,14 @@ class Model {
     View tokens;
     std::vector<View> sums, inv_rms;  // input of each norm, the final one last, and 1 / rms of its rows
   };
+  struct Stream {  // between two sublayers
+    View x;        // the residual stream
+    View u;        // its norm, which the next sublayer reads
+    View inv_rms;  // where backward needs it
+  };
   View embed(Pass& pass, View tokens) const;
+  Stream enter(Pass& pass, View tokens) const;
+  Stream through(Pass& pass, size_t sublayer, const Stream& before) const;
   std::vector<size_t> first_params();  // in params(), of each sublayer, and of what comes after the last
   const Param& norm_after(size_t sublayers) const;  // of the sublayer that comes next, or the final norm
 

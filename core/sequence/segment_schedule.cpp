@@ -215,7 +215,7 @@ void SegmentSchedule::pass_over(Sweep& w, StepTally& tally, int64_t s, bool last
   if (kept) recording.emplace(states_, w.boundaries.back().states);
   CarryLink& link = kept ? static_cast<CarryLink&>(*recording) : states_;
   Pass pass{ctx_, nothing, link, tally, describe(part, w.first_index + s), Keep::kNothing, visit};
-  model_.hidden(pass, part.tokens);
+  model_.pass_over(pass, part.tokens);
   if (kept) w.note_memory();
 }
 

@@ -47,7 +47,7 @@ struct CommunicationTerm {
   int64_t scratch = 0;           // bytes of a rank that its sums under way take
   double seconds = 0;            // that they add to the step
   bool behind_backward = false;  // they travel while the last segment runs backward
-  // Runs of a segment in which they travel in halves, one while experts compute the other.
+  // Runs of a layer over a segment in which they travel in halves, one while experts compute the other.
   int64_t halved_forward = 0, halved_backward = 0;
 };
 

@@ -12,10 +12,12 @@ class Sweeps {
  public:
   Sweeps(int64_t segments, int64_t slots) : segments_(segments), slots_(slots) {
     runs_.forward.assign(static_cast<size_t>(segments), 0);
+    runs_.surveyed = runs_.forward;
   }
 
   void survey(bool record_last) {
     run(0, segments_, /*from_boundary=*/false);
+    std::fill_n(runs_.surveyed.begin(), record_last ? segments_ - 1 : segments_, 1);
     if (segments_ > 1) keep(0, record_last ? segments_ - 1 : segments_, segments_);
   }
 

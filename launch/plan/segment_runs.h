@@ -12,10 +12,11 @@ namespace natrix {
 
 /// Of one micro-batch, on one rank.
 struct SegmentRuns {
-  std::vector<int64_t> forward;  // runs of each segment
-  int64_t from_start = 0;        // sweeps that began at the first token,
-  int64_t start_segments = 0;    // and the segments that they ran with carries from other segments or ranks
-  int64_t from_boundary = 0;     // sweeps that began at a boundary that was held
+  std::vector<int64_t> forward;   // runs of each segment, one of them to run it backward after it
+  std::vector<int64_t> surveyed;  // of these, those of sweep 1 that only pass over it: 1 or 0
+  int64_t from_start = 0;         // sweeps that began at the first token,
+  int64_t start_segments = 0;     // and the segments that they ran with carries from other segments or ranks
+  int64_t from_boundary = 0;      // sweeps that began at a boundary that was held
   int64_t boundary_segments = 0;
   int64_t backward_segments = 0;  // that exchanged gradients of states
   int64_t most_boundaries = 0;    // held at once

@@ -59,7 +59,8 @@ class Machine {
   double wide_rate_, rate_;  // operations a second of products
 };
 
-/// Forward and backward of one run of a segment, on the rank that has most to do.
+/// Forward and backward of one run of a segment (of experts: of one layer over it), on the rank that has most
+/// to do.
 struct Passes {
   Work forward, backward;
 };
@@ -102,7 +103,7 @@ Passes experts(const Workload& w, double tokens) {
   const MoeConfig& moe = w.model.moe;
   if (w.moe_layers == 0) return {};
   const int64_t ep = w.mesh.shape.ep, owned = (moe.num_experts + ep - 1) / ep;
-  const double one = real(w.moe_layers * mlp_elements(w.model.d_model, moe.d_ff, moe.activation));
+  const double one = real(mlp_elements(w.model.d_model, moe.d_ff, moe.activation));
   const double rows = tokens * real(moe.top_k * ep * owned) / real(moe.num_experts);
   return products(rows, one, real(owned) * one, w.activation);
 }
@@ -155,16 +156,19 @@ class StepTime {
         communication_(communication) {
     forward_ = real(w.forward_runs());
     backward_ = real(w.backward_runs());
+    expert_forward_ = real(w.expert_runs());
+    expert_backward_ = real(w.moe_layers) * backward_;
     tokens_ = real(w.forward_tokens) / real(w.ranks()) / forward_;
   }
 
   std::vector<TimeTerm> terms() {
-    add_passes("products", dense(w_, tokens_));
-    add_passes("products of experts", experts(w_, tokens_));
-    add_passes("scan", scan(w_, tokens_, config_.device.backend));
+    add_passes("products", dense(w_, tokens_), forward_, backward_);
+    add_passes("products of experts", experts(w_, tokens_), expert_forward_, expert_backward_);
+    add_passes("scan", scan(w_, tokens_, config_.device.backend), forward_, backward_);
     const double saved = real(saved_bytes(w_, config_.device.backend)) * tokens_ / real(w_.segment_tokens);
     // Every view is written and read once forward; backward reads it, and its gradient is written and read.
-    add_passes("norms, gates, sums", {.forward = {.bytes = 2 * saved}, .backward = {.bytes = 3 * saved}});
+    add_passes("norms, gates, sums", {.forward = {.bytes = 2 * saved}, .backward = {.bytes = 3 * saved}},
+               forward_, backward_);
     const bool scans = w_.mesh.shape.cp > 1 && w_.mesh.cp_link == CarryLinkKind::kScan;
     if (scans) add_summaries();
     add(machine_.take("head and loss", head(w_, tokens_) * backward_));
@@ -180,11 +184,11 @@ class StepTime {
     if (t.seconds > 0) terms_.push_back(std::move(t));
   }
 
-  void add_passes(const char* name, const Passes& p) {
+  void add_passes(const char* name, const Passes& p, double forward_runs, double backward_runs) {
     const TimeTerm forward = machine_.take(name, p.forward), backward = machine_.take(name, p.backward);
-    forward_run_ += forward.seconds;
-    backward_run_ += backward.seconds;
-    const double f = forward_ * forward.seconds, b = backward_ * backward.seconds;
+    const double f = forward_runs * forward.seconds, b = backward_runs * backward.seconds;
+    forward_run_ += f / forward_;
+    backward_run_ += b / backward_;
     add({.name = name, .seconds = f + b, .bound = f > b ? forward.bound : backward.bound});
   }
 
@@ -229,7 +233,7 @@ class StepTime {
   double behind_experts(const CommunicationTerm& t, double seconds) const {
     if (t.halved_forward + t.halved_backward == 0) return 0;
     const Passes p = experts(w_, tokens_);
-    const double one_way = seconds / (forward_ + backward_) / 2;
+    const double one_way = seconds / (expert_forward_ + expert_backward_) / 2;
     return real(t.halved_forward) * std::min(one_way, machine_.seconds(p.forward)) +
            real(t.halved_backward) * std::min(one_way, machine_.seconds(p.backward));
   }
@@ -283,9 +287,10 @@ class StepTime {
   const Machine machine_;
   std::vector<CommunicationTerm>& communication_;
   std::vector<TimeTerm> terms_;
-  double forward_ = 0, backward_ = 0;          // runs of a segment
-  double tokens_ = 0;                          // of a run
-  double forward_run_ = 0, backward_run_ = 0;  // seconds of one, without communication
+  double forward_ = 0, backward_ = 0;                // runs of a segment
+  double expert_forward_ = 0, expert_backward_ = 0;  // and of MoE layers' experts on one
+  double tokens_ = 0;                                // of a run
+  double forward_run_ = 0, backward_run_ = 0;        // seconds of one on average, without communication
   double ep_seconds_ = 0;
   double to_hide_behind_ = 0;
 };

@@ -139,13 +139,13 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
   if (ep == 1 || w.moe_layers == 0) return;
   const MoeConfig& moe = w.model.moe;
   CommunicationTerm counts{.name = "rows per expert", .axis = MeshAxis::kEp};
-  const int64_t forward = w.moe_layers * w.forward_runs();
+  const int64_t forward = w.expert_runs();
   count.exchange(counts, forward * w.ranks() * (ep - 1) * moe.num_experts * kDouble, forward);
   terms.push_back(counts);
   // Experts chosen evenly take ep − 1 of ep rows to another rank, there and back.
   const double kept = std::min(1.0, moe.capacity_factor.value_or(1.0));
-  const auto bytes_of = [&](int64_t tokens) {
-    const auto rows = static_cast<double>(w.moe_layers * moe.top_k) * static_cast<double>(tokens) * kept;
+  const auto bytes_of = [&](double tokens) {  // of all layers
+    const auto rows = static_cast<double>(moe.top_k) * tokens * kept;
     int64_t bytes = 0;
     add(bytes, {std::llround(2 * rows * static_cast<double>(ep - 1) / static_cast<double>(ep)),
                 w.model.d_model, w.activation});
@@ -158,15 +158,15 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
     const auto bytes =
         std::llround(static_cast<double>(ep * moe.top_k * w.model.d_model * w.activation) * tokens * kept);
     const int64_t goes = AllToAllExchange::goes_of(moe.num_experts, ep, bytes);
-    const int64_t runs = w.micro_batches * w.runs.forward[static_cast<size_t>(i)];
-    there_and_back += 2 * goes * w.moe_layers * runs;
+    const int64_t runs = w.micro_batches * w.expert_runs(i);
+    there_and_back += 2 * goes * runs;
     gradients += 2 * goes * w.moe_layers * w.micro_batches;
     if (goes == 1) continue;
     rows.halved_forward += runs;
-    rows.halved_backward += w.micro_batches;
+    rows.halved_backward += w.micro_batches * w.moe_layers;
   }
-  count.exchange(rows, bytes_of(w.forward_tokens), there_and_back);
-  count.exchange(rows, bytes_of(w.tokens), gradients);
+  count.exchange(rows, bytes_of(w.expert_tokens), there_and_back);
+  count.exchange(rows, bytes_of(static_cast<double>(w.tokens * w.moe_layers)), gradients);
   terms.push_back(rows);
 }
 

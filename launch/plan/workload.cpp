@@ -19,6 +19,19 @@ ExperimentConfig on_mesh(const ExperimentConfig& config, const PlannedMesh& mesh
   return c;
 }
 
+int64_t Workload::expert_runs(int64_t segment) const {
+  const auto i = static_cast<size_t>(segment);
+  const int64_t first = runs.surveyed[i], again = runs.forward[i] - 1 - first;
+  return moe_layers * runs.forward[i] - std::min<int64_t>(last_moe_layers, 1) * first -
+         last_moe_layers * again;
+}
+
+int64_t Workload::expert_runs() const {
+  int64_t sum = 0;
+  for (int64_t i = 0; i < segments; ++i) sum += expert_runs(i);
+  return micro_batches * sum;
+}
+
 Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   const SequenceConfig& s = config.sequence;
   const int64_t cp = mesh.shape.cp, stretch = cp * mesh.chunk;
@@ -42,6 +55,7 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   bool scanned = false;
   for (char letter : stack) {
     if (letter == 'E' && scanned) ++w.meetings;
+    w.last_moe_layers = letter == 'M' ? 0 : w.last_moe_layers + (letter == 'E' ? 1 : 0);
     scanned = letter == 'M' || (scanned && letter != 'E');
   }
   const MambaConfig& mamba = config.model.mamba;
@@ -56,6 +70,7 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   for (int64_t i = 0; i < w.segments; ++i) {
     const int64_t tokens = config.train.batch_size * std::min(stretch, s.length - i * stretch);
     w.forward_tokens += tokens * w.runs.forward[static_cast<size_t>(i)];
+    w.expert_tokens += static_cast<double>(tokens) * static_cast<double>(w.expert_runs(i));
   }
   return w;
 }

@@ -28,9 +28,11 @@ struct Workload {
   int64_t last_tokens = 0;     // of the last segment, as many or fewer
   int64_t tokens = 0;          // of the step, on all ranks together
   int64_t forward_tokens = 0;  // run forward there, those that are run again counted again
+  double expert_tokens = 0;    // of those, the ones that experts of a layer saw, over all layers
 
   int64_t mamba_layers = 0, moe_layers = 0, mlp_layers = 0;
-  int64_t meetings = 0;  // MoE layers that a Mamba layer has come before since the last one
+  int64_t last_moe_layers = 0;  // of those, after the last Mamba layer
+  int64_t meetings = 0;         // MoE layers that a Mamba layer has come before since the last one
   int64_t tail_bytes = 0, state_bytes = 0;  // of one Mamba layer, for the rows of a micro-batch
 
   int64_t ranks() const { return mesh.shape.ranks(); }
@@ -41,6 +43,12 @@ struct Workload {
   /// Forward and backward runs of a segment, of one rank and step.
   int64_t forward_runs() const { return micro_batches * runs.forward_total(); }
   int64_t backward_runs() const { return micro_batches * segments; }
+  /// Forward runs of MoE layers' experts on a segment of one micro-batch. A pass over it leaves out those
+  /// whose output nothing needs: on a first visit the last layer's, where no Mamba layer follows, later all
+  /// such layers' (Layer::leaves_behind).
+  int64_t expert_runs(int64_t segment) const;
+  /// Of all segments and micro-batches.
+  int64_t expert_runs() const;
 };
 
 /// The experiment on this mesh: what a run on it would be configured as.
