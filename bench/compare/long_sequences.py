@@ -22,19 +22,60 @@ def write_bytes(path, count):
     return path
 
 
+def between(process, work):
+    """Stops a process of minutes every few seconds for work(), and returns for how long it stood.
+
+    A machine that others share is up to twice as fast in one minute as in the next. So what is long is stopped for what
+    is short, and its mean is compared with theirs.
+    """
+    stopped = 0.0
+    while True:
+        time.sleep(6)
+        if process.poll() is not None:
+            return stopped
+        began = time.monotonic()
+        process.send_signal(signal.SIGSTOP)
+        work()
+        process.send_signal(signal.SIGCONT)
+        stopped += time.monotonic() - began
+
+
 def train(natrix, folder, length, chunk, threads, steps, dir_name):
-    """Seconds a token of the fastest exact step, and peak resident bytes."""
+    """The process that takes exact steps of one sequence, and the file where it says how."""
     data = write_bytes(folder / f"{length}.bin", length * (steps + 1))
     run = folder / dir_name
-    subprocess.run([natrix, "train", REPOSITORY / "configs" / "quickstart.yaml", f"run.dir={run}",
-                    f"data.train=[{data}]", "data.eval=[]", "data.documents=joined", f"sequence.length={length}",
-                    f"sequence.chunk={chunk}", "model.repeat=1", f"train.steps={steps}", "train.batch_size=1",
-                    "optimizer.warmup_steps=0", "train.eval_every=0",
-                    f"device.threads={threads}", "log.every=1", "checkpoint.every=0", "--quiet"],
-                   check=True, stdout=subprocess.DEVNULL)
-    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    steps = [s for s in steps if "seconds" in s]
-    return min(s["seconds"] for s in steps) / length, max(s["memory_bytes"] for s in steps)
+    process = subprocess.Popen(
+        [natrix, "train", REPOSITORY / "configs" / "quickstart.yaml", f"run.dir={run}", f"data.train=[{data}]",
+         "data.eval=[]", "data.documents=joined", f"sequence.length={length}", f"sequence.chunk={chunk}",
+         "model.repeat=1", f"train.steps={steps}", "train.batch_size=1", "optimizer.warmup_steps=0",
+         "train.eval_every=0", f"device.threads={threads}", "log.every=1", "checkpoint.every=0", "--quiet"],
+        stdout=subprocess.DEVNULL)
+    return process, run / "metrics.jsonl"
+
+
+def steps_of(trained):
+    """What a run logged of its steps."""
+    process, metrics = trained
+    if process.wait() != 0:
+        raise SystemExit(f"natrix train ended with status {process.returncode}")
+    steps = [json.loads(line) for line in metrics.read_text().splitlines()]
+    return [s for s in steps if "seconds" in s]
+
+
+def exact_steps(natrix, folder, threads):
+    """Seconds a token and peak memory of short exact steps in one piece and of a long one in chunks."""
+    shorts, runs, length = [], 0, 1 << 14
+
+    def some_short_steps():
+        nonlocal runs
+        runs += 1
+        shorts.extend(steps_of(train(natrix, folder, length, length, threads, 4, f"whole-{runs}"))[1:])
+
+    long = train(natrix, folder, 1 << 20, 4096, threads, 1, "long")
+    stopped = between(long[0], some_short_steps)
+    step, = steps_of(long)
+    return ((sum(s["seconds"] for s in shorts) / len(shorts) / length, max(s["memory_bytes"] for s in shorts)),
+            ((step["seconds"] - stopped) / (1 << 20), step["memory_bytes"]))
 
 
 def prefill(natrix, model, text, threads):
@@ -52,21 +93,11 @@ def finish(reader):
 
 
 def prefills(natrix, folder, model, few, many, threads):
-    """Seconds a token and peak memory of a short and of a long prefill.
-
-    A machine that others share is up to twice as fast in one minute as in the next. So the long one, of minutes, is
-    stopped every few seconds for a short one, and its mean is compared with theirs.
-    """
+    """Seconds a token and peak memory of short prefills and of a long one."""
     short_text, long_text = (write_bytes(folder / f"prompt-{n}.bin", n) for n in (few, many))
-    shorts, stopped = [], 0.0
+    shorts = []
     reader = prefill(natrix, model, long_text, threads)
-    while reader.poll() is None:
-        time.sleep(6)
-        began = time.monotonic()
-        reader.send_signal(signal.SIGSTOP)
-        shorts.append(finish(prefill(natrix, model, short_text, threads)))
-        reader.send_signal(signal.SIGCONT)
-        stopped += time.monotonic() - began
+    stopped = between(reader, lambda: shorts.append(finish(prefill(natrix, model, short_text, threads))))
     said = finish(reader)
     short = sum(1 / s["read_tokens_per_second"] for s in shorts) / len(shorts)
     long = 1 / said["read_tokens_per_second"] - stopped / many
@@ -82,12 +113,12 @@ def measure(natrix, threads):
     """The two rows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        whole = train(natrix, folder, 16384, 16384, threads, 4, "whole")
-        cut = train(natrix, folder, 16384, 4096, threads, 2, "cut")
-        long = train(natrix, folder, 1 << 20, 4096, threads, 1, "long")
-        row = compare("exact training, 1,048,576 tokens in chunks of 4096 against 16,384 in one", whole, long, 1.4)
-        row["memory_bytes"]["short, in chunks of 4096"] = cut[1]
-        short, many = prefills(natrix, folder, folder / "whole", 100_000, 10_000_000, threads)
+        whole, long = exact_steps(natrix, folder, threads)
+        cut = steps_of(train(natrix, folder, 1 << 14, 4096, threads, 2, "cut"))
+        row = compare("exact training, 1,048,576 tokens in chunks of 4096, stopped every few seconds for 16,384 in one",
+                      whole, long, 1.4)
+        row["memory_bytes"]["short, in chunks of 4096"] = max(s["memory_bytes"] for s in cut)
+        short, many = prefills(natrix, folder, folder / "whole-1", 100_000, 10_000_000, threads)
         return [row, compare("prefill, 10,000,000 tokens, stopped every few seconds for 100,000", short, many, 1.05)]
 
 

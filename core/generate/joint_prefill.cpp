@@ -58,7 +58,7 @@ void JointPrefill::read(int64_t count, bool last, const Progress& progress) {
   const RankShare::Stretch mine = reading_.part(0, count);
   Buffer tokens(Dtype::kI64, {waiting_.view().rows(), mine.count});
   copy(waiting_.view().columns(mine.first, mine.count), tokens.view());
-  reading_.read({.tokens = tokens.view(), .targets = {}, .doc_start = {}}, last, [](View) {});
+  reading_.pass_over({.tokens = tokens.view(), .targets = {}, .doc_start = {}}, last);
   waiting_ = side_by_side(columns_or_none(waiting_, count, waiting_.view().cols() - count), {});
   progress(count);
 }

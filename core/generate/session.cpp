@@ -23,7 +23,7 @@ void Session::feed(View tokens, const std::function<void(int64_t)>& progress) {
   if (!pending_) pending_ = Buffer(Dtype::kI64, {batch_, 1});
   copy(tokens.columns(count - 1, 1), pending_.view());
   if (now.view().cols() == 0) return;
-  schedule_.read({.tokens = now.view()}, [&](int64_t, View hidden) { progress(hidden.extent(1)); });
+  schedule_.pass_over({.tokens = now.view()}, progress);
 }
 
 View Session::logits() {

@@ -49,6 +49,11 @@ void Mamba1::visit(const ParamVisitor& visitor) {
 }
 
 View Mamba1::forward(Pass& p, View x) const {
+  const Mixed mixed = mix(p, x);
+  return out_proj_.forward(p, gate(p, mixed.y, mixed.z));
+}
+
+Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
   const Segment& seg = p.segment;
   View uz = in_proj_.forward(p, x);
   View u = uz.columns(0, d_inner_), z = uz.columns(d_inner_, d_inner_);
@@ -105,7 +110,7 @@ View Mamba1::forward(Pass& p, View x) const {
     p.saved.push(Saved{
         .x = x, .uz = uz, .tail = tail, .c = c, .h = h, .tile_states = tile_states, .y = y, .sel = sel});
   }
-  return out_proj_.forward(p, gate(p, y, z));
+  return {y, z};
 }
 
 View Mamba1::backward(Pass& p, View dout) {

@@ -24,6 +24,7 @@ class Mamba1 final : public Layer {
 
   View forward(Pass& pass, View x) const override;
   bool leaves_behind(Visit) const override { return true; }
+  void pass_over(Pass& pass, View x) const override { mix(pass, x); }
   View backward(Pass& pass, View dy) override;
   void visit(const ParamVisitor& visitor) override;
 
@@ -38,6 +39,11 @@ class Mamba1 final : public Layer {
     View x, uz, tail, c, h, tile_states, y;
     Selection sel;
   };
+  struct Mixed {
+    View y, z;
+  };
+  /// All of forward() but the gate and the projection after it.
+  Mixed mix(Pass& pass, View x) const;
   Selection select(Pass& pass, View c) const;
   /// Gradient of `select`: returns dc's share, given the gradients of Δ (overwritten), B and C.
   void select_backward(Pass& pass, const Saved& s, View ddt, View dB, View dC, View dc);

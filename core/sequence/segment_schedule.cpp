@@ -81,6 +81,20 @@ Segment SegmentSchedule::describe(const Sequences& part, int64_t index) const {
 }
 
 void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit, bool last) {
+  for_segments(rows, last,
+               [&](Pass& pass, View tokens, int64_t first) { visit(first, model_.hidden(pass, tokens)); });
+}
+
+void SegmentSchedule::pass_over(const Sequences& rows, const std::function<void(int64_t)>& progress,
+                                bool last) {
+  for_segments(rows, last, [&](Pass& pass, View tokens, int64_t) {
+    model_.pass_over(pass, tokens);
+    progress(tokens.extent(1));
+  });
+}
+
+void SegmentSchedule::for_segments(const Sequences& rows, bool last,
+                                   const std::function<void(Pass&, View, int64_t)>& run) {
   StepTally unused;
   SaveStack nothing;
   for (int64_t s = 0; s < segments(rows); ++s) {
@@ -88,8 +102,7 @@ void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit, bo
     const Sequences part = slice(rows, s);
     states_.begin_segment(last && s + 1 == segments(rows));
     Pass pass{ctx_, nothing, states_, unused, describe(part, s)};
-    View hidden = model_.hidden(pass, part.tokens);
-    visit(s * options_.chunk, hidden);
+    run(pass, part.tokens, s * options_.chunk);
   }
 }
 

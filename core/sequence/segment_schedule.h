@@ -72,6 +72,9 @@ class SegmentSchedule {
   /// state afterwards. last: no more rows of this sequence follow.
   using HiddenVisitor = std::function<void(int64_t first, View hidden)>;
   void read(const Sequences& rows, const HiddenVisitor& visit, bool last = true);
+  /// read() for the end state alone, which leaves out what would only make the hidden states
+  /// (Model::pass_over). progress(tokens of a row) after each segment.
+  void pass_over(const Sequences& rows, const std::function<void(int64_t)>& progress, bool last = true);
 
   /// Loss and gradients of a whole optimizer step. `scale` multiplies the loss whose gradient is added to the
   /// parameters': 1 / (number of predictions in the step). The tally must have begun the step.
@@ -86,6 +89,9 @@ class SegmentSchedule {
   struct Recorded;  // a segment whose activations are alive
   struct Sweep;     // one micro-batch on its way through the two sweeps
 
+  /// Calls run(pass, tokens, first token's index) for each segment of `rows`.
+  void for_segments(const Sequences& rows, bool last,
+                    const std::function<void(Pass&, View tokens, int64_t first)>& run);
   int64_t segments(const Sequences& rows) const {
     return (rows.length() + options_.chunk - 1) / options_.chunk;
   }

@@ -24,9 +24,13 @@ int64_t JointReading::next(int64_t left) const {
 }
 
 void JointReading::read(const Sequences& part, bool last, const std::function<void(View)>& visit) {
-  SegmentSchedule& schedule = together_ ? joint_ : alone_;
-  schedule.read(
+  schedule().read(
       part, [&](int64_t, View hidden) { visit(hidden); }, last);
+}
+
+void JointReading::pass_over(const Sequences& part, bool last) {
+  schedule().pass_over(
+      part, [](int64_t) {}, last);
 }
 
 }  // namespace natrix

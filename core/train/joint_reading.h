@@ -35,8 +35,11 @@ class JointReading {
   bool counts() const { return together_ || share_.cp_rank == 0; }
   /// tokens, and where documents start, of this rank's part. last: of the row.
   void read(const Sequences& part, bool last, const std::function<void(View hidden)>& visit);
+  /// The same for the states alone.
+  void pass_over(const Sequences& part, bool last);
 
  private:
+  SegmentSchedule& schedule() { return together_ ? joint_ : alone_; }
   RankShare reading_share() const { return together_ ? share_ : RankShare{}; }
 
   RankGroup& group_;
