@@ -130,11 +130,16 @@ Model::Stream Model::through(Pass& p, size_t i, const Stream& before) const {
 
 View Model::hidden(Pass& p, View tokens) const {
   Stream s = enter(p, tokens);
-  Saved saved{.tokens = tokens, .sums = {s.x}, .inv_rms = {s.inv_rms}};
-  for (size_t i = 0; i < stack_.size(); ++i) {
-    s = through(p, i, s);
+  Saved saved{.tokens = tokens, .sums = {}, .inv_rms = {}};
+  const auto save = [&] {
+    if (!p.keeps()) return;
     saved.sums.push_back(s.x);
     saved.inv_rms.push_back(s.inv_rms);
+  };
+  save();
+  for (size_t i = 0; i < stack_.size(); ++i) {
+    s = through(p, i, s);
+    save();
   }
   if (p.keeps()) p.saved.push(std::move(saved));
   return s.u;

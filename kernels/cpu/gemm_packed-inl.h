@@ -27,7 +27,7 @@ using Terms32 = hn::Vec<hn::ScalableTag<float>>;
 
 inline constexpr int64_t kPanelCols = PackedWeight::kPanelRows;  // a row of W is a column of op(b)
 inline constexpr int64_t kAbreast = PackedWeight::kAbreast;
-inline constexpr int64_t kAheadLines = 128;
+inline constexpr int64_t kAheadLines = 128;  // of each panel; 32 KiB of four
 inline constexpr int64_t kLaneVectors = kPanelCols / static_cast<int64_t>(hn::MaxLanes(Lanes32()));
 
 HWY_INLINE Words LoadLanes(const char* line, int64_t vector) {
