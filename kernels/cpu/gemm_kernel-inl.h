@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <hwy/highway.h>
+#include <utility>
 
 #include "kernels/cpu/gemm_pack-inl.h"
 #include "kernels/cpu/gemm_tile.h"
@@ -94,57 +95,60 @@ struct Block {
   int64_t c_row;
 };
 
+/// What HWY_INLINE is to a function, of a lambda.
+#define NATRIX_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
+
+/// body(r, v) for every row r < R and vector v < W. They are constants, so that the sums they index never
+/// leave their registers.
+template <int R, int W, class Body>
+HWY_INLINE void ForBlock(const Body& body) {
+  [&]<int... kAt>(std::integer_sequence<int, kAt...>) NATRIX_INLINE_LAMBDA {
+    (body(std::integral_constant<int, kAt / W>(), std::integral_constant<int, kAt % W>()), ...);
+  }
+  (std::make_integer_sequence<int, R * W>());
+}
+
 /// A whole block of R rows and W vectors.
 template <int R, int W>
 HWY_NOINLINE void Multiply(RowPanel a, ColPanel b, int64_t K, const Block& to, Upcoming& next) {
   const Floats d;
   float* HWY_RESTRICT c = to.c;  // stored and loaded in any order
-  const int64_t c_row = to.c_row;
+  const int64_t c_row = to.c_row, n = lanes();
   const RowSteps steps = to.steps;
   const bool add = to.add;
-  const int64_t n = lanes();
   Vector sum[R][W];
-  for (int r = 0; r < R; ++r) {
-    for (int v = 0; v < W; ++v) sum[r][v] = hn::Zero(d);
-  }
-  const auto add_term = [&](int64_t k) HWY_ATTR {
-    Vector b_k[W];
-    for (int v = 0; v < W; ++v) b_k[v] = hn::LoadU(d, b.data + k * b.step + v * n);
-    for (int r = 0; r < R; ++r) {
+  ForBlock<R, W>([&](auto r, auto v) NATRIX_INLINE_LAMBDA { sum[r][v] = hn::Zero(d); });
+  const auto add_term = [&](int64_t k) NATRIX_INLINE_LAMBDA {
+    ForBlock<R, W>([&](auto r, auto v) NATRIX_INLINE_LAMBDA {
       const Vector a_rk = hn::Set(d, a.data[r * a.step + k]);
-      for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(a_rk, b_k[v], sum[r][v]);
-    }
+      const Vector b_kv = hn::LoadU(d, b.data + k * b.step + v * n);
+      sum[r][v] = hn::MulAdd(a_rk, b_kv, sum[r][v]);
+    });
   };
   // c was last touched a block of terms ago, if ever, and is asked for on the way: all of it at once stands
   // in line.
+  const auto ask_for_c = [&](int64_t line) HWY_ATTR { hwy::Prefetch(c + line % R * c_row + line / R * n); };
+  const int64_t lines = K / kTermsALine;
+  for (int64_t line = lines; line < R * W; ++line) ask_for_c(line);
   int64_t k = 0;
-  if (K < R * W * kTermsALine) {
-    for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < W; ++v) hwy::Prefetch(c + r * c_row + v * n);
+  for (int64_t line = 0; line < lines; ++line) {
+    if (line < R * W) {
+      ask_for_c(line);
+    } else {
+      next.ask();
     }
-  } else {
-    for (int64_t line = 0; line < R * W; ++line) {
-      hwy::Prefetch(c + line % R * c_row + line / R * n);
-      for (int i = 0; i < kTermsALine; ++i) add_term(k++);
-    }
-  }
-  while (k + kTermsALine <= K) {
-    next.ask();
     for (int i = 0; i < kTermsALine; ++i) add_term(k++);
   }
   while (k < K) add_term(k++);
   if (steps.data != nullptr) {
-    for (int r = 0; r < R; ++r) {
-      const Vector step = hn::Set(d, steps.data[r * steps.apart]);
-      for (int v = 0; v < W; ++v) sum[r][v] = hn::Mul(step, sum[r][v]);
-    }
+    ForBlock<R, W>([&](auto r, auto v) NATRIX_INLINE_LAMBDA {
+      sum[r][v] = hn::Mul(hn::Set(d, steps.data[r * steps.apart]), sum[r][v]);
+    });
   }
-  for (int r = 0; r < R; ++r) {
-    for (int v = 0; v < W; ++v) {
-      float* to_rv = c + r * c_row + v * n;
-      hn::StoreU(add ? hn::Add(hn::LoadU(d, to_rv), sum[r][v]) : sum[r][v], d, to_rv);
-    }
-  }
+  ForBlock<R, W>([&](auto r, auto v) NATRIX_INLINE_LAMBDA {
+    float* c_rv = c + r * c_row + v * n;
+    hn::StoreU(add ? hn::Add(hn::LoadU(d, c_rv), sum[r][v]) : sum[r][v], d, c_rv);
+  });
 }
 
 /// Rows of the kernel that serves so many.

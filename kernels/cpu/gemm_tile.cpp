@@ -45,7 +45,9 @@ int64_t cost_of(const Gemm& g, const Cut& cut) {
 /// The cheapest way to cut a product into tiles that fit the caches, `wanted` or more where it is large
 /// enough.
 Cut cheapest_cut(const Gemm& g, int64_t wanted) {
-  const Cut least{std::max<int64_t>(1, parts(g.M, kTileRows)), std::max<int64_t>(1, parts(g.N, kTileCols))};
+  // Half the columns leave c room in the second-level cache, and cost one more reading of op(a).
+  const int64_t cols = g.a_k == 1 ? kTileCols / 2 : kTileCols;
+  const Cut least{std::max<int64_t>(1, parts(g.M, kTileRows)), std::max<int64_t>(1, parts(g.N, cols))};
   const Cut most{std::max(least.rows, g.M / kSmallest), std::max(least.cols, g.N / kSmallest)};
   Cut best{most};
   for (int64_t rows = least.rows; rows <= most.rows; ++rows) {
