@@ -118,6 +118,7 @@ HWY_NOINLINE void Multiply(RowPanel a, ColPanel b, int64_t K, const Block& to, U
   const bool add = to.add;
   Vector sum[R][W];
   ForBlock<R, W>([&](auto r, auto v) NATRIX_INLINE_LAMBDA { sum[r][v] = hn::Zero(d); });
+  // A row's a and a vector's b are written once for each sum, and loaded once: nothing is stored in between.
   const auto add_term = [&](int64_t k) NATRIX_INLINE_LAMBDA {
     ForBlock<R, W>([&](auto r, auto v) NATRIX_INLINE_LAMBDA {
       const Vector a_rk = hn::Set(d, a.data[r * a.step + k]);
