@@ -74,6 +74,7 @@ class StepPlanner {
  public:
   /// Both are borrowed. The mesh of `config` does not matter.
   StepPlanner(const ExperimentConfig& config, const MachineConfig& machine);
+  StepPlanner(const ExperimentConfig& config, const MachineConfig&& temporary) = delete;
 
   /// InputError where this mesh cannot hold this experiment (launch/run_mesh.h), or the machine has no such
   /// link.
