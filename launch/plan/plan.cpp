@@ -1,6 +1,7 @@
 #include "launch/plan/plan.h"
 
 #include <numeric>
+#include <utility>
 
 #include "launch/plan/rank_memory.h"
 #include "launch/plan/step_time.h"
@@ -14,8 +15,8 @@ double StepPlan::seconds() const {
                          [](double sum, const TimeTerm& t) { return sum + t.seconds; });
 }
 
-StepPlanner::StepPlanner(const ExperimentConfig& config, const MachineConfig& machine)
-    : config_(config), machine_(machine) {}
+StepPlanner::StepPlanner(ExperimentConfig config, MachineConfig machine)
+    : config_(std::move(config)), machine_(std::move(machine)) {}
 
 StepPlan StepPlanner::plan(const PlannedMesh& mesh) {
   const Workload w = workload_of(config_, mesh);

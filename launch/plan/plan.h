@@ -72,9 +72,8 @@ struct StepPlan {
 
 class StepPlanner {
  public:
-  /// Both are borrowed. The mesh of `config` does not matter.
-  StepPlanner(const ExperimentConfig& config, const MachineConfig& machine);
-  StepPlanner(const ExperimentConfig& config, const MachineConfig&& temporary) = delete;
+  /// The mesh of `config` does not matter.
+  StepPlanner(ExperimentConfig config, MachineConfig machine);
 
   /// InputError where this mesh cannot hold this experiment (launch/run_mesh.h), or the machine has no such
   /// link.
@@ -83,8 +82,8 @@ class StepPlanner {
  private:
   const std::vector<ModelShare>& shares(int ep);
 
-  const ExperimentConfig& config_;
-  const MachineConfig& machine_;
+  ExperimentConfig config_;
+  MachineConfig machine_;
   std::map<int, std::vector<ModelShare>> shares_;  // by ep; one rank's stands for all where they are alike
 };
 

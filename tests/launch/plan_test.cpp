@@ -207,8 +207,7 @@ TEST_P(PlannedArena, IsThatOfAStep) {
        {std::tuple(DeviceBackend::kReference, Backend::kReference, 0.99),
         std::tuple(DeviceBackend::kCpu, Backend::kCpu, 0.88)}) {
     const auto measured = static_cast<double>(measure(config, backend).arena);
-    const MachineConfig machine = with_backend(kernels);
-    const StepPlan plan = StepPlanner(config, machine).plan(GetParam().mesh());
+    const StepPlan plan = StepPlanner(config, with_backend(kernels)).plan(GetParam().mesh());
     const auto planned = static_cast<double>(plan.memory.activations);
     EXPECT_LE(planned, measured) << name_of(backend);
     EXPECT_GE(planned, share * measured) << name_of(backend);
