@@ -88,12 +88,12 @@ class Trainee {
         model_(fresh(config.model, place, true)),
         optimizer_(config.optimizer, model_->params(), alone_),
         batch_{.tokens = random_rows(1), .targets = random_rows(2)},
-        step_(*model_, ctx_, config_, needs_tally(config.model)) {}
+        step_(*model_, ctx_, config_) {}
 
   void train() {
     step_.compute(batch_);
     optimizer_.update(ctx_, config_.optimizer.lr, optimizer_.gradient_norm(ctx_), ++steps_);
-    update_router_biases(*model_, step_.tally());
+    model_->model->after_step(step_.tally());
   }
 
   /// What is wrong with the loss and the gradients, or nothing.
@@ -114,7 +114,7 @@ class Trainee {
   Figures figures(int64_t chunk) {
     ExperimentConfig config = config_;
     config.sequence.chunk = chunk;
-    TrainStep step(*model_, ctx_, config, needs_tally(config.model));
+    TrainStep step(*model_, ctx_, config);
     const double loss = step.compute(batch_).loss;
     return {loss, optimizer_.gradient_norm(ctx_)};
   }

@@ -27,7 +27,7 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
   Field pattern = text_field("model.pattern", c.pattern,
                              "The stack, a letter a sublayer: M Mamba-1, E mixture of experts, - dense MLP; "
                              "required without init_from");
-  pattern.expects = "a text of the letters M, E and -";
+  pattern.expects = "a text, a letter a sublayer";
   f.push_back(std::move(pattern));
   f.push_back(integer_field("model.repeat", c.repeat, 1, 100000, "How often the pattern is repeated"));
   f.push_back(integer_field("model.d_model", c.d_model, 1, kWide,

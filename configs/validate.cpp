@@ -21,19 +21,6 @@ void check_model(Checks& c, const LoadedConfig& l) {
              "missing; say what the model is, such as pattern: ME, or init_from: DIR");
     c.expect(m.d_model > 0, "model.d_model", "missing; the width of the model, such as d_model: 256");
   }
-  for (char letter : m.pattern) {
-    if (letter == 'S' || letter == '*') {
-      c.expect(false, "model.pattern",
-               fmt::format("'{}' ({}) is not supported yet; M, E and - are", letter,
-                           letter == 'S' ? "Mamba-2" : "attention"));
-      break;
-    }
-    if (letter != 'M' && letter != 'E' && letter != '-') {
-      c.expect(false, "model.pattern",
-               fmt::format("'{}' is no layer; M is Mamba-1, E a mixture of experts, - a dense MLP", letter));
-      break;
-    }
-  }
   c.expect(m.pattern.size() * static_cast<size_t>(m.repeat) <= 100000, "model.repeat",
            "the stack has more than 100000 layers");
   // With a checkpoint, only what is said of both can contradict; the caller compares the rest with it.

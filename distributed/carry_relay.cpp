@@ -2,10 +2,9 @@
 
 namespace natrix {
 
-CarryRelay::CarryRelay(Communicator& axis, Context& ctx, Dtype dtype, Direction direction)
+CarryRelay::CarryRelay(Communicator& axis, Context& ctx, Direction direction)
     : axis_(axis),
       ctx_(ctx),
-      dtype_(dtype),
       direction_(direction),
       place_(direction == Direction::kForward ? axis.rank() : axis.size() - 1 - axis.rank()),
       last_place_(axis.size() - 1) {
@@ -36,10 +35,10 @@ void CarryRelay::begin_segment(bool last) {
   last_ = last;
 }
 
-View CarryRelay::enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>&) {
+View CarryRelay::enter(CarryKey key, Dtype dtype, const Shape& shape, const std::function<SegmentMap()>&) {
   // Every rank recorded what it entered the first segment after a boundary with.
   if (segment_ == 0 && (place_ == 0 || origin_ == Origin::kBoundary)) return begin_.at(key);
-  entering_.make(key, dtype_, shape, ctx_.memory());
+  entering_.make(key, dtype, shape, ctx_.memory());
   View state = entering_.at(key);
   axis_.receive(ctx_, state, peer(place_ - 1));
   return state;

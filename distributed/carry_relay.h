@@ -19,14 +19,15 @@ enum class Direction { kForward, kBackward };  // in time
 
 class CarryRelay final : public CarryRoute {
  public:
-  /// `axis` and `ctx` are borrowed. dtype: of the states.
-  CarryRelay(Communicator& axis, Context& ctx, Dtype dtype, Direction direction);
+  /// `axis` and `ctx` are borrowed.
+  CarryRelay(Communicator& axis, Context& ctx, Direction direction);
 
   void resume(const CarryStates* states) override;
   void rejoin(const CarryStates& boundary) override;
   void begin_segment(bool last) override;
   const CarryStates& end_states() override;
-  View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) override;
+  View enter(CarryKey key, Dtype dtype, const Shape& shape,
+             const std::function<SegmentMap()>& summarise) override;
   void leave(CarryKey key, View state) override;
 
  private:
@@ -34,7 +35,6 @@ class CarryRelay final : public CarryRoute {
 
   Communicator& axis_;
   Context& ctx_;
-  Dtype dtype_;
   Direction direction_;
   int place_, last_place_;          // of this rank along the way that states travel
   CarryStates begin_;               // what the first segment enters with, where that is known here

@@ -19,10 +19,9 @@ void apply(View decay, View addend, View state) {
 
 }  // namespace
 
-CarryScan::CarryScan(Communicator& axis, Context& ctx, Dtype dtype, Direction direction)
+CarryScan::CarryScan(Communicator& axis, Context& ctx, Direction direction)
     : axis_(axis),
       ctx_(ctx),
-      dtype_(dtype),
       place_(direction == Direction::kForward ? axis.rank() : axis.size() - 1 - axis.rank()),
       reversed_(direction == Direction::kBackward) {}
 
@@ -46,7 +45,8 @@ void CarryScan::begin_segment(bool) {
   std::swap(start_, next_);
 }
 
-View CarryScan::enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) {
+View CarryScan::enter(CarryKey key, Dtype dtype, const Shape& shape,
+                      const std::function<SegmentMap()>& summarise) {
   const Shape flat{shape.count()};
   const SegmentMap map = summarise();
   // What rank 0 enters with is news to the others in the first segment only.
@@ -55,8 +55,8 @@ View CarryScan::enter(CarryKey key, const Shape& shape, const std::function<Segm
   Arena::Frame frame(ctx_.arena());
   std::vector<Buffer> apart;
   const auto room = [&](const Shape& s) {
-    if (ctx_.memory() == Memory::kHost) return ctx_.arena().take(dtype_, s);
-    return apart.emplace_back(dtype_, s).view();
+    if (ctx_.memory() == Memory::kHost) return ctx_.arena().take(dtype, s);
+    return apart.emplace_back(dtype, s).view();
   };
   const View mine = room({parts, flat[0]}), all = room({axis_.size() * parts, flat[0]});
   fill_zero(mine);
@@ -72,8 +72,8 @@ View CarryScan::enter(CarryKey key, const Shape& shape, const std::function<Segm
     const int64_t rank = reversed_ ? axis_.size() - 1 - place : place;
     return all.row_range(rank * parts + i, 1).reshaped(flat);
   };
-  next_.make(key, dtype_, shape);
-  entering_.make(key, dtype_, shape, ctx_.memory());
+  next_.make(key, dtype, shape);
+  entering_.make(key, dtype, shape, ctx_.memory());
   View state = next_.at(key).reshaped(flat), mine_in = entering_.at(key).reshaped(flat);
   copy(first_ ? part(0, parts - 1) : start_.at(key).reshaped(flat), state);
   for (int place = 0; place < axis_.size(); ++place) {

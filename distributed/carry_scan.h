@@ -13,20 +13,20 @@ namespace natrix {
 
 class CarryScan final : public CarryRoute {
  public:
-  /// `axis` and `ctx` are borrowed. dtype: of the states.
-  CarryScan(Communicator& axis, Context& ctx, Dtype dtype, Direction direction);
+  /// `axis` and `ctx` are borrowed.
+  CarryScan(Communicator& axis, Context& ctx, Direction direction);
 
   void resume(const CarryStates* states) override;
   void rejoin(const CarryStates& boundary) override;
   void begin_segment(bool last) override;
   const CarryStates& end_states() override;
-  View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) override;
+  View enter(CarryKey key, Dtype dtype, const Shape& shape,
+             const std::function<SegmentMap()>& summarise) override;
   void leave(CarryKey, View) override {}
 
  private:
   Communicator& axis_;
   Context& ctx_;
-  Dtype dtype_;
   int place_;
   bool reversed_;
   CarryStates begin_;         // what the first segment enters with, where that is known here

@@ -10,20 +10,20 @@
 namespace natrix {
 namespace {
 
-std::unique_ptr<CarryRoute> make_route(Communicator& cp, Context& ctx, Dtype dtype, CarryLinkKind link,
+std::unique_ptr<CarryRoute> make_route(Communicator& cp, Context& ctx, CarryLinkKind link,
                                        Direction direction) {
   if (cp.size() == 1) return std::make_unique<LocalRoute>();
-  if (link == CarryLinkKind::kScan) return std::make_unique<CarryScan>(cp, ctx, dtype, direction);
-  return std::make_unique<CarryRelay>(cp, ctx, dtype, direction);
+  if (link == CarryLinkKind::kScan) return std::make_unique<CarryScan>(cp, ctx, direction);
+  return std::make_unique<CarryRelay>(cp, ctx, direction);
 }
 
 }  // namespace
 
-MeshGroup::MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, const ParallelConfig& parallel)
+MeshGroup::MeshGroup(ProcessMesh& mesh, Context& ctx, const ParallelConfig& parallel)
     : mesh_(mesh),
       link_(parallel.cp_link),
-      states_(make_route(mesh.cp(), ctx, dtype, link_, Direction::kForward)),
-      gradients_(make_route(mesh.cp_backward(), ctx, dtype, link_, Direction::kBackward)),
+      states_(make_route(mesh.cp(), ctx, link_, Direction::kForward)),
+      gradients_(make_route(mesh.cp_backward(), ctx, link_, Direction::kBackward)),
       sync_(mesh.gradients(), mesh.expert_data(), parallel.bucket,
             parallel.zero > 0 && mesh.shape().ranks() > 1),
       shares_(parallel.zero > 0 && mesh.shape().ranks() > 1) {}

@@ -14,7 +14,7 @@ class MeshGroup final : public RankGroup {
  public:
   /// `mesh` and `ctx` are borrowed. dtype: of the model, and so of the carried states. Link, bucket and
   /// zero are those of `parallel`.
-  MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, const ParallelConfig& parallel);
+  MeshGroup(ProcessMesh& mesh, Context& ctx, const ParallelConfig& parallel);
   ~MeshGroup() override;
 
   int rank() const override { return mesh_.rank(); }

@@ -15,8 +15,8 @@ void send_states(Communicator& axis, Context& ctx, const CarryStates& states, in
   axis.send(ctx, View(&count, Dtype::kI64, {1}), peer);
   for (const auto& [key, buffer] : states.entries()) {
     const View v = buffer.view();
-    std::array<int64_t, kHeader> header = {key.layer, static_cast<int64_t>(key.part),
-                                           static_cast<int64_t>(v.dtype), v.shape.rank()};
+    std::array<int64_t, kHeader> header = {key.layer, key.part, static_cast<int64_t>(v.dtype),
+                                           v.shape.rank()};
     for (int i = 0; i < v.shape.rank(); ++i) header[static_cast<size_t>(4 + i)] = v.shape[i];
     axis.send(ctx, View(header.data(), Dtype::kI64, {kHeader}), peer);
     axis.send(ctx, v, peer);
@@ -32,7 +32,7 @@ CarryStates receive_states(Communicator& axis, Context& ctx, int peer) {
     axis.receive(ctx, View(header.data(), Dtype::kI64, {kHeader}), peer);
     Shape shape;
     for (int i = 0; i < header[3]; ++i) shape.push_back(header[static_cast<size_t>(4 + i)]);
-    const CarryKey key{static_cast<int>(header[0]), static_cast<CarryPart>(header[1])};
+    const CarryKey key{static_cast<int>(header[0]), static_cast<int>(header[1])};
     states.make(key, static_cast<Dtype>(header[2]), shape);
     axis.receive(ctx, states.at(key), peer);
   }

@@ -4,28 +4,12 @@
 
 #include "core/io/hf_checkpoint.h"
 #include "core/io/hf_formats.h"
-#include "core/layers/mamba1.h"
-#include "core/layers/mlp.h"
-#include "moe/moe_layer.h"
 
 namespace natrix {
 namespace {
 
-std::unique_ptr<Layer> make_layer(char letter, const ModelConfig& c, int sublayer, const std::string& prefix,
-                                  RowExchange& exchange) {
-  switch (letter) {
-    case 'M': return std::make_unique<Mamba1>(c, sublayer, prefix);
-    case 'E': return std::make_unique<MoeLayer>(c, sublayer, prefix, exchange);
-    case '-': return std::make_unique<Mlp>(c.d_model, c.mlp.d_ff, c.mlp.activation, prefix);
-    default:
-      throw InputError(
-          fmt::format("model.pattern: '{}' is not a sublayer that natrix has; use M (Mamba-1), E (mixture "
-                      "of experts) and - (dense MLP)",
-                      letter));
-  }
-}
-
-AssembledModel build(const ModelConfig& config, std::unique_ptr<RowExchange> exchange) {
+AssembledModel build(const ModelConfig& config, std::unique_ptr<RowExchange> exchange,
+                     const LayerKinds& kinds) {
   if (!config.vocab_size) throw InputError("model.vocab_size is not known: name a tokenizer or set the key");
   const HfNames names(config);
   AssembledModel a;
@@ -35,29 +19,30 @@ AssembledModel build(const ModelConfig& config, std::unique_ptr<RowExchange> exc
       Model::Names{.embedding = names.embedding(), .final_norm = names.final_norm(), .head = names.head()});
   const std::string stack = config.stack();
   for (int i = 0; i < static_cast<int>(stack.size()); ++i) {
-    a.model->append(names.norm(i),
-                    make_layer(stack[static_cast<size_t>(i)], config, i, names.block(i), *a.exchange));
+    const LayerSite site{.config = config, .sublayer = i, .prefix = names.block(i), .exchange = *a.exchange};
+    a.model->append(names.norm(i), kinds.make(stack[static_cast<size_t>(i)], site));
   }
   return a;
 }
 
 }  // namespace
 
-AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange) {
-  return build(config, std::move(exchange));
+AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange,
+                              const LayerKinds& kinds) {
+  return build(config, std::move(exchange), kinds);
 }
 
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients, Memory memory,
-                              std::unique_ptr<RowExchange> exchange) {
-  AssembledModel a = build(config, std::move(exchange));
+                              std::unique_ptr<RowExchange> exchange, const LayerKinds& kinds) {
+  AssembledModel a = build(config, std::move(exchange), kinds);
   a->allocate(dtype, with_gradients, memory);
   return a;
 }
 
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
-                          Memory memory, std::unique_ptr<RowExchange> exchange) {
-  AssembledModel a = build(config, std::move(exchange));
-  const AssembledModel whole = describe_model(config);
+                          Memory memory, std::unique_ptr<RowExchange> exchange, const LayerKinds& kinds) {
+  AssembledModel a = build(config, std::move(exchange), kinds);
+  const AssembledModel whole = describe_model(config, nullptr, kinds);
   check_weights(dir, config, whole->params());  // before memory is taken for what the files may not hold
   a->allocate(dtype, with_gradients, memory);
   load_weights(dir, config, a->params(), whole->params());
@@ -66,16 +51,6 @@ AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dty
 
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients, Memory memory) {
   return load_model(dir, read_hf_config(dir), dtype, with_gradients, memory);
-}
-
-void update_router_biases(Model& model, const StepTally& tally) {
-  for (Layer* layer : model.layers()) {
-    if (auto* moe = dynamic_cast<MoeLayer*>(layer)) moe->router().update_bias(tally);
-  }
-}
-
-bool needs_tally(const ModelConfig& config) {
-  return config.stack().find('E') != std::string::npos && config.moe.aux_loss_coef != 0;
 }
 
 }  // namespace natrix

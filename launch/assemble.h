@@ -7,6 +7,7 @@
 
 #include "core/layers/model.h"
 #include "core/row_exchange.h"
+#include "launch/layer_kinds.h"
 
 namespace natrix {
 
@@ -23,22 +24,19 @@ struct AssembledModel {
 /// allocated in the memory of the context that will run the model, not set. exchange: between the ranks that
 /// hold the experts; null, all of them are here.
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients,
-                              Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr);
+                              Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr,
+                              const LayerKinds& kinds = builtin_layer_kinds());
 
 /// The same without memory for its parameters: their names and shapes.
-AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange = nullptr);
+AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange = nullptr,
+                              const LayerKinds& kinds = builtin_layer_kinds());
 
 /// Reads a checkpoint directory (HF layout): config.json and all weights. With `config`, that of the
 /// directory with settings changed that do not concern the weights.
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients,
                           Memory memory = Memory::kHost);
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
-                          Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr);
-
-/// After an optimizer step: bias balancing of every MoE layer that uses it.
-void update_router_biases(Model& model, const StepTally& tally);
-
-/// Whether a gradient step of this model needs the whole step's expert counts.
-bool needs_tally(const ModelConfig& config);
+                          Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr,
+                          const LayerKinds& kinds = builtin_layer_kinds());
 
 }  // namespace natrix

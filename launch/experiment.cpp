@@ -95,14 +95,16 @@ void record_resolved(Experiment& e) {
 
 }  // namespace
 
-Experiment resolve_experiment(LoadedConfig loaded, int ranks) {
+Experiment resolve_experiment(LoadedConfig loaded, int ranks, const LayerKinds& kinds) {
   Experiment e;
+  e.kinds = &kinds;
   e.config = loaded.config;
   e.loaded = std::move(loaded);
   settle_mesh(e.config.parallel, ranks);  // before files are read
+  kinds.check(e.config.model.pattern, e.loaded.origin_of("model.pattern"));
   if (!e.config.model.init_from.empty()) adopt_checkpoint(e);
   settle_vocabulary(e);
-  check_layout(e.config, settle_mesh(e.config.parallel, ranks));
+  check_layout(e.config, needs_of(*e.describe()), settle_mesh(e.config.parallel, ranks));
   record_resolved(e);
   e.backend();
   e.dtype();
@@ -138,11 +140,15 @@ Context Experiment::context() const {
   return Context(backend(), threads(), place_on_host());
 }
 
+AssembledModel Experiment::describe() const {
+  return describe_model(config.model, nullptr, *kinds);
+}
+
 AssembledModel Experiment::make_model(std::unique_ptr<RowExchange> exchange) const {
   const Memory memory = memory_of(backend());
   if (!init_dir.empty())
-    return load_model(init_dir, config.model, dtype(), true, memory, std::move(exchange));
-  AssembledModel model = assemble_model(config.model, dtype(), true, memory, std::move(exchange));
+    return load_model(init_dir, config.model, dtype(), true, memory, std::move(exchange), *kinds);
+  AssembledModel model = assemble_model(config.model, dtype(), true, memory, std::move(exchange), *kinds);
   initialise(model->params(), config.train.seed, static_cast<int64_t>(config.model.stack().size()));
   return model;
 }

@@ -15,17 +15,21 @@ struct Experiment {
   ExperimentConfig config;               // resolved: model from init_from, vocabulary from the tokenizer
   std::unique_ptr<Tokenizer> tokenizer;  // null with data.batches and a vocabulary that is not bytes
   std::string init_dir;                  // the directory of model.init_from, or empty
+  const LayerKinds* kinds = nullptr;     // what the letters of the pattern stand for; never null
 
   Backend backend() const;
   Dtype dtype() const;
   int threads() const;
   Context context() const;
+  /// The model without memory for its parameters: their names and shapes, and what it carries.
+  AssembledModel describe() const;
   /// The model with its first weights: those of init_from, or drawn from train.seed.
   /// exchange: between the ranks that hold the experts; null, all of them are here.
   AssembledModel make_model(std::unique_ptr<RowExchange> exchange = nullptr) const;
 };
 
 /// InputError where parts of the configuration contradict each other, this build, or the number of ranks.
-Experiment resolve_experiment(LoadedConfig loaded, int ranks = 1);
+Experiment resolve_experiment(LoadedConfig loaded, int ranks = 1,
+                              const LayerKinds& kinds = builtin_layer_kinds());
 
 }  // namespace natrix

@@ -30,8 +30,8 @@ ParallelConfig parse_layout(const std::string& text) {
   return p;
 }
 
-void check_layout(const ExperimentConfig& config, const ParallelConfig& parallel) {
-  check_layout(config, settle_mesh(parallel, static_cast<int>(*parallel.dp * parallel.cp)));
+void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const ParallelConfig& parallel) {
+  check_layout(config, needs, settle_mesh(parallel, static_cast<int>(*parallel.dp * parallel.cp)));
 }
 
 LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig& parallel,
@@ -39,15 +39,15 @@ LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig&
   ExperimentConfig config = experiment.config;
   config.parallel = parallel;
   const auto ranks = static_cast<int>(*parallel.dp * parallel.cp);
-  check_layout(config, parallel);
+  check_layout(config, needs_of(*experiment.describe()), parallel);
   LayoutStep result;
   run_ranks(ranks, parallel.timeout, [&](Transport& world) {
     Context ctx(experiment.backend(), 1);
     // Ranks are threads here, and share a device if they compute on one.
-    RunMesh mesh(config, ctx, wide(experiment.dtype()), &world, DeviceLink::kStaged);
+    RunMesh mesh(config, ctx, &world, DeviceLink::kStaged);
     RankGroup& group = mesh.group();
     AssembledModel model = experiment.make_model(mesh.exchange());
-    TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+    TrainStep step(*model, ctx, config, group);
     const StepFigures figures = step.compute(group.share().take(data, 0, config));
     auto sent = static_cast<double>(mesh.traffic().bytes);
     group.sum(ctx, {&sent, 1});

@@ -7,6 +7,7 @@
 #include "core/text/batches.h"
 #include "kernels/base/buffer.h"
 #include "launch/experiment.h"
+#include "launch/run_mesh.h"
 
 namespace natrix {
 
@@ -15,7 +16,7 @@ namespace natrix {
 ParallelConfig parse_layout(const std::string& text);
 
 /// InputError where the experiment cannot be shared out like that.
-void check_layout(const ExperimentConfig& config, const ParallelConfig& parallel);
+void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const ParallelConfig& parallel);
 
 struct LayoutStep {
   double loss = 0;

@@ -51,7 +51,7 @@ ReadingRanks::ReadingRanks(const std::vector<std::string>& settings, Reads reads
   config_.parallel = parse_parallel(settings, reads, session.size());
   const MeshShape shape = settle_mesh(config_.parallel, session.size());
   config_.model = read_hf_config(dir_);
-  check_mesh(config_.model, shape);
+  check_mesh(needs_of(*describe_model(config_.model)), shape);
   if (reads == Reads::kOneText && shape.dp > 1) {
     throw InputError(
         fmt::format("parallel.dp: one text is read by the ranks of cp together, and dp = {} would leave some "
@@ -59,7 +59,7 @@ ReadingRanks::ReadingRanks(const std::vector<std::string>& settings, Reads reads
                     "set parallel.cp={}, or leave both out",
                     shape.dp, session.size()));
   }
-  mesh_ = std::make_unique<RunMesh>(config_, ctx_, flags.element(), session.world());
+  mesh_ = std::make_unique<RunMesh>(config_, ctx_, session.world());
 }
 
 AssembledModel ReadingRanks::load_model() {

@@ -25,26 +25,28 @@ DeviceLink link_here([[maybe_unused]] const ParallelConfig& parallel) {
 
 }  // namespace
 
-void check_mesh(const ModelConfig& model, const MeshShape& shape) {
-  const bool experts = model.stack().find('E') != std::string::npos;
-  if (experts && shape.ep > model.moe.num_experts) {
+MeshNeeds needs_of(const Model& model) {
+  return {.carries = model.carries(), .experts = model.experts(), .needs_tally = model.needs_tally()};
+}
+
+void check_mesh(const MeshNeeds& needs, const MeshShape& shape) {
+  if (needs.experts > 0 && shape.ep > needs.experts) {
     throw InputError(
         fmt::format("parallel.ep: {} ranks cannot share {} experts; it can be at most model.moe.num_experts",
-                    shape.ep, model.moe.num_experts));
+                    shape.ep, needs.experts));
   }
 }
 
-void check_layout(const ExperimentConfig& config, const MeshShape& shape) {
-  check_share(config, shape.dp, shape.cp);
-  check_mesh(config.model, shape);
+void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const MeshShape& shape) {
+  check_share(config, needs.carries, shape.dp, shape.cp);
+  check_mesh(needs, shape);
 }
 
-RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world)
-    : RunMesh(config, ctx, dtype, world,
+RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Transport* world)
+    : RunMesh(config, ctx, world,
               ctx.backend() == Backend::kCuda ? link_here(config.parallel) : DeviceLink::kStaged) {}
 
-RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world,
-                 DeviceLink link) {
+RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Transport* world, DeviceLink link) {
   if (world == nullptr) {
     mesh_ = std::make_unique<ProcessMesh>();
     group_ = std::make_unique<OneProcess>();
@@ -53,7 +55,7 @@ RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Tran
   world->watch().timeout = config.parallel.timeout;
   mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory(),
                                         agreed_link(*world, link));
-  group_ = std::make_unique<MeshGroup>(*mesh_, ctx, wide(dtype), config.parallel);
+  group_ = std::make_unique<MeshGroup>(*mesh_, ctx, config.parallel);
 }
 
 std::unique_ptr<RowExchange> RunMesh::exchange() {

@@ -4,23 +4,32 @@
 #include <memory>
 
 #include "configs/experiment.h"
+#include "core/layers/model.h"
 #include "core/row_exchange.h"
 #include "core/train/rank_group.h"
 #include "distributed/process_mesh.h"
 
 namespace natrix {
 
+/// What a mesh has to know of a model.
+struct MeshNeeds {
+  CarryList carries;
+  int64_t experts = 0;       // the most that may be spread over parallel.ep; 0: the model has none
+  bool needs_tally = false;  // sweep 1 of all micro-batches comes before any sweep 2
+};
+MeshNeeds needs_of(const Model& model);
+
 /// InputError where this mesh cannot hold this experiment: rows, tokens or experts that cannot be shared out.
-void check_layout(const ExperimentConfig& config, const MeshShape& shape);
+void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const MeshShape& shape);
 
 /// The part of it that concerns the model.
-void check_mesh(const ModelConfig& model, const MeshShape& shape);
+void check_mesh(const MeshNeeds& needs, const MeshShape& shape);
 
 class RunMesh {
  public:
   /// world: null for one process. Collective. `ctx` is borrowed.
-  RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world);
-  RunMesh(const ExperimentConfig& config, Context& ctx, Dtype dtype, Transport* world, DeviceLink link);
+  RunMesh(const ExperimentConfig& config, Context& ctx, Transport* world);
+  RunMesh(const ExperimentConfig& config, Context& ctx, Transport* world, DeviceLink link);
 
   RankGroup& group() { return *group_; }
   const MeshShape& shape() const { return mesh_->shape(); }

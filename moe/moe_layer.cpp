@@ -39,6 +39,15 @@ void MoeLayer::visit(const ParamVisitor& visitor) {
   if (shared_) shared_->visit(visitor);
 }
 
+int64_t MoeLayer::active_parameters() {
+  int64_t all = Layer::active_parameters();
+  experts_.visit([&](const Param& p) {
+    const int64_t n = whole_shape(p).count();
+    all -= n - n / config_.num_experts * config_.top_k;
+  });
+  return all;
+}
+
 int64_t MoeLayer::capacity(int64_t tokens) const {
   if (!config_.capacity_factor) return -1;
   return static_cast<int64_t>(

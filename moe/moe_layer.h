@@ -25,8 +25,10 @@ class MoeLayer final : public Layer {
   bool runs_ahead(int64_t tokens) const override;
   View backward(Pass& pass, View dy) override;
   void visit(const ParamVisitor& visitor) override;
-
-  MoeRouter& router() { return router_; }
+  int64_t active_parameters() override;
+  int64_t experts() const override { return config_.num_experts; }
+  bool needs_tally() const override { return config_.aux_loss_coef != 0; }
+  void after_step(const StepTally& tally) override { router_.update_bias(tally); }
 
  private:
   struct Saved {

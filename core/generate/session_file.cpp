@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include "core/io/state_file.h"
-#include "core/layers/carried_shapes.h"
 
 namespace natrix {
 namespace {
@@ -15,12 +14,13 @@ constexpr int64_t kNothingPending = -1;
 
 void save_session(const std::string& path, const std::string& model_hash, const Session& session) {
   const ModelConfig& config = session.model().config();
-  CarryStates states = zero_states(config, session.batch(), session.model().dtype());
+  const CarryList carries = session.model().carries();
+  CarryStates states = zero_states(carries, session.batch());
   for (const auto& [key, buffer] : session.states().entries()) copy(buffer.view(), states.at(key));
   Buffer pending(Dtype::kI64, {session.batch(), 1});
   std::fill_n(pending.view().as<int64_t>(), session.batch(), kNothingPending);
   if (session.pending()) copy(session.pending(), pending.view());
-  std::vector<NamedTensor> tensors = named_states(states);
+  std::vector<NamedTensor> tensors = named_states(carries, states);
   tensors.push_back({"pending", pending.view()});
   write_state_file(path,
                    {.model = model_hash,
@@ -30,9 +30,10 @@ void save_session(const std::string& path, const std::string& model_hash, const 
 }
 
 void load_session(const std::string& path, const std::string& model_hash, Session& session) {
-  CarryStates states = zero_states(session.model().config(), session.batch(), session.model().dtype());
+  const CarryList carries = session.model().carries();
+  CarryStates states = zero_states(carries, session.batch());
   Buffer pending(Dtype::kI64, {session.batch(), 1});
-  std::vector<NamedTensor> tensors = named_states(states);
+  std::vector<NamedTensor> tensors = named_states(carries, states);
   tensors.push_back({"pending", pending.view()});
   const StateInfo info = read_state_file(path, model_hash, tensors);
   const int64_t* p = pending.view().as<int64_t>();

@@ -5,6 +5,7 @@
 // CarryLink.
 #pragma once
 
+#include "core/carry/carry_spec.h"
 #include "core/layers/param.h"
 #include "core/layers/save_stack.h"
 #include "core/sequence/carry_link.h"
@@ -18,6 +19,7 @@ struct Segment {
   int64_t batch = 0, tokens = 0;
   int64_t index = 0;  // unique within a step: names the segment when it is recomputed
   View doc_start;     // [B, T] u8, or empty: no document starts
+  View position;      // [B] i64: index of each row's first token within its document; see uses_position()
 };
 
 enum class Keep { kNothing, kForBackward };
@@ -56,6 +58,24 @@ class Layer {
   virtual View backward(Pass& pass, View dy) = 0;
   /// Every parameter, in the order of the checkpoint.
   virtual void visit(const ParamVisitor& visitor) = 0;
+
+  /// What the layer carries from one segment to the next. CarryKey::part is an index into this list. The list
+  /// depends on the configuration, and its dtypes on the memory that the parameters were given.
+  virtual std::vector<CarrySpec> carries() const { return {}; }
+  /// Whether forward() reads Segment::position. The model keeps count of it only for layers that do.
+  virtual bool uses_position() const { return false; }
+  /// Parameters that one token's forward pass reads: of a mixture, those of the experts that it chooses.
+  virtual int64_t active_parameters() {
+    int64_t n = 0;
+    visit([&](const Param& p) { n += whole_shape(p).count(); });
+    return n;
+  }
+  /// Experts that parallel.ep may spread over ranks; 0 for a layer without any.
+  virtual int64_t experts() const { return 0; }
+  /// Whether the layer's gradient needs the completed tally of the step (a load-balancing loss).
+  virtual bool needs_tally() const { return false; }
+  /// Called after each optimizer step, with the step's tally: what is adjusted without a gradient.
+  virtual void after_step(const StepTally&) {}
 };
 
 }  // namespace natrix

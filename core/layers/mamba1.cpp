@@ -1,5 +1,7 @@
 #include "core/layers/mamba1.h"
 
+#include <algorithm>
+
 #include "kernels/activation.h"
 #include "kernels/conv.h"
 #include "kernels/norm.h"
@@ -48,6 +50,15 @@ void Mamba1::visit(const ParamVisitor& visitor) {
   out_proj_.visit(visitor);
 }
 
+std::vector<CarrySpec> Mamba1::carries() const {
+  const Dtype state = A_log_.value.dtype;
+  return {{.part = "conv_tail",
+           .row = {d_conv_ - 1, d_inner_},
+           .dtype = state,
+           .fewest_tokens = std::max<int64_t>(d_conv_ - 1, 1)},
+          {.part = "ssm_state", .row = {d_inner_, d_state_}, .dtype = state}};
+}
+
 View Mamba1::forward(Pass& p, View x) const {
   const Mixed mixed = mix(p, x);
   return out_proj_.forward(p, gate(p, mixed.y, mixed.z));
@@ -59,11 +70,11 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
   View u = uz.columns(0, d_inner_), z = uz.columns(d_inner_, d_inner_);
 
   const Dtype state = wide(x.dtype);  // of what is carried
-  View tail_out = room(p, CarryPart::kConvTail, state, tail_shape(seg));
+  View tail_out = room(p, kConvTail, state, tail_shape(seg));
   View c = p.arena().take(x.dtype, u.shape);
   // The tail that this segment leaves does not depend on the one it enters with, unless it is shorter than K
   // − 1.
-  View tail = p.carry.enter({layer_, CarryPart::kConvTail}, tail_shape(seg), [&] {
+  View tail = p.carry.enter({layer_, kConvTail}, state, tail_shape(seg), [&] {
     require(seg.tokens >= d_conv_ - 1,
             "a segment between ranks must be at least as long as the convolution's tail");
     return SegmentMap{.decay = {}, .state = tail_of(p, u)};
@@ -76,10 +87,10 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
                             .y = c,
                             .tail_out = tail_out});
   if (seg.doc_start) mask_conv_tail(p.ctx, {.tail = tail_out, .doc_start = seg.doc_start});
-  p.carry.leave({layer_, CarryPart::kConvTail}, tail_out);
+  p.carry.leave({layer_, kConvTail}, tail_out);
 
   Selection sel = select(p, c);
-  View h = p.carry.enter({layer_, CarryPart::kSsmState}, state_shape(seg), [&] {
+  View h = p.carry.enter({layer_, kSsmState}, state, state_shape(seg), [&] {
     SegmentMap map{p.arena().take(state, state_shape(seg)), p.arena().take(state, state_shape(seg))};
     scan_summary(p.ctx, {.x = c,
                          .dt = sel.dt,
@@ -90,7 +101,7 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
                          .state = map.state});
     return map;
   });
-  View y = p.arena().take(x.dtype, c.shape), h_out = room(p, CarryPart::kSsmState, state, state_shape(seg));
+  View y = p.arena().take(x.dtype, c.shape), h_out = room(p, kSsmState, state, state_shape(seg));
   View tile_states =
       p.keeps() ? p.arena().take(Dtype::kF32, tile_states_shape(p.ctx.backend(), c.shape, d_state_)) : View{};
   scan_forward(p.ctx, {.x = c,
@@ -104,7 +115,7 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
                        .y = y,
                        .state_out = h_out,
                        .tile_states = tile_states});
-  p.carry.leave({layer_, CarryPart::kSsmState}, h_out);
+  p.carry.leave({layer_, kSsmState}, h_out);
 
   if (p.keeps()) {
     p.saved.push(Saved{
@@ -125,7 +136,7 @@ View Mamba1::backward(Pass& p, View dout) {
   View dy = p.arena().like(s.y);
   activation_backward(p.ctx, {.x = z, .up = s.y, .dout = dgated, .dx = dz, .dup = dy});
 
-  View dh_out = p.carry.enter({layer_, CarryPart::kSsmState}, state_shape(seg), [&] {
+  View dh_out = p.carry.enter({layer_, kSsmState}, state, state_shape(seg), [&] {
     SegmentMap map{p.arena().take(state, state_shape(seg)), p.arena().take(state, state_shape(seg))};
     scan_summary_backward(p.ctx, {.dt = s.sel.dt,
                                   .A_log = A_log_.value,
@@ -156,7 +167,7 @@ View Mamba1::backward(Pass& p, View dout) {
                         .dA_log = A_log_.grad,
                         .dD = D_.grad,
                         .dstate_in = dh});
-  p.carry.leave({layer_, CarryPart::kSsmState}, dh);
+  p.carry.leave({layer_, kSsmState}, dh);
   select_backward(p, s, ddt, dB, dC, dc);
 
   const auto conv_backward = [&](View dtail_out, View dtail_in, View dweight, View dbias) {
@@ -172,7 +183,7 @@ View Mamba1::backward(Pass& p, View dout) {
                                .dbias = dbias,
                                .dtail_in = dtail_in});
   };
-  View dtail_out = p.carry.enter({layer_, CarryPart::kConvTail}, tail_shape(seg), [&] {
+  View dtail_out = p.carry.enter({layer_, kConvTail}, state, tail_shape(seg), [&] {
     // Run once with a zero gradient from behind: what remains is this segment's own contribution.
     SegmentMap map{.decay = {}, .state = p.arena().take(state, tail_shape(seg))};
     conv_backward({}, map.state, p.arena().zeros(state, conv_weight_.shape),
@@ -187,7 +198,7 @@ View Mamba1::backward(Pass& p, View dout) {
   }
   View dtail = p.arena().take(state, tail_shape(seg));
   conv_backward(dtail_out, dtail, conv_weight_.grad, conv_bias_ ? conv_bias_param_.grad : View{});
-  p.carry.leave({layer_, CarryPart::kConvTail}, dtail);
+  p.carry.leave({layer_, kConvTail}, dtail);
   return in_proj_.backward(p, s.x, duz);
 }
 
@@ -235,7 +246,7 @@ void Mamba1::select_backward(Pass& p, const Saved& s, View ddt, View dB, View dC
   x_proj_.backward(p, s.c, dprojected, dc, /*accumulate=*/true);
 }
 
-View Mamba1::room(Pass& p, CarryPart part, Dtype dtype, const Shape& shape) const {
+View Mamba1::room(Pass& p, Part part, Dtype dtype, const Shape& shape) const {
   // In training all that a pass makes is the arena's, whatever link it has, so that memory can be planned.
   const View given = p.keeps() ? View{} : p.carry.room({layer_, part}, dtype, shape, p.ctx.memory());
   return given ? given : p.arena().take(dtype, shape);

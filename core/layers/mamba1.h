@@ -27,13 +27,15 @@ class Mamba1 final : public Layer {
   void pass_over(Pass& pass, View x) const override { mix(pass, x); }
   View backward(Pass& pass, View dy) override;
   void visit(const ParamVisitor& visitor) override;
+  std::vector<CarrySpec> carries() const override;
 
  private:
-  struct Selection {            // what the input selects: the scan's coefficients
-    View projected;             // [B, T, R + 2N]: W_x c
-    View dt_low, B, C;          // after the inner norms, or columns of `projected`
-    View inv_dt, inv_B, inv_C;  // inner norms: 1 / rms of each row
-    View dt;                    // Δ [B, T, I]
+  enum Part : int { kConvTail, kSsmState };  // what it carries, in the order of carries()
+  struct Selection {                         // what the input selects: the scan's coefficients
+    View projected;                          // [B, T, R + 2N]: W_x c
+    View dt_low, B, C;                       // after the inner norms, or columns of `projected`
+    View inv_dt, inv_B, inv_C;               // inner norms: 1 / rms of each row
+    View dt;                                 // Δ [B, T, I]
   };
   struct Saved {
     View x, uz, tail, c, h, tile_states, y;
@@ -48,7 +50,7 @@ class Mamba1 final : public Layer {
   /// Gradient of `select`: returns dc's share, given the gradients of Δ (overwritten), B and C.
   void select_backward(Pass& pass, const Saved& s, View ddt, View dB, View dC, View dc);
   View gate(Pass& pass, View y, View z) const;
-  View room(Pass& pass, CarryPart part, Dtype dtype, const Shape& shape) const;  // for what is handed on
+  View room(Pass& pass, Part part, Dtype dtype, const Shape& shape) const;  // for what is handed on
   View tail_of(Pass& pass, View u) const;  // the last K − 1 rows of a segment, masked as mask_conv_tail does
   Shape tail_shape(const Segment& s) const { return {s.batch, d_conv_ - 1, d_inner_}; }
   Shape state_shape(const Segment& s) const { return {s.batch, d_inner_, d_state_}; }

@@ -5,6 +5,7 @@
 
 #include "core/layers/linear.h"
 #include "core/layers/param_store.h"
+#include "core/layers/position.h"
 #include "core/layers/weights.h"
 #include "kernels/base/range.h"
 #include "kernels/embedding.h"
@@ -26,6 +27,7 @@ Model::Model(ModelConfig config, const Names& names)
 Model::~Model() = default;
 
 void Model::append(const std::string& norm_name, std::unique_ptr<Layer> layer) {
+  uses_position_ = uses_position_ || layer->uses_position();
   const std::string place = config_.stack().substr(stack_.size(), 1) + " " + std::to_string(stack_.size());
   stack_.push_back({make_param(norm_name, {config_.d_model}, Init::kOnes, false), std::move(layer),
                     place + " forward", place + " backward"});
@@ -74,10 +76,42 @@ std::vector<size_t> Model::first_params() {
   return first;
 }
 
-std::vector<Layer*> Model::layers() {
-  std::vector<Layer*> all;
-  for (Sublayer& s : stack_) all.push_back(s.layer.get());
+CarryList Model::carries() const {
+  CarryList all;
+  if (uses_position_) all.push_back(position_state());
+  for (size_t i = 0; i < stack_.size(); ++i) {
+    int part = 0;
+    for (CarrySpec& spec : stack_[i].layer->carries()) {
+      std::string name = "layers." + std::to_string(i) + "." + spec.part;
+      all.push_back({{static_cast<int>(i), part++}, std::move(name), std::move(spec)});
+    }
+  }
   return all;
+}
+
+ParameterCount Model::count_parameters() {
+  ParameterCount n;
+  visit([&](const Param& p) { n.total += whole_shape(p).count(); });
+  n.active = n.total;
+  for (Sublayer& s : stack_) {
+    s.layer->visit([&](const Param& p) { n.active -= whole_shape(p).count(); });
+    n.active += s.layer->active_parameters();
+  }
+  return n;
+}
+
+int64_t Model::experts() const {
+  int64_t most = 0;
+  for (const Sublayer& s : stack_) most = std::max(most, s.layer->experts());
+  return most;
+}
+
+bool Model::needs_tally() const {
+  return std::ranges::any_of(stack_, [](const Sublayer& s) { return s.layer->needs_tally(); });
+}
+
+void Model::after_step(const StepTally& tally) {
+  for (Sublayer& s : stack_) s.layer->after_step(tally);
 }
 
 void Model::zero_gradients(Context& ctx) {
@@ -129,6 +163,7 @@ Model::Stream Model::through(Pass& p, size_t i, const Stream& before) const {
 }
 
 View Model::hidden(Pass& p, View tokens) const {
+  if (uses_position_) p.segment.position = enter_positions(p);
   Stream s = enter(p, tokens);
   Saved saved{.tokens = tokens, .sums = {}, .inv_rms = {}};
   const auto save = [&] {
@@ -148,6 +183,7 @@ View Model::hidden(Pass& p, View tokens) const {
 void Model::pass_over(Pass& p, View tokens) const {
   size_t end = stack_.size();
   while (end > 0 && !stack_[end - 1].layer->leaves_behind(p.visit)) --end;
+  if (uses_position_) p.segment.position = enter_positions(p);
   if (end == 0) return;
   Stream s = enter(p, tokens);
   const size_t last = end - 1;
@@ -157,6 +193,7 @@ void Model::pass_over(Pass& p, View tokens) const {
 }
 
 bool Model::runs_ahead(int64_t tokens) const {
+  if (uses_position_) return false;  // the host computes positions
   return std::ranges::all_of(stack_, [&](const Sublayer& s) { return s.layer->runs_ahead(tokens); });
 }
 

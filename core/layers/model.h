@@ -14,6 +14,11 @@ namespace natrix {
 
 class ParamStore;
 
+struct ParameterCount {
+  int64_t total = 0;
+  int64_t active = 0;  // those that one token's forward pass reads
+};
+
 /// Told, while backward runs, that from params()[first] on it will add nothing more to any gradient.
 using GradientsDone = std::function<void(size_t first)>;
 
@@ -66,8 +71,15 @@ class Model {
   std::vector<Param*> params();
   /// Before a step: whatever gradients hold counts as zero from now on.
   void zero_gradients(Context& ctx);
-  /// Visits sublayers, for those who look for a kind of layer (the bias update of MoE layers).
-  std::vector<Layer*> layers();
+  /// What the model carries across a segment boundary: the lists of its layers, in the order of the stack.
+  CarryList carries() const;
+  ParameterCount count_parameters();
+  /// The most experts that parallel.ep may spread over ranks; 0 for a model without any.
+  int64_t experts() const;
+  /// Whether the gradient of a step needs the completed tally (a load-balancing loss).
+  bool needs_tally() const;
+  /// After an optimizer step, with its tally: what layers adjust without a gradient.
+  void after_step(const StepTally& tally);
 
  private:
   struct Sublayer {
@@ -95,6 +107,7 @@ class Model {
   Param embedding_, final_norm_, head_weight_;
   std::unique_ptr<LmHead> head_;
   std::vector<Sublayer> stack_;
+  bool uses_position_ = false;
   std::unique_ptr<ParamStore> store_;
 };
 

@@ -14,11 +14,9 @@
 
 namespace natrix {
 
-enum class CarryPart { kConvTail, kSsmState };
-
 struct CarryKey {
   int layer = 0;  // index of the sublayer in the stack
-  CarryPart part = CarryPart::kSsmState;
+  int part = 0;   // index in the layer's list of what it carries (Layer::carries)
   auto operator<=>(const CarryKey&) const = default;
 };
 
@@ -32,10 +30,11 @@ class CarryLink {
  public:
   virtual ~CarryLink() = default;
 
-  /// The state that this stretch starts from, of the given shape; an empty view stands for zero. It stays
-  /// valid until the link's next segment begins. `summarise` yields this stretch's own map; links that
-  /// combine maps of several ranks call it, the others do not.
-  virtual View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) = 0;
+  /// The state that this segment starts from, of the given dtype and shape; an empty view stands for zero. It
+  /// stays valid until the link's next segment begins. `summarise` computes this segment's own map. Links
+  /// that combine the maps of several ranks call it; the others do not.
+  virtual View enter(CarryKey key, Dtype dtype, const Shape& shape,
+                     const std::function<SegmentMap()>& summarise) = 0;
 
   /// Where the state that leave() will hand on may be written, so that nothing has to copy it; an empty view:
   /// wherever the layer likes. What lies there is nothing yet, and never what enter() gave.

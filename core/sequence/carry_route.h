@@ -32,7 +32,7 @@ class LocalRoute final : public CarryRoute {
   const CarryStates& carried() const { return leaving_; }
   /// Those that the segment in hand began with.
   const CarryStates& entering() const { return entering_; }
-  View enter(CarryKey key, const Shape&, const std::function<SegmentMap()>&) override {
+  View enter(CarryKey key, Dtype, const Shape&, const std::function<SegmentMap()>&) override {
     return entering_.at(key);
   }
   View room(CarryKey key, Dtype dtype, const Shape& shape, Memory memory) override {
@@ -53,7 +53,7 @@ class CutRoute final : public CarryRoute {
   void rejoin(const CarryStates&) override {}
   void begin_segment(bool) override {}
   const CarryStates& end_states() override { return nothing_; }
-  View enter(CarryKey, const Shape&, const std::function<SegmentMap()>&) override { return {}; }
+  View enter(CarryKey, Dtype, const Shape&, const std::function<SegmentMap()>&) override { return {}; }
   void leave(CarryKey, View) override {}
 
  private:
@@ -64,8 +64,9 @@ class CutRoute final : public CarryRoute {
 class RecordingLink final : public CarryLink {
  public:
   RecordingLink(CarryLink& inner, CarryStates& boundary) : inner_(inner), boundary_(boundary) {}
-  View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) override {
-    View state = inner_.enter(key, shape, summarise);
+  View enter(CarryKey key, Dtype dtype, const Shape& shape,
+             const std::function<SegmentMap()>& summarise) override {
+    View state = inner_.enter(key, dtype, shape, summarise);
     boundary_.put(key, state);
     return state;
   }
@@ -83,7 +84,7 @@ class RecordingLink final : public CarryLink {
 class ReplayLink final : public CarryLink {
  public:
   explicit ReplayLink(const CarryStates& boundary) : boundary_(boundary) {}
-  View enter(CarryKey key, const Shape&, const std::function<SegmentMap()>&) override {
+  View enter(CarryKey key, Dtype, const Shape&, const std::function<SegmentMap()>&) override {
     return boundary_.at(key);
   }
   void leave(CarryKey, View) override {}

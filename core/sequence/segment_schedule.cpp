@@ -4,7 +4,6 @@
 #include <deque>
 #include <limits>
 
-#include "core/layers/carried_shapes.h"
 #include "core/sequence/revolve.h"
 #include "kernels/base/transfer.h"
 
@@ -142,7 +141,7 @@ StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, doubl
 
 /// Sweep 1. Leaves the boundaries that sweep 2 starts from and, if asked, the last segment recorded.
 void SegmentSchedule::survey(Sweep& w, StepTally& tally, bool record_last, int64_t memory) {
-  const int64_t boundary = carried_bytes(model_.config(), w.rows.batch(), model_.dtype());
+  const int64_t boundary = bytes_of(model_.carries(), w.rows.batch());
   w.slots = boundary == 0 ? std::numeric_limits<int32_t>::max() : memory / boundary;
   states_.resume(w.rows.start);
   for (int64_t s = 0; s < w.segments; ++s) {

@@ -7,7 +7,7 @@ namespace natrix {
 JointReading::JointReading(Model& model, Context& ctx, RankGroup& group, int64_t chunk)
     : group_(group),
       share_(group.share()),
-      fewest_(share_.fewest_tokens(model.config())),
+      fewest_(share_.fewest_tokens(model.carries())),
       chunk_(std::max(chunk, fewest_ / share_.cp)),
       joint_(model, ctx, group.states(), no_gradients_, {.chunk = chunk_ + fewest_}),
       alone_(model, ctx, alone_route_, no_gradients_, {.chunk = chunk_}) {}

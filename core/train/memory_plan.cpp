@@ -11,15 +11,6 @@ int64_t matrices(MlpActivation a) {
   return a == MlpActivation::kSwiglu || a == MlpActivation::kGeglu ? 3 : 2;
 }
 
-int64_t mamba_parameters(const ModelConfig& c) {
-  const int64_t d = c.d_model, i = c.d_inner(), n = c.mamba.d_state, r = c.dt_rank();
-  int64_t p = 2 * i * d + i * c.mamba.d_conv + (r + 2 * n) * i + i * r + i + i * n + i + d * i;
-  if (c.mamba.conv_bias) p += i;
-  if (c.mamba.proj_bias) p += 2 * i + d;
-  if (c.mamba.inner_norms) p += r + 2 * n;
-  return p;
-}
-
 int64_t mamba_activations(const ModelConfig& c) {
   const int64_t i = c.d_inner(), n = c.mamba.d_state, r = c.dt_rank();
   return 2 * i + i + (r + 2 * n) * (c.mamba.inner_norms ? 2 : 1) + i + i + 2 * i +
@@ -31,31 +22,6 @@ int64_t mlp_activations(MlpActivation a, int64_t d_ff) {
 }
 
 }  // namespace
-
-ParameterCount count_parameters(const ModelConfig& c) {
-  ParameterCount n;
-  const int64_t outside = c.vocab_size.value_or(0) * c.d_model * (c.tie_embeddings ? 1 : 2) + c.d_model;
-  n.total = n.active = outside;
-  for (char letter : c.stack()) {
-    int64_t total = c.d_model, active = c.d_model;  // the norm
-    if (letter == 'M') {
-      total += mamba_parameters(c);
-      active = total;
-    } else if (letter == '-') {
-      total += matrices(c.mlp.activation) * c.mlp.d_ff * c.d_model;
-      active = total;
-    } else {
-      const int64_t expert = matrices(c.moe.activation) * c.moe.d_ff * c.d_model;
-      const int64_t always = c.moe.num_experts * c.d_model + c.moe.shared_experts * expert +
-                             (c.moe.bias_update_rate > 0 ? c.moe.num_experts : 0);
-      total += always + c.moe.num_experts * expert;
-      active += always + c.moe.top_k * expert;
-    }
-    n.total += total;
-    n.active += active;
-  }
-  return n;
-}
 
 int64_t activation_bytes_per_token(const ModelConfig& c) {
   int64_t floats = 4 * c.d_model;
@@ -73,12 +39,6 @@ int64_t activation_bytes_per_token(const ModelConfig& c) {
   return floats * kFloat;
 }
 
-int64_t boundary_bytes_per_row(const ModelConfig& c) {
-  const std::string stack = c.stack();
-  return std::count(stack.begin(), stack.end(), 'M') * c.d_inner() * (c.mamba.d_state + c.mamba.d_conv - 1) *
-         kFloat;
-}
-
 int64_t automatic_micro_batch(const ModelConfig& model, int64_t batch_size, int64_t chunk) {
   constexpr int64_t kBudget = int64_t{1} << 30;
   const int64_t row = std::max<int64_t>(activation_bytes_per_token(model) * chunk, 1);
@@ -89,14 +49,14 @@ int64_t automatic_micro_batch(const ModelConfig& model, int64_t batch_size, int6
   return best;
 }
 
-MemoryPlan plan_memory(const ExperimentConfig& c) {
-  const int64_t parameters = count_parameters(c.model).total * kFloat;
+MemoryPlan plan_memory(const ExperimentConfig& c, Model& model) {
+  const int64_t parameters = model.count_parameters().total * kFloat;
   const int64_t micro =
       c.train.micro_batch_size.value_or(automatic_micro_batch(c.model, c.train.batch_size, c.sequence.chunk));
   const int64_t segments = (c.sequence.length + c.sequence.chunk - 1) / c.sequence.chunk;
   const int64_t boundaries =
       std::min(c.sequence.boundary_memory,
-               boundary_bytes_per_row(c.model) * c.train.batch_size * std::max<int64_t>(segments - 1, 0));
+               bytes_of(model.carries(), c.train.batch_size) * std::max<int64_t>(segments - 1, 0));
   const int64_t rounded =
       c.device.dtype == DeviceDtype::kBf16 ? parameters / 2 : 0;  // copies that products read
   return {.parameters = parameters + rounded,

@@ -5,21 +5,13 @@
 #include <cstdint>
 
 #include "configs/experiment.h"
+#include "core/layers/model.h"
 
 namespace natrix {
-
-struct ParameterCount {
-  int64_t total = 0;
-  int64_t active = 0;  // that one token's forward pass reads: top_k of the experts
-};
-ParameterCount count_parameters(const ModelConfig& model);
 
 /// Bytes of activations that backward needs, a token, in fp32 (an upper estimate: residual stream, inputs of
 /// every product, scan operands).
 int64_t activation_bytes_per_token(const ModelConfig& model);
-
-/// Bytes of carried state at one boundary, a row: [I, N] and [K − 1, I] floats for each Mamba layer.
-int64_t boundary_bytes_per_row(const ModelConfig& model);
 
 /// The largest divisor of batch_size whose activations of one chunk stay within a gigabyte; at least one row.
 /// A fixed figure, not the machine's memory, so that the same configuration runs the same everywhere.
@@ -31,6 +23,7 @@ struct MemoryPlan {
   int64_t boundaries = 0;   // held at once
   int64_t total() const { return parameters + gradients + optimizer + activations + boundaries; }
 };
-MemoryPlan plan_memory(const ExperimentConfig& config);
+/// `model` is that of the configuration; it needs no memory of its own (describe_model).
+MemoryPlan plan_memory(const ExperimentConfig& config, Model& model);
 
 }  // namespace natrix

@@ -20,9 +20,9 @@ Buffer take_columns(View v, const std::vector<RankShare::Stretch>& stretches) {
 
 }  // namespace
 
-int64_t RankShare::fewest_tokens(const ModelConfig& model) const {
-  // A scan over ranks takes a rank's convolution tail from its own tokens alone.
-  return cp * (link == CarryLinkKind::kScan ? std::max<int64_t>(model.mamba.d_conv - 1, 1) : 1);
+int64_t RankShare::fewest_tokens(const CarryList& carries) const {
+  // Ranks that combine maps compute each map from their own tokens alone.
+  return cp * (link == CarryLinkKind::kScan ? natrix::fewest_tokens(carries) : 1);
 }
 
 RankShare::Stretch RankShare::part(int64_t first, int64_t count) const {
@@ -49,7 +49,7 @@ Batch RankShare::take(const BatchSource& source, int64_t step, const ExperimentC
   return batch;
 }
 
-void check_share(const ExperimentConfig& config, int64_t dp, int64_t cp) {
+void check_share(const ExperimentConfig& config, const CarryList& carries, int64_t dp, int64_t cp) {
   const int64_t rows = config.train.batch_size;
   if (rows % dp != 0) {
     throw InputError(
@@ -64,12 +64,12 @@ void check_share(const ExperimentConfig& config, int64_t dp, int64_t cp) {
   }
   const SequenceConfig& s = config.sequence;
   const int64_t rest = s.length % (cp * s.chunk);
-  const int64_t least = RankShare{.cp = cp, .link = config.parallel.cp_link}.fewest_tokens(config.model);
+  const int64_t least = RankShare{.cp = cp, .link = config.parallel.cp_link}.fewest_tokens(carries);
   if (cp > 1 && s.length > cp * s.chunk && cp * s.chunk < least) {
     throw InputError(
         fmt::format("sequence.chunk: {} is shorter than the convolution's tail of {} tokens, which "
                     "parallel.cp_link: scan cannot do; choose a longer chunk, or relay",
-                    s.chunk, config.model.mamba.d_conv - 1));
+                    s.chunk, natrix::fewest_tokens(carries)));
   }
   if (cp > 1 && rest != 0 && rest < least) {
     throw InputError(

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "configs/experiment.h"
+#include "core/carry/carry_spec.h"
 #include "core/text/batches.h"
 
 namespace natrix {
@@ -25,7 +26,7 @@ struct RankShare {
     int64_t first, count;
   };
   /// Tokens that a super-segment must have at least, so that each rank's part is a segment for this model.
-  int64_t fewest_tokens(const ModelConfig& model) const;
+  int64_t fewest_tokens(const CarryList& carries) const;
   /// This rank's part of the super-segment of `count` tokens from `first` on.
   Stretch part(int64_t first, int64_t count) const;
   /// Of a row of `length` tokens, in order; none is empty where check_share() passes.
@@ -36,6 +37,6 @@ struct RankShare {
 
 /// InputError, saying which numbers would do, where rows or tokens cannot be shared out evenly over dp and
 /// cp.
-void check_share(const ExperimentConfig& config, int64_t dp, int64_t cp);
+void check_share(const ExperimentConfig& config, const CarryList& carries, int64_t dp, int64_t cp);
 
 }  // namespace natrix

@@ -9,7 +9,6 @@
 #include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/json.h"
-#include "core/layers/carried_shapes.h"
 
 namespace natrix {
 namespace {
@@ -92,7 +91,7 @@ void RunCheckpoint::write_rest(const std::string& dir, const RunPosition& positi
     join_weights(dir, texts_);
     join_parts(dir + kTrainer, kOptimizer);
   }
-  if (!carried.empty()) write_safetensors(dir + kCarried, named_states(carried));
+  if (!carried.empty()) write_safetensors(dir + kCarried, named_states(model_.carries(), carried));
   const nlohmann::ordered_json state = {
       {"step", position.step}, {"tokens", position.tokens}, {"carried", !carried.empty()}};
   write_file(dir + kState, state.dump(2) + "\n");
@@ -145,19 +144,8 @@ std::optional<RunPosition> RunCheckpoint::resume(Context& ctx,
 }
 
 CarryStates RunCheckpoint::load_carried(const std::string& path) const {
-  const Safetensors file(path);
-  CarryStates states;
-  for (const auto& [key, shape] : carried_shapes(model_.config(), step_.batch_size())) {
-    const View stored = file.at(name_of(key));
-    if (!(stored.shape == shape) || stored.dtype != model_.dtype()) {
-      throw InputError(
-          fmt::format("{}: tensor {} is {}; expected {}{}: train.batch_size must stay as it was while states "
-                      "are carried",
-                      path, name_of(key), stored.to_string(), name_of(model_.dtype()), shape.to_string()));
-    }
-    states.put(key, stored);
-  }
-  return states;
+  return read_states(Safetensors(path), model_.carries(), step_.batch_size(),
+                     "train.batch_size must stay as it was while states are carried");
 }
 
 }  // namespace natrix

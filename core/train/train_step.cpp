@@ -16,17 +16,16 @@ int64_t count_predictions(View targets) {
 
 }  // namespace
 
-TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally)
-    : TrainStep(model, ctx, config, needs_tally, std::make_unique<OneProcess>()) {}
+TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config)
+    : TrainStep(model, ctx, config, std::make_unique<OneProcess>()) {}
 
-TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally,
+TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config,
                      std::unique_ptr<OneProcess> alone)
-    : TrainStep(model, ctx, config, needs_tally, *alone) {
+    : TrainStep(model, ctx, config, *alone) {
   alone_ = std::move(alone);
 }
 
-TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally,
-                     RankGroup& group)
+TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, RankGroup& group)
     : model_(model),
       ctx_(ctx),
       carry_state_(config.sequence.carry_state),
@@ -38,7 +37,7 @@ TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config,
                 {.chunk = config.sequence.chunk,
                  .gradient = config.sequence.gradient,
                  .boundary_memory = config.sequence.boundary_memory,
-                 .needs_tally = needs_tally,
+                 .needs_tally = model.needs_tally(),
                  .keep_end = config.sequence.carry_state}) {}
 
 std::vector<Sequences> TrainStep::cut(const Batch& batch, const std::vector<CarryStates>& starts) const {

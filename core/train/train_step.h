@@ -25,8 +25,8 @@ struct StepFigures {
 class TrainStep {
  public:
   /// All borrowed; without a group, this process is alone.
-  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally, RankGroup& group);
-  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally);
+  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, RankGroup& group);
+  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config);
 
   /// batch: this rank's part of the step's (RankShare::take). Figures and gradients are those of all ranks
   /// together, the same on each (of gradients, where ranks
@@ -51,8 +51,7 @@ class TrainStep {
   void leave_out() { carried_ = std::move(before_); }
 
  private:
-  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, bool needs_tally,
-            std::unique_ptr<OneProcess> alone);
+  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, std::unique_ptr<OneProcess> alone);
   std::vector<Sequences> cut(const Batch& batch, const std::vector<CarryStates>& starts) const;
 
   Model& model_;

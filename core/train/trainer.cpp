@@ -84,7 +84,7 @@ void Trainer::one_step() {
     refuse_nonfinite(batch, figures, norm);
   } else {
     p_.optimizer.update(p_.ctx, lr, norm, position_.step + 1);
-    p_.after_update(p_.step.tally());
+    p_.model.after_step(p_.step.tally());
   }
   ++position_.step;
   position_.tokens += figures.tokens;

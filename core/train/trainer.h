@@ -26,8 +26,6 @@ struct TrainerParts {
   RunLog& log;
   RunLog& rank_log;  // of this rank's part
   RankGroup& group;
-  /// After each update, with the step's completed tally: what layers adjust without a gradient.
-  std::function<void(const StepTally&)> after_update;
 };
 
 class Trainer {

@@ -33,8 +33,8 @@ const char* class_of(const ModelConfig& c) {
   return "?";
 }
 
-nlohmann::ordered_json model_facts(const ModelConfig& c) {
-  const ParameterCount n = count_parameters(c);
+nlohmann::ordered_json model_facts(const ModelConfig& c, Model& model) {
+  const ParameterCount n = model.count_parameters();
   return {{"class", class_of(c)},
           {"stack", c.stack()},
           {"d_model", c.d_model},
@@ -42,13 +42,14 @@ nlohmann::ordered_json model_facts(const ModelConfig& c) {
           {"parameters", n.total},
           {"active_parameters", n.active},
           {"weight_bytes_fp32", 4 * n.total},
-          {"state_bytes_per_sequence", boundary_bytes_per_row(c)},
+          {"state_bytes_per_sequence", bytes_of(model.carries(), 1)},
           {"activation_bytes_per_token", activation_bytes_per_token(c)}};
 }
 
 nlohmann::ordered_json experiment_facts(const Experiment& e) {
-  const MemoryPlan m = plan_memory(e.config);
-  nlohmann::ordered_json j = model_facts(e.config.model);
+  AssembledModel model = e.describe();
+  const MemoryPlan m = plan_memory(e.config, *model);
+  nlohmann::ordered_json j = model_facts(e.config.model, *model);
   j["training_memory"] = {{"weights", m.parameters},         {"gradients", m.gradients},
                           {"optimizer", m.optimizer},        {"activations", m.activations},
                           {"boundary_states", m.boundaries}, {"total", m.total()}};
@@ -106,7 +107,7 @@ int inspect(const InspectFlags& flags) {
   } else {
     const std::string dir = resolve_model_dir(flags.what);
     model = read_hf_config(dir);
-    facts = model_facts(*model);
+    facts = model_facts(*model, *describe_model(*model));
     facts["directory"] = dir;
   }
   if (flags.json) {

@@ -79,8 +79,9 @@ std::unique_ptr<EvalWindows> held_out_of(const Experiment& e) {
 }
 
 void describe(const Experiment& e, RunLog& log) {
-  const ParameterCount n = count_parameters(e.config.model);
-  const MemoryPlan m = plan_memory(e.config);
+  AssembledModel model = e.describe();
+  const ParameterCount n = model->count_parameters();
+  const MemoryPlan m = plan_memory(e.config, *model);
   const SequenceConfig& s = e.config.sequence;
   log.info(fmt::format("{} x {}: {} parameters ({} active), d_model {}, vocabulary {}",
                        e.config.model.pattern, e.config.model.repeat,
@@ -144,10 +145,10 @@ int train(const TrainFlags& flags, MpiSession& session) {
   const auto held_out = held_out_of(e);
   RunDirectory run(e);
   Context ctx = e.context();
-  RunMesh mesh(e.config, ctx, wide(e.dtype()), session.world());
+  RunMesh mesh(e.config, ctx, session.world());
   RankGroup& group = mesh.group();
   AssembledModel model = e.make_model(mesh.exchange());
-  AssembledModel whole = describe_model(e.config.model);
+  AssembledModel whole = e.describe();
   require_agreement(e, *data, group, ctx);
   const bool first = group.rank() == 0;
   if (first) run.create();
@@ -159,7 +160,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
                          mesh.shape().ep));
   }
 
-  TrainStep step(*model, ctx, e.config, needs_tally(e.config.model), group);
+  TrainStep step(*model, ctx, e.config, group);
   Optimizer optimizer(e.config.optimizer, model->params(), group);
   RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, group);
   Trainer trainer({.config = e.config,
@@ -172,8 +173,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
                    .checkpoint = checkpoint,
                    .log = log,
                    .rank_log = rank_log,
-                   .group = group,
-                   .after_update = [&](const StepTally& tally) { update_router_biases(*model, tally); }});
+                   .group = group});
   for (const std::string& change : run.changes()) log.info("changed since the run began: " + change);
   const int status = log_the_end(rank_log, [&] {
     trainer.resume();

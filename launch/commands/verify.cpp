@@ -90,7 +90,7 @@ Row run(Experiment& e, Model& model, Context& ctx, const Batch& batch, const std
   e.config.sequence.chunk = chunk == "whole" ? e.config.sequence.length : std::stoll(chunk);
   reset_peak_resident();
   ctx.arena().clear_peak();
-  TrainStep step(model, ctx, e.config, needs_tally(e.config.model));
+  TrainStep step(model, ctx, e.config);
   const auto start = std::chrono::steady_clock::now();
   const StepFigures figures = step.compute(batch);
   Row row{.chunk = chunk, .loss = figures.loss};
@@ -159,7 +159,8 @@ int verify(const VerifyFlags& given) {
   std::vector<std::string> overrides = flags.all_overrides();
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
   Experiment e = resolve_experiment(load_experiment(flags.config, overrides));
-  for (const std::string& layout : flags.layouts) check_layout(e.config, parse_layout(layout));
+  for (const std::string& layout : flags.layouts)
+    check_layout(e.config, needs_of(*e.describe()), parse_layout(layout));
   const int64_t chunk = e.config.sequence.chunk;
   e.config.sequence.gradient = GradientMode::kExact;
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");

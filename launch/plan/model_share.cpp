@@ -46,7 +46,7 @@ ModelShare share_of(const ModelConfig& config, int rank, int ep) {
 
 std::vector<ModelShare> model_shares(const ModelConfig& config, int ep) {
   std::vector<ModelShare> shares;
-  const bool alike = config.moe.num_experts % ep == 0 || config.stack().find('E') == std::string::npos;
+  const bool alike = describe_model(config)->experts() % ep == 0;
   for (int r = 0; r < (alike ? 1 : ep); ++r) shares.push_back(share_of(config, r, ep));
   return shares;
 }

@@ -3,6 +3,7 @@
 #include <numeric>
 #include <utility>
 
+#include "launch/assemble.h"
 #include "launch/plan/rank_memory.h"
 #include "launch/plan/step_time.h"
 #include "launch/plan/traffic.h"
@@ -16,10 +17,12 @@ double StepPlan::seconds() const {
 }
 
 StepPlanner::StepPlanner(ExperimentConfig config, MachineConfig machine)
-    : config_(std::move(config)), machine_(std::move(machine)) {}
+    : config_(std::move(config)),
+      machine_(std::move(machine)),
+      needs_(needs_of(*describe_model(config_.model))) {}
 
 StepPlan StepPlanner::plan(const PlannedMesh& mesh) {
-  const Workload w = workload_of(config_, mesh);
+  const Workload w = workload_of(config_, needs_, mesh);
   StepPlan plan{.mesh = mesh,
                 .micro_batches = w.micro_batches,
                 .segments = w.segments,

@@ -12,6 +12,7 @@
 #include "configs/machine.h"
 #include "distributed/process_mesh.h"
 #include "launch/plan/model_share.h"
+#include "launch/run_mesh.h"
 
 namespace natrix {
 
@@ -84,6 +85,7 @@ class StepPlanner {
 
   ExperimentConfig config_;
   MachineConfig machine_;
+  MeshNeeds needs_;
   std::map<int, std::vector<ModelShare>> shares_;  // by ep; one rank's stands for all where they are alike
 };
 

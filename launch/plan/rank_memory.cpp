@@ -167,7 +167,7 @@ RankMemory count_memory(const Workload& w, const std::vector<ModelShare>& shares
   }
   m.gradients = m.weights;
   m.activations = arena_peak(w, backend);
-  const int64_t states = w.carried_bytes();
+  const int64_t states = w.carried_bytes;
   m.boundaries = w.runs.most_boundaries * states * (w.together ? w.micro_batches : 1);
   // Entered with and left, in either direction of time; of a scan those at the start and end of a stretch of
   // ranks too. And those before and after the step that each micro-batch carries on.

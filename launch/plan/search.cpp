@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <optional>
 
+#include "launch/assemble.h"
 #include "launch/plan/workload.h"
 #include "launch/run_mesh.h"
 
@@ -25,9 +26,9 @@ std::vector<int64_t> divisors_of(int64_t n) {
 }
 
 /// Whether rows, tokens and experts can be shared out so.
-bool divides(const ExperimentConfig& config, const PlannedMesh& mesh) {
+bool divides(const ExperimentConfig& config, const MeshNeeds& needs, const PlannedMesh& mesh) {
   try {
-    check_layout(on_mesh(config, mesh), mesh.shape);
+    check_layout(on_mesh(config, mesh), needs, mesh.shape);
     return true;
   } catch (const InputError&) {
     return false;
@@ -37,7 +38,10 @@ bool divides(const ExperimentConfig& config, const PlannedMesh& mesh) {
 class Search {
  public:
   Search(const ExperimentConfig& config, const MachineConfig& machine)
-      : config_(config), machine_(machine), planner_(config, machine) {}
+      : config_(config),
+        machine_(machine),
+        needs_(needs_of(*describe_model(config.model))),
+        planner_(config, machine) {}
 
   void all(int64_t ranks) {
     for (int64_t dp : divisors_of(ranks)) {
@@ -45,7 +49,7 @@ class Search {
       for (int64_t ep : divisors_of(ranks)) {
         const MeshShape shape{
             .dp = static_cast<int>(dp), .cp = static_cast<int>(ranks / dp), .ep = static_cast<int>(ep)};
-        if (ep > 1 && !has_experts()) break;
+        if (ep > 1 && needs_.experts == 0) break;
         one(shape, CarryLinkKind::kRelay);
         if (shape.cp > 1) one(shape, CarryLinkKind::kScan);
       }
@@ -69,7 +73,6 @@ class Search {
   }
 
  private:
-  bool has_experts() const { return config_.model.stack().find('E') != std::string::npos; }
   bool fits(const StepPlan& p) const { return p.memory.total() <= machine_.usable_bytes(); }
 
   std::vector<int64_t> micro_batches(int64_t rows) const {
@@ -98,7 +101,7 @@ class Search {
   /// With this chunk, or with one a little shorter if that leaves a rest which cannot be shared out.
   std::optional<StepPlan> plan_near(PlannedMesh mesh, int64_t chunk) {
     for (mesh.chunk = chunk; mesh.chunk > std::max<int64_t>(0, chunk - 4 * kStep); mesh.chunk -= kStep) {
-      if (divides(config_, mesh)) return planner_.plan(mesh);
+      if (divides(config_, needs_, mesh)) return planner_.plan(mesh);
     }
     return std::nullopt;
   }
@@ -110,29 +113,31 @@ class Search {
 
   const ExperimentConfig& config_;
   const MachineConfig& machine_;
+  MeshNeeds needs_;
   StepPlanner planner_;
   std::vector<StepPlan> found_;
 };
 
 /// Whether any mesh of so many ranks divides the experiment; the chunk aside.
-bool can_be_shared(const ExperimentConfig& config, int64_t ranks) {
+bool can_be_shared(const ExperimentConfig& config, const MeshNeeds& needs, int64_t ranks) {
   for (int64_t dp : divisors_of(ranks)) {
     if (config.train.batch_size % dp != 0) continue;
     const PlannedMesh mesh{.shape = {.dp = static_cast<int>(dp), .cp = static_cast<int>(ranks / dp)},
                            .micro_batch = config.train.micro_batch_size.value_or(1),
                            .chunk = config.sequence.chunk};
-    if (divides(config, mesh)) return true;
+    if (divides(config, needs, mesh)) return true;
   }
   return false;
 }
 
 [[noreturn]] void refuse(const ExperimentConfig& config, int64_t ranks) {
+  const MeshNeeds needs = needs_of(*describe_model(config.model));
   std::vector<int64_t> others;
   for (int64_t n = ranks - 1; n > 0 && others.empty(); --n) {
-    if (can_be_shared(config, n)) others.push_back(n);
+    if (can_be_shared(config, needs, n)) others.push_back(n);
   }
   for (int64_t n = ranks + 1; n <= 2 * ranks && others.size() < 2; ++n) {
-    if (can_be_shared(config, n)) others.push_back(n);
+    if (can_be_shared(config, needs, n)) others.push_back(n);
   }
   throw InputError(fmt::format(
       "--ranks: no dp x cp of {} ranks shares out train.batch_size {} (dp divides it) and sequence.length {} "
@@ -161,7 +166,7 @@ PlanSearch search_plans(const ExperimentConfig& config, const MachineConfig& mac
                                   .cp_link = link,
                                   .micro_batch = config.train.micro_batch_size.value_or(1),
                                   .chunk = config.sequence.chunk}),
-                 shape);
+                 needs_of(*describe_model(config.model)), shape);
   }
   return found;
 }

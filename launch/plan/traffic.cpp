@@ -172,7 +172,7 @@ void count_experts(std::vector<CommunicationTerm>& terms, const Workload& w, con
 
 /// What sets of states, sent along the ring one after another, cost.
 void relay(CommunicationTerm& t, const Workload& w, int64_t sets) {
-  add(t.bytes, {sets, w.carried_bytes()});
+  add(t.bytes, {sets, w.carried_bytes});
   add(t.messages, {sets, 2, w.mamba_layers});
 }
 

@@ -32,10 +32,10 @@ int64_t Workload::expert_runs() const {
   return micro_batches * sum;
 }
 
-Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
+Workload workload_of(const ExperimentConfig& config, const MeshNeeds& needs, const PlannedMesh& mesh) {
   const SequenceConfig& s = config.sequence;
   const int64_t cp = mesh.shape.cp, stretch = cp * mesh.chunk;
-  check_layout(on_mesh(config, mesh), mesh.shape);
+  check_layout(on_mesh(config, mesh), needs, mesh.shape);
   Workload w{.model = config.model, .mesh = mesh, .bucket = config.parallel.bucket};
   w.shares = config.parallel.zero > 0 && w.ranks() > 1;
   if (config.device.dtype == DeviceDtype::kBf16) w.activation = 2;
@@ -44,7 +44,7 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   w.segments = (s.length + stretch - 1) / stretch;
   w.carry_state = s.carry_state;
   const bool exact = s.gradient == GradientMode::kExact;
-  w.together = needs_tally(config.model) && (w.micro_batches > 1 || !exact);
+  w.together = needs.needs_tally && (w.micro_batches > 1 || !exact);
   w.segment_tokens = mesh.micro_batch * ((std::min(stretch, s.length) + cp - 1) / cp);
   w.last_tokens = mesh.micro_batch * ((s.length - (w.segments - 1) * stretch + cp - 1) / cp);
 
@@ -62,9 +62,9 @@ Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh) {
   w.tail_bytes = mesh.micro_batch * (mamba.d_conv - 1) * config.model.d_inner() * kFloat;
   w.state_bytes = mesh.micro_batch * config.model.d_inner() * mamba.d_state * kFloat;
 
+  w.carried_bytes = bytes_of(needs.carries, mesh.micro_batch);
   const int64_t memory = s.boundary_memory / (w.together ? w.micro_batches : 1);
-  const int64_t slots =
-      w.carried_bytes() == 0 ? std::numeric_limits<int32_t>::max() : memory / w.carried_bytes();
+  const int64_t slots = w.carried_bytes == 0 ? std::numeric_limits<int32_t>::max() : memory / w.carried_bytes;
   w.runs = count_segment_runs(w.segments, slots, s.gradient, w.together);
   w.tokens = config.train.batch_size * s.length;
   for (int64_t i = 0; i < w.segments; ++i) {

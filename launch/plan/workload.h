@@ -34,12 +34,11 @@ struct Workload {
   int64_t last_moe_layers = 0;  // of those, after the last Mamba layer
   int64_t meetings = 0;         // MoE layers that a Mamba layer has come before since the last one
   int64_t tail_bytes = 0, state_bytes = 0;  // of one Mamba layer, for the rows of a micro-batch
+  int64_t carried_bytes = 0;                // of all states at a boundary, for those rows
 
   int64_t ranks() const { return mesh.shape.ranks(); }
   /// Activations are bf16, and so are copies of the weights that they are multiplied by (Param::rounded).
   bool rounds() const { return activation < kFloat; }
-  /// All states at a boundary, for the rows of a micro-batch.
-  int64_t carried_bytes() const { return mamba_layers * (tail_bytes + state_bytes); }
   /// Forward and backward runs of a segment, of one rank and step.
   int64_t forward_runs() const { return micro_batches * runs.forward_total(); }
   int64_t backward_runs() const { return micro_batches * segments; }
@@ -54,7 +53,7 @@ struct Workload {
 /// The experiment on this mesh: what a run on it would be configured as.
 ExperimentConfig on_mesh(const ExperimentConfig& config, const PlannedMesh& mesh);
 
-/// `config` is borrowed. InputError where the mesh cannot hold it.
-Workload workload_of(const ExperimentConfig& config, const PlannedMesh& mesh);
+/// `config` is borrowed; `needs` are those of its model. InputError where the mesh cannot hold it.
+Workload workload_of(const ExperimentConfig& config, const MeshNeeds& needs, const PlannedMesh& mesh);
 
 }  // namespace natrix

@@ -6,13 +6,13 @@
 namespace natrix {
 namespace {
 
-constexpr CarryKey kKey{.layer = 3, .part = CarryPart::kSsmState};
+constexpr CarryKey kKey{.layer = 3, .part = 1};
 
 View room_in(CarryLink& link) {
   return link.room(kKey, Dtype::kF32, {2, 5}, Memory::kHost);
 }
 View entered(CarryLink& link) {
-  return link.enter(kKey, {2, 5}, [] { return SegmentMap{}; });
+  return link.enter(kKey, Dtype::kF32, {2, 5}, [] { return SegmentMap{}; });
 }
 
 TEST(LocalRoute, AStateWrittenIntoItsRoomIsNotCopied) {

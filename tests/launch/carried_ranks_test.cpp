@@ -73,11 +73,11 @@ CarriedRun run_carried(const CarriedLayout& l, Model& whole) {
   CarryStates file;
   const auto body = [&](Transport* world) {
     Context ctx(Backend::kReference, 1);
-    RunMesh mesh(config, ctx, whole.dtype(), world);
+    RunMesh mesh(config, ctx, world);
     RankGroup& group = mesh.group();
     AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
     copy_weights(whole, *model);
-    TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+    TrainStep step(*model, ctx, config, group);
     const Optimizer optimizer(config.optimizer, model->params(), group);
     const OneTextARow source;
     CarriedRun run;
@@ -98,7 +98,7 @@ CarriedRun run_carried(const CarriedLayout& l, Model& whole) {
     run.end = step.carried_rows();
     if (group.rank() == 0) result = std::move(run);
   };
-  check_layout(config, settle_mesh(config.parallel, l.dp * l.cp));
+  check_layout(config, needs_of(whole), settle_mesh(config.parallel, l.dp * l.cp));
   if (l.dp * l.cp == 1) {
     body(nullptr);
   } else {
@@ -148,7 +148,7 @@ TEST(CarriedOverRanks, StatesMatter) {
     return c;
   }();
   Context ctx(Backend::kReference, 1);
-  TrainStep step(*whole, ctx, config, needs_tally(config.model));
+  TrainStep step(*whole, ctx, config);
   const OneTextARow source;
   for (int64_t n = 0; n < kCarriedSteps; ++n) {
     const double loss = step.compute(source.batch(n, 0, kCarriedRows)).loss;
@@ -164,7 +164,7 @@ TEST(CarriedOverRanks, StatesMatter) {
 TEST(StateRows, JoinAndPart) {
   CarryStates a, b;
   Random random;
-  const CarryKey key{3, CarryPart::kSsmState};
+  const CarryKey key{3, 1};
   a.put(key, random.normal(Dtype::kF32, {2, 3, 4}).view());
   b.put(key, random.normal(Dtype::kF32, {1, 3, 4}).view());
   std::vector<CarryStates> parts;

@@ -19,7 +19,7 @@ class MapRoute final : public CarryRoute {
   void begin_segment(bool) override { std::swap(entering_, leaving_); }
   const CarryStates& end_states() override { return leaving_; }
 
-  View enter(CarryKey key, const Shape& shape, const std::function<SegmentMap()>& summarise) override {
+  View enter(CarryKey key, Dtype, const Shape& shape, const std::function<SegmentMap()>& summarise) override {
     const SegmentMap map = summarise();
     View in = entering_.at(key);
     Buffer out(map.state.dtype, shape);

@@ -43,12 +43,12 @@ std::set<std::string> located(ExperimentConfig config, Model& whole, const Small
   const int ranks = static_cast<int>(*config.parallel.dp * config.parallel.cp);
   run_ranks(ranks, 120, [&](Transport& world) {
     Context ctx(Backend::kCpu, 1);
-    RunMesh mesh(config, ctx, whole.dtype(), &world);
+    RunMesh mesh(config, ctx, &world);
     RankGroup& group = mesh.group();
     AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
     copy_weights(whole, *model);
     if (spoil) spoil(group.rank(), *model);
-    TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+    TrainStep step(*model, ctx, config, group);
     const Batch batch = group.share().take(FixedRows(rows), 0, config);
     step.compute(batch);
     const std::string where =

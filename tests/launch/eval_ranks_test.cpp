@@ -41,7 +41,7 @@ EvalFigures figures_of(const EvalLayout& l, Model& whole, const Evaluate& evalua
   std::vector<EvalFigures> all(static_cast<size_t>(l.dp * l.cp));
   const auto body = [&](Transport* world) {
     Context ctx(Backend::kReference, 1);
-    RunMesh mesh(config, ctx, whole.dtype(), world);
+    RunMesh mesh(config, ctx, world);
     AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
     copy_weights(whole, *model);
     all[static_cast<size_t>(mesh.group().rank())] = evaluate(*model, ctx, mesh.group());

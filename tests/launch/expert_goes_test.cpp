@@ -42,12 +42,12 @@ GoesStep step_with_goes(const GoesLayout& l, int goes, Dtype dtype, Backend back
   run_ranks(l.dp * l.cp, 120, [&](Transport& world) {
     Context ctx(backend, 1);
     ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world);
-    MeshGroup group(mesh, ctx, dtype, config.parallel);
+    MeshGroup group(mesh, ctx, config.parallel);
     AssembledModel model =
         assemble_model(config.model, dtype, true, Memory::kHost,
                        std::make_unique<AllToAllExchange>(mesh.ep(), goes == 1 ? kNever : 0));
     copy_weights(*whole, *model);
-    TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+    TrainStep step(*model, ctx, config, group);
     const StepFigures figures = step.compute(group.share().take(FixedRows(rows), 0, config));
     if (world.rank() != asked) return;
     result.loss = figures.loss;

@@ -68,7 +68,7 @@ struct Prefix : ::testing::TestWithParam<PrefixLayout> {
     Stand first;
     run_ranks(l.cp, 120, [&](Transport& world) {
       Context ctx(Backend::kReference, 1);
-      RunMesh mesh(config, ctx, Dtype::kF64, &world);
+      RunMesh mesh(config, ctx, &world);
       AssembledModel mine = assemble_model(config.model, Dtype::kF64, false, ctx.memory(), mesh.exchange());
       copy_weights(*model, *mine);
       Session session(*mine, ctx, kPrefixRows, l.chunk);

@@ -113,7 +113,7 @@ TEST_P(GradientBuckets, StartWhenTheyAreCompleteAndBeforeTheFirstLayerHasRun) {
     return std::memcmp(before.view().data, first_norm.data, static_cast<size_t>(first_norm.bytes())) == 0;
   });
   Context ctx(Backend::kCpu, 1);
-  TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+  TrainStep step(*model, ctx, config, group);
   const SmallBatch rows = small_batch(4, 40, *config.model.vocab_size);
   step.compute(group.share().take(FixedRows(rows), 0, config));
 

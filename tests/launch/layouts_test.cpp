@@ -247,7 +247,7 @@ TEST(CheckLayout, SaysWhatWouldDo) {
     c.train.micro_batch_size.reset();
     c.sequence.length = length;
     try {
-      check_layout(c, {.dp = l.dp, .cp = l.cp, .ep = l.ep});
+      check_layout(c, needs_of(*describe_model(c.model)), {.dp = l.dp, .cp = l.cp, .ep = l.ep});
     } catch (const InputError& e) {
       return e.what();
     }

@@ -1,8 +1,9 @@
 #include "core/train/memory_plan.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
-#include "core/layers/carried_shapes.h"
+#include "core/layers/mlp.h"
 #include "tests/launch/small_model.h"
 
 namespace natrix::test {
@@ -22,9 +23,14 @@ TEST(MemoryPlan, CountsEveryParameter) {
         c.moe.bias_update_rate = 0.1;
       }
       int64_t total = 0;
-      describe_model(c)->visit([&](Param& p) { total += p.shape.count(); });
-      EXPECT_EQ(count_parameters(c).total, total) << pattern;
-      EXPECT_LE(count_parameters(c).active, total);
+      AssembledModel model = describe_model(c);
+      model->visit([&](Param& p) { total += p.shape.count(); });
+      const int64_t experts = (is_gated(c.moe.activation) ? 3 : 2) * c.moe.d_ff * c.d_model;
+      const auto layers = static_cast<int64_t>(std::ranges::count(c.stack(), 'E'));
+      EXPECT_EQ(model->count_parameters().total, total) << pattern;
+      EXPECT_EQ(model->count_parameters().active,
+                total - layers * (c.moe.num_experts - c.moe.top_k) * experts)
+          << pattern;
     }
   }
 }
@@ -44,9 +50,24 @@ TEST(MemoryPlan, ActivationsAreAnUpperEstimateOfWhatOneSegmentTakes) {
   EXPECT_GT(static_cast<double>(ctx.arena().peak()), 0.7 * planned);
 }
 
-TEST(MemoryPlan, BoundaryBytesAreThoseOfTheCarriedStates) {
+TEST(Carries, AreEveryStateThatALayerLeaves) {
   const ModelConfig c = small_config("M-ME", 2);
-  EXPECT_EQ(boundary_bytes_per_row(c), zero_states(c, 1, Dtype::kF32).bytes());
+  AssembledModel m = small_model(c, Dtype::kF32);
+  const CarryList carries = m->carries();
+  Context ctx(Backend::kCpu);
+  LocalRoute route;
+  CutRoute none;
+  SegmentSchedule schedule(*m, ctx, route, none, {.chunk = 8});
+  const SmallBatch batch = small_batch(2, 8, 17);
+  schedule.pass_over(batch.rows(), [](int64_t) {});
+  ASSERT_EQ(route.carried().entries().size(), carries.size());
+  for (const CarriedState& state : carries) {
+    const View left = route.carried().at(state.key);
+    EXPECT_EQ(left.shape, state.shape(2)) << state.name;
+    EXPECT_EQ(left.dtype, state.spec.dtype) << state.name;
+  }
+  EXPECT_EQ(bytes_of(carries, 2), route.carried().bytes());
+  EXPECT_EQ(zero_states(carries, 2).bytes(), route.carried().bytes());
 }
 
 TEST(MemoryPlan, AutomaticMicroBatchDividesTheBatch) {

@@ -54,7 +54,7 @@ ExperimentConfig experiment(const PlanCase& c) {
   e.sequence.chunk = c.chunk;
   e.sequence.gradient = c.gradient;
   e.sequence.carry_state = c.carry;
-  e.sequence.boundary_memory = c.slots * c.micro * boundary_bytes_per_row(e.model);
+  e.sequence.boundary_memory = c.slots * c.micro * bytes_of(describe_model(e.model)->carries(), 1);
   e.train.batch_size = kPlanRows;
   e.train.micro_batch_size = c.micro;
   e.parallel.dp = c.dp;
@@ -95,13 +95,13 @@ Measured measured_step(const ExperimentConfig& config, Transport& world, const S
   Context ctx(backend, 1);
   const Dtype dtype = config.device.dtype == DeviceDtype::kBf16 ? Dtype::kBF16 : Dtype::kF32;
   ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world, ctx.memory());
-  MeshGroup group(mesh, ctx, Dtype::kF32, config.parallel);
+  MeshGroup group(mesh, ctx, config.parallel);
   AssembledModel model =
       assemble_model(config.model, dtype, true, ctx.memory(),
                      config.parallel.ep > 1 ? std::make_unique<AllToAllExchange>(mesh.ep()) : nullptr);
   initialise(model->params(), 7, 1);
   Optimizer optimizer(config.optimizer, model->params(), group);
-  TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+  TrainStep step(*model, ctx, config, group);
   const StepFigures figures = step.compute(group.share().take(FixedRows(rows), 0, config));
   optimizer.update(ctx, 1e-3, optimizer.gradient_norm(ctx), 1);
   group.largest(ctx, 0);
@@ -161,8 +161,8 @@ TEST_P(PlannedStep, HoldsWhatARankHolds) {
   EXPECT_EQ(plan.memory.weights, measured.weights);
   EXPECT_EQ(plan.memory.optimizer, measured.optimizer);
   // A step reports the boundaries of one micro-batch; where all are surveyed first, all hold theirs at once.
-  const bool together =
-      needs_tally(config.model) && (plan.micro_batches > 1 || GetParam().gradient != GradientMode::kExact);
+  const bool together = describe_model(config.model)->needs_tally() &&
+                        (plan.micro_batches > 1 || GetParam().gradient != GradientMode::kExact);
   EXPECT_EQ(plan.memory.boundaries, measured.boundaries * (together ? plan.micro_batches : 1));
   EXPECT_GE(measured.arena, plan.memory.activations);
   // As many sums as may be under way at once are planned for; how many are is a matter of time.
@@ -181,7 +181,7 @@ TEST(SegmentRuns, AreThoseOfTheSchedule) {
       const SmallBatch batch = small_batch(1, segments, *config.vocab_size);
       const std::vector<Sequences> rows(2, batch.rows());
       for (int64_t slots : {0, 1, 2, 3, 5, 100}) {
-        const int64_t boundary = boundary_bytes_per_row(config);
+        const int64_t boundary = bytes_of(model->carries(), 1);
         const StepResult step = gradients_of(*model, ctx, rows,
                                              {.chunk = 1,
                                               .boundary_memory = slots * boundary * (together ? 2 : 1),

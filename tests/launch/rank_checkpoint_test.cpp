@@ -33,13 +33,13 @@ ExperimentConfig mesh_of(int64_t dp, int64_t cp, int64_t ep, int64_t zero = 0) {
 std::vector<double> go_on(const ExperimentConfig& config, Transport* world, const std::string& root,
                           int64_t steps) {
   Context ctx(Backend::kCpu, 1);
-  RunMesh mesh(config, ctx, Dtype::kF32, world);
+  RunMesh mesh(config, ctx, world);
   RankGroup& group = mesh.group();
   AssembledModel model = assemble_model(config.model, Dtype::kF32, true, Memory::kHost, mesh.exchange());
   AssembledModel whole = describe_model(config.model);
   initialise(model->params(), 7, 1);
   Optimizer optimizer(config.optimizer, model->params(), group);
-  TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+  TrainStep step(*model, ctx, config, group);
   RunCheckpoint checkpoint(root, {.config = hf_config_json(config.model, {}, "")}, *model, *whole, optimizer,
                            step, group);
   RunPosition at =
@@ -51,7 +51,7 @@ std::vector<double> go_on(const ExperimentConfig& config, Transport* world, cons
     losses.push_back(figures.loss);
     optimizer.update(ctx, 0.01, optimizer.gradient_norm(ctx), ++at.step);
     at.tokens += figures.tokens;
-    update_router_biases(*model, step.tally());
+    model->after_step(step.tally());
   }
   checkpoint.save(ctx, at, 10);
   return losses;

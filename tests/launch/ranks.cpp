@@ -43,13 +43,13 @@ void gather(RankGroup& group, Context& ctx, Model& model, Model& described, Whol
 }
 
 WholeStep one_step(const ExperimentConfig& config, Model& whole, const SmallBatch& rows, Backend backend,
-                   Transport* world, DeviceLink link) {
+                   Transport* world, DeviceLink link, const LayerKinds& kinds) {
   Context ctx(backend, 1);
-  RunMesh mesh(config, ctx, whole.dtype(), world, link);
+  RunMesh mesh(config, ctx, world, link);
   RankGroup& group = mesh.group();
-  AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
+  AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange(), kinds);
   copy_weights(whole, *model);
-  TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+  TrainStep step(*model, ctx, config, group);
   const FixedRows source(rows);
   WholeStep result{.figures = step.compute(group.share().take(source, 0, config))};
   double sent = static_cast<double>(mesh.traffic().bytes);
@@ -57,8 +57,8 @@ WholeStep one_step(const ExperimentConfig& config, Model& whole, const SmallBatc
   result.bytes_sent = static_cast<int64_t>(sent);
   const Optimizer optimizer(config.optimizer, model->params(), group);
   result.norm = optimizer.gradient_norm(ctx);
-  update_router_biases(*model, step.tally());
-  AssembledModel described = describe_model(config.model);
+  model->after_step(step.tally());
+  AssembledModel described = describe_model(config.model, nullptr, kinds);
   gather(group, ctx, *model, *described, result);
   return result;
 }
@@ -79,22 +79,23 @@ Batch FixedRows::batch(int64_t, int64_t row_begin, int64_t row_count) const {
 }
 
 WholeStep step_on_ranks(const ExperimentConfig& config, int ranks, Model& whole, const SmallBatch& rows,
-                        Backend backend, DeviceLink link) {
+                        Backend backend, DeviceLink link, const LayerKinds& kinds) {
   WholeStep result;
   run_ranks(ranks, kTimeout, [&](Transport& world) {
     ExperimentConfig mine = config;
     mine.parallel.timeout = kTimeout;
-    check_layout(mine, settle_mesh(mine.parallel, ranks));
-    WholeStep step = one_step(mine, whole, rows, backend, &world, link);
+    check_layout(mine, needs_of(whole), settle_mesh(mine.parallel, ranks));
+    WholeStep step = one_step(mine, whole, rows, backend, &world, link, kinds);
     if (world.rank() == 0) result = std::move(step);
   });
   return result;
 }
 
-WholeStep step_alone(const ExperimentConfig& config, Model& whole, const SmallBatch& rows, Backend backend) {
+WholeStep step_alone(const ExperimentConfig& config, Model& whole, const SmallBatch& rows, Backend backend,
+                     const LayerKinds& kinds) {
   ExperimentConfig alone = config;
   alone.parallel = {};
-  return one_step(alone, whole, rows, backend, nullptr, DeviceLink::kStaged);
+  return one_step(alone, whole, rows, backend, nullptr, DeviceLink::kStaged, kinds);
 }
 
 double difference(const WholeStep& a, const WholeStep& b) {

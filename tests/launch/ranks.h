@@ -36,8 +36,10 @@ struct WholeStep {
 
 /// One step of `whole`'s weights, shared out as config.parallel says over so many ranks.
 WholeStep step_on_ranks(const ExperimentConfig& config, int ranks, Model& whole, const SmallBatch& rows,
-                        Backend backend, DeviceLink link = DeviceLink::kStaged);
-WholeStep step_alone(const ExperimentConfig& config, Model& whole, const SmallBatch& rows, Backend backend);
+                        Backend backend, DeviceLink link = DeviceLink::kStaged,
+                        const LayerKinds& kinds = builtin_layer_kinds());
+WholeStep step_alone(const ExperimentConfig& config, Model& whole, const SmallBatch& rows, Backend backend,
+                     const LayerKinds& kinds = builtin_layer_kinds());
 
 /// The largest relative difference of any gradient; names must agree.
 double difference(const WholeStep& a, const WholeStep& b);

@@ -33,9 +33,10 @@ inline ModelConfig small_config(const std::string& pattern = "ME", int64_t repea
 }
 
 /// Weights larger than at the start of training, so that every path of the gradient matters.
-inline AssembledModel small_model(const ModelConfig& config, Dtype dtype, Memory memory = Memory::kHost) {
+inline AssembledModel small_model(const ModelConfig& config, Dtype dtype, Memory memory = Memory::kHost,
+                                  const LayerKinds& kinds = builtin_layer_kinds()) {
   constexpr uint64_t kSeed = 7;
-  AssembledModel m = assemble_model(config, dtype, true, memory);
+  AssembledModel m = assemble_model(config, dtype, true, memory, nullptr, kinds);
   initialise(m->params(), kSeed, 1);
   SplitMix64 random(kSeed);
   m->visit([&](Param& p) {

@@ -60,7 +60,7 @@ TEST_P(Trajectory, FollowsTheRunMadeWithoutNatrix) {
                                       *e.config.model.vocab_size);
   AssembledModel model = e.make_model();
   Context ctx = e.context();
-  TrainStep step(*model, ctx, e.config, needs_tally(e.config.model));
+  TrainStep step(*model, ctx, e.config);
   OneProcess alone;
   Optimizer optimizer(e.config.optimizer, model->params(), alone);
 

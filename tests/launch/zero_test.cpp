@@ -77,19 +77,19 @@ void take_moments(const ExperimentConfig& config, const std::string& dir,
 Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch& rows,
               const std::string& from, const std::string& to, const Machine& on) {
   Context ctx(on.backend, 1);
-  RunMesh mesh(config, ctx, on.dtype, world, on.link);
+  RunMesh mesh(config, ctx, world, on.link);
   RankGroup& group = mesh.group();
   AssembledModel model = assemble_model(config.model, on.dtype, true, ctx.memory(), mesh.exchange());
   initialise(model->params(), 7, 1);
   Optimizer optimizer(config.optimizer, model->params(), group);
   if (!from.empty()) optimizer.load_state(StoredTensors(from, "optimizer"));
-  TrainStep step(*model, ctx, config, needs_tally(config.model), group);
+  TrainStep step(*model, ctx, config, group);
   Trained t;
   for (int64_t s = 0; s < kZeroSteps; ++s) {
     t.losses.push_back(step.compute(group.share().take(FixedRows(rows), s, config)).loss);
     t.norms.push_back(optimizer.gradient_norm(ctx));
     optimizer.update(ctx, 0.01, t.norms.back(), s + 1);
-    update_router_biases(*model, step.tally());
+    model->after_step(step.tally());
   }
   t.state_bytes = {optimizer.bytes()};
   std::vector<Param*> written;  // by the first of those that hold the same
