@@ -93,7 +93,7 @@ class Trainee {
   void train() {
     step_.compute(batch_);
     optimizer_.update(ctx_, config_.optimizer.lr, optimizer_.gradient_norm(ctx_), ++steps_);
-    model_->model->after_step(step_.tally());
+    model_->after_step(step_.tally());
   }
 
   /// What is wrong with the loss and the gradients, or nothing.
@@ -128,7 +128,7 @@ class Trainee {
   Place place_;
   Context ctx_;
   AssembledModel model_;
-  OneProcess alone_;
+  LocalGradients alone_;
   Optimizer optimizer_;
   Batch batch_;
   TrainStep step_;

@@ -28,13 +28,6 @@ void each_piece(const RowPlan& plan, const RowPlan::Go& go, F&& f) {
   }
 }
 
-RowPlan counts(std::vector<int64_t> send, std::vector<int64_t> receive) {
-  RowPlan plan;
-  plan.send = std::move(send);
-  plan.receive = std::move(receive);
-  return plan;
-}
-
 View rows_of_go(const RowPlan& plan, const RowPlan::Go& go, View owner) {
   const auto [first, last] = plan.owner_rows(go);
   return owner.row_range(first, last - first);
@@ -130,7 +123,7 @@ std::unique_ptr<RowsUnderWay> AllToAllExchange::start_forward(Context& ctx, cons
                                                               View home, View owner) {
   const RowPlan::Go& go = plan.goes[g];
   const View sorted = rows_of_go(plan, go, owner), arrived = ctx.arena().like(sorted);
-  Pending messages = axis_.start_all_to_all(ctx, home_of_go(go, home), arrived, counts(go.send, go.receive));
+  Pending messages = axis_.start_all_to_all(ctx, home_of_go(go, home), arrived, {go.send, go.receive});
   return std::make_unique<GoUnderWay>(std::move(messages), [&plan, &go, arrived, sorted] {
     each_piece(plan, go, [&](int64_t from, int64_t to, int64_t n) {
       copy(arrived.row_range(from, n), sorted.row_range(to, n));
@@ -146,7 +139,7 @@ std::unique_ptr<RowsUnderWay> AllToAllExchange::start_reverse(Context& ctx, cons
     copy(sorted.row_range(from, n), leaving.row_range(to, n));
   });
   return std::make_unique<GoUnderWay>(
-      axis_.start_all_to_all(ctx, leaving, home_of_go(go, home), counts(go.receive, go.send)), nullptr);
+      axis_.start_all_to_all(ctx, leaving, home_of_go(go, home), {go.receive, go.send}), nullptr);
 }
 
 }  // namespace natrix

@@ -30,7 +30,7 @@ Pending LocalCommunicator::start_all_gather(Context&, View in, View out) {
   copy(in, out);
   return {};
 }
-Pending LocalCommunicator::start_all_to_all(Context&, View in, View out, const RowPlan&) {
+Pending LocalCommunicator::start_all_to_all(Context&, View in, View out, const RowCounts&) {
   copy(in, out);
   return {};
 }

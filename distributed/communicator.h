@@ -6,7 +6,8 @@
 // of ranks, whatever the order of arrival.
 #pragma once
 
-#include "core/row_exchange.h"
+#include <span>
+
 #include "distributed/pending.h"
 #include "kernels/base/context.h"
 
@@ -17,6 +18,11 @@ enum class Reduce { kSum, kMax };
 /// What of `whole` (contiguous) is a rank's when it is shared out: ceil(count / ranks) elements, of the last
 /// ranks fewer or none.
 View share_of(View whole, int ranks, int rank);
+
+/// Rows per peer of an all-to-all; borrowed until it has been started.
+struct RowCounts {
+  std::span<const int64_t> send, receive;
+};
 
 /// What a rank has sent so far, and the time it took.
 struct Traffic {
@@ -43,9 +49,9 @@ class Communicator {
   /// out = the ranks' `in`, one after another, each of which is that rank's share_of(out, …); it may lie
   /// there itself.
   void all_gather(Context& ctx, View in, View out) { start_all_gather(ctx, in, out).wait(); }
-  /// plan.send[p] rows of `in` go to rank p, in order of p; plan.receive[p] rows come from it, likewise.
-  void all_to_all(Context& ctx, View in, View out, const RowPlan& plan) {
-    start_all_to_all(ctx, in, out, plan).wait();
+  /// rows.send[p] rows of `in` go to rank p, in order of p; rows.receive[p] rows of `out` come from it.
+  void all_to_all(Context& ctx, View in, View out, const RowCounts& rows) {
+    start_all_to_all(ctx, in, out, rows).wait();
   }
 
   /// The same, started. The communicator and ctx outlive the Pending; views are left alone until it has
@@ -53,7 +59,7 @@ class Communicator {
   virtual Pending start_all_reduce(Context& ctx, View inout, Reduce op) = 0;
   virtual Pending start_reduce_scatter(Context& ctx, View in, View out, Reduce op) = 0;
   virtual Pending start_all_gather(Context& ctx, View in, View out) = 0;
-  virtual Pending start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) = 0;
+  virtual Pending start_all_to_all(Context& ctx, View in, View out, const RowCounts& rows) = 0;
 
   /// Returns at once: v is copied. Messages between two ranks arrive in order.
   virtual void send(Context& ctx, View v, int peer) = 0;
@@ -71,7 +77,7 @@ class LocalCommunicator final : public Communicator {
   Pending start_all_reduce(Context& ctx, View inout, Reduce op) override;
   Pending start_reduce_scatter(Context& ctx, View in, View out, Reduce op) override;
   Pending start_all_gather(Context& ctx, View in, View out) override;
-  Pending start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) override;
+  Pending start_all_to_all(Context& ctx, View in, View out, const RowCounts& rows) override;
   void send(Context& ctx, View v, int peer) override;
   void receive(Context& ctx, View v, int peer) override;
 };

@@ -223,7 +223,7 @@ class NcclCommunicator final : public Communicator {
   Pending start_all_reduce(Context& ctx, View inout, Reduce op) override;
   Pending start_reduce_scatter(Context& ctx, View in, View out, Reduce op) override;
   Pending start_all_gather(Context& ctx, View in, View out) override;
-  Pending start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) override;
+  Pending start_all_to_all(Context& ctx, View in, View out, const RowCounts& rows) override;
   void send(Context& ctx, View v, int peer) override { by_host_->send(ctx, v, peer); }
   void receive(Context& ctx, View v, int peer) override { by_host_->receive(ctx, v, peer); }
   int64_t scratch_bytes() const override { return by_host_->scratch_bytes(); }
@@ -279,20 +279,20 @@ Pending NcclCommunicator::start_all_gather(Context& ctx, View in, View out) {
                });
 }
 
-Pending NcclCommunicator::start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) {
+Pending NcclCommunicator::start_all_to_all(Context& ctx, View in, View out, const RowCounts& rows) {
   // All ranks must choose the same way. What a rank receives goes to a device with all of them, or with none;
   // what it sends may come from one although its parts are gathered by a host.
-  if (!on_device(out)) return by_host_->start_all_to_all(ctx, in, out, plan);
+  if (!on_device(out)) return by_host_->start_all_to_all(ctx, in, out, rows);
   require(in.cols() == out.cols() && in.dtype == out.dtype, "all_to_all between rows of different kinds");
   const int64_t row = in.cols() * size_of(in.dtype);
-  const int64_t sent = static_cast<int64_t>(bytes_of(in)) - plan.send[static_cast<size_t>(rank())] * row;
+  const int64_t sent = static_cast<int64_t>(bytes_of(in)) - rows.send[static_cast<size_t>(rank())] * row;
   const auto messages = [&](ncclComm_t comm, cudaStream_t stream) {
     ncclGroupStart();
     const char* from = static_cast<const char*>(in.data);
     char* to = static_cast<char*>(out.data);
     for (int p = 0; p < size(); ++p) {
-      const int64_t send = plan.send[static_cast<size_t>(p)] * row,
-                    receive = plan.receive[static_cast<size_t>(p)] * row;
+      const int64_t send = rows.send[static_cast<size_t>(p)] * row,
+                    receive = rows.receive[static_cast<size_t>(p)] * row;
       if (send > 0) ncclSend(from, static_cast<size_t>(send), ncclUint8, p, comm, stream);
       if (receive > 0) ncclRecv(to, static_cast<size_t>(receive), ncclUint8, p, comm, stream);
       from += send;

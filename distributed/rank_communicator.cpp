@@ -58,7 +58,7 @@ class RankCommunicator::Parts {
     for (int p = 0; p < ranks; ++p) parts.views_.push_back(share_of(v, ranks, p));
     return parts;
   }
-  static Parts of_rows(View v, const std::vector<int64_t>& rows) {
+  static Parts of_rows(View v, std::span<const int64_t> rows) {
     require(std::accumulate(rows.begin(), rows.end(), int64_t{0}) == v.rows(),
             "a plan for other rows than these");
     Parts parts;
@@ -157,9 +157,9 @@ Pending RankCommunicator::start_all_gather(Context&, View in, View out) {
   return run(exchange(Parts::same(flat(in), size()), places, transport_->begin_operation(), "all_gather"));
 }
 
-Pending RankCommunicator::start_all_to_all(Context&, View in, View out, const RowPlan& plan) {
+Pending RankCommunicator::start_all_to_all(Context&, View in, View out, const RowCounts& rows) {
   require(in.cols() == out.cols() && in.dtype == out.dtype, "all_to_all between rows of different kinds");
-  return run(exchange(Parts::of_rows(in, plan.send), Parts::of_rows(out, plan.receive),
+  return run(exchange(Parts::of_rows(in, rows.send), Parts::of_rows(out, rows.receive),
                       transport_->begin_operation(), "all_to_all"));
 }
 

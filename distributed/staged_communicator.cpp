@@ -84,9 +84,9 @@ Pending StagedCommunicator::start_all_gather(Context& ctx, View in, View out) {
   return staged(ctx, in, out, [&](View from, View to) { return inner_->start_all_gather(host_, from, to); });
 }
 
-Pending StagedCommunicator::start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) {
+Pending StagedCommunicator::start_all_to_all(Context& ctx, View in, View out, const RowCounts& rows) {
   return staged(ctx, in, out,
-                [&](View from, View to) { return inner_->start_all_to_all(host_, from, to, plan); });
+                [&](View from, View to) { return inner_->start_all_to_all(host_, from, to, rows); });
 }
 
 void StagedCommunicator::send(Context& ctx, View v, int peer) {

@@ -20,7 +20,7 @@ class StagedCommunicator final : public Communicator {
   Pending start_all_reduce(Context& ctx, View inout, Reduce op) override;
   Pending start_reduce_scatter(Context& ctx, View in, View out, Reduce op) override;
   Pending start_all_gather(Context& ctx, View in, View out) override;
-  Pending start_all_to_all(Context& ctx, View in, View out, const RowPlan& plan) override;
+  Pending start_all_to_all(Context& ctx, View in, View out, const RowCounts& rows) override;
   void send(Context& ctx, View v, int peer) override;
   void receive(Context& ctx, View v, int peer) override;
   Traffic traffic() const override { return inner_->traffic(); }

@@ -7,30 +7,30 @@
 namespace natrix {
 namespace {
 
-void require_same(const Agreed& a, RankGroup& group, Context& ctx) {
-  if (group.from_first(ctx, a.mine) == a.mine) return;
+void require_same(const Agreed& a, Collectives& world, Context& ctx) {
+  if (world.broadcast(ctx, 0, a.mine) == a.mine) return;
   throw InputError(fmt::format("{} of this rank is another than rank 0's; {}", a.what, a.remedy));
 }
 
 }  // namespace
 
-void require_agreement(const std::vector<Agreed>& list, RankGroup& group, Context& ctx) {
-  if (group.size() == 1) return;
-  require_same({"the program", hash_file("/proc/self/exe"), "install the same build on every host"}, group,
+void require_agreement(const std::vector<Agreed>& list, Collectives& world, Context& ctx) {
+  if (world.size() == 1) return;
+  require_same({"the program", hash_file("/proc/self/exe"), "install the same build on every host"}, world,
                ctx);
-  for (const Agreed& a : list) require_same(a, group, ctx);
-  group.largest(ctx, 0);  // rank 0 has compared itself with itself: it waits for the others before it goes on
+  for (const Agreed& a : list) require_same(a, world, ctx);
+  world.barrier(ctx);  // rank 0 has compared itself with itself: it waits for the others before it goes on
 }
 
-void require_agreement(const Experiment& experiment, const BatchSource& data, RankGroup& group,
+void require_agreement(const Experiment& experiment, const BatchSource& data, Collectives& world,
                        Context& ctx) {
-  if (group.size() == 1) return;  // hashing files takes a moment
+  if (world.size() == 1) return;  // hashing files takes a moment
   const std::string key = experiment.config.data.batches.empty() ? "data.train" : "data.batches";
   require_agreement(
       {{"the configuration", to_yaml(experiment.loaded, false),
         "start all ranks with the same files and flags"},
        {"what " + key + " names on the host", data.identity(), "give all hosts the same files"}},
-      group, ctx);
+      world, ctx);
 }
 
 }  // namespace natrix

@@ -1,8 +1,8 @@
 // What all ranks of a run must have in common before they begin.
 #pragma once
 
+#include "core/ranks/collectives.h"
 #include "core/text/batches.h"
-#include "core/train/rank_group.h"
 #include "launch/experiment.h"
 
 namespace natrix {
@@ -10,7 +10,8 @@ namespace natrix {
 /// Ranks that run another program, have other settings or read other data would train on nothing that makes
 /// sense. Collective. InputError on a rank that differs from rank 0, saying in what. When it returns, every
 /// rank has opened its files and looked at the run directory as it was.
-void require_agreement(const Experiment& experiment, const BatchSource& data, RankGroup& group, Context& ctx);
+void require_agreement(const Experiment& experiment, const BatchSource& data, Collectives& world,
+                       Context& ctx);
 
 /// One of the things that ranks must agree on.
 struct Agreed {
@@ -18,6 +19,6 @@ struct Agreed {
   std::string remedy;
 };
 /// The same for any other list, besides the program, which always comes first.
-void require_agreement(const std::vector<Agreed>& list, RankGroup& group, Context& ctx);
+void require_agreement(const std::vector<Agreed>& list, Collectives& world, Context& ctx);
 
 }  // namespace natrix

@@ -45,18 +45,18 @@ LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig&
     Context ctx(experiment.backend(), 1);
     // Ranks are threads here, and share a device if they compute on one.
     RunMesh mesh(config, ctx, &world, DeviceLink::kStaged);
-    RankGroup& group = mesh.group();
+    const Ranks ranks = mesh.ranks();
     AssembledModel model = experiment.make_model(mesh.exchange());
-    TrainStep step(*model, ctx, config, group);
-    const StepFigures figures = step.compute(group.share().take(data, 0, config));
+    TrainStep step(*model, ctx, config, ranks);
+    const StepFigures figures = step.compute(ranks.share.take(data, 0, config));
     auto sent = static_cast<double>(mesh.traffic().bytes);
-    group.sum(ctx, {&sent, 1});
-    const bool first = group.rank() == 0;
+    ranks.world.sum(ctx, {&sent, 1});
+    const bool first = ranks.world.rank() == 0;
     if (first) result.loss = figures.loss;
     if (first) result.bytes_sent = static_cast<int64_t>(sent);
     for (const Param* p : model->params()) {
       if (!p->grad) continue;
-      Buffer gathered = p->spread_of > 0 ? group.whole(ctx, *p, p->grad) : Buffer();
+      Buffer gathered = p->spread_of > 0 ? ranks.placement.whole(ctx, *p, p->grad) : Buffer();
       if (!first) continue;
       Buffer& kept = result.gradients[p->name] =
           gathered ? std::move(gathered) : Buffer(p->grad.dtype, p->shape);

@@ -67,7 +67,7 @@ AssembledModel ReadingRanks::load_model() {
 }
 
 void ReadingRanks::require_agreement(Model& model, std::vector<Agreed> list) {
-  if (group().size() == 1) return;
+  if (ranks().world.size() == 1) return;
   const ParallelConfig& p = config_.parallel;
   const MeshShape& s = mesh_->shape();
   list.push_back({"a flag of the machine or a parallel.* setting",
@@ -77,7 +77,7 @@ void ReadingRanks::require_agreement(Model& model, std::vector<Agreed> list) {
   // Ranks that share experts hold different weights.
   if (s.ep == 1)
     list.push_back({"the model", hash_weights(model.params()), "give all hosts the same checkpoint"});
-  natrix::require_agreement(list, group(), ctx_);
+  natrix::require_agreement(list, ranks().world, ctx_);
 }
 
 }  // namespace natrix

@@ -27,9 +27,9 @@ class ReadingRanks {
                const std::string& model_dir, MpiSession& session);
 
   Context& context() { return ctx_; }
-  RankGroup& group() { return mesh_->group(); }
+  Ranks ranks() { return mesh_->ranks(); }
   const MeshShape& shape() const { return mesh_->shape(); }
-  bool first() { return group().rank() == 0; }
+  bool first() { return ranks().world.rank() == 0; }
   /// The model with this rank's share of the experts.
   AssembledModel load_model();
   /// InputError on a rank with another program, model, flags of the machine, or something of `list`.

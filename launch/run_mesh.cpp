@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "distributed/all_to_all_exchange.h"
-#include "distributed/mesh_group.h"
 #include "distributed/mpi_communicator.h"
 #include "distributed/nccl_communicator.h"
 #include "kernels/base/build.h"
@@ -49,13 +48,12 @@ RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Transport* world)
 RunMesh::RunMesh(const ExperimentConfig& config, Context& ctx, Transport* world, DeviceLink link) {
   if (world == nullptr) {
     mesh_ = std::make_unique<ProcessMesh>();
-    group_ = std::make_unique<OneProcess>();
     return;
   }
   world->watch().timeout = config.parallel.timeout;
   mesh_ = std::make_unique<ProcessMesh>(settle_mesh(config.parallel, world->size()), *world, ctx.memory(),
                                         agreed_link(*world, link));
-  group_ = std::make_unique<MeshGroup>(*mesh_, ctx, config.parallel);
+  mesh_ranks_ = std::make_unique<MeshRanks>(*mesh_, ctx, config.parallel);
 }
 
 std::unique_ptr<RowExchange> RunMesh::exchange() {

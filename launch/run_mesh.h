@@ -5,8 +5,9 @@
 
 #include "configs/experiment.h"
 #include "core/layers/model.h"
+#include "core/ranks/ranks.h"
 #include "core/row_exchange.h"
-#include "core/train/rank_group.h"
+#include "distributed/mesh_ranks.h"
 #include "distributed/process_mesh.h"
 
 namespace natrix {
@@ -31,7 +32,7 @@ class RunMesh {
   RunMesh(const ExperimentConfig& config, Context& ctx, Transport* world);
   RunMesh(const ExperimentConfig& config, Context& ctx, Transport* world, DeviceLink link);
 
-  RankGroup& group() { return *group_; }
+  Ranks ranks() { return mesh_ranks_ ? mesh_ranks_->ranks() : alone_.ranks(); }
   const MeshShape& shape() const { return mesh_->shape(); }
   /// For a model of this run; it borrows the mesh.
   std::unique_ptr<RowExchange> exchange();
@@ -43,7 +44,8 @@ class RunMesh {
 
  private:
   std::unique_ptr<ProcessMesh> mesh_;
-  std::unique_ptr<RankGroup> group_;
+  std::unique_ptr<MeshRanks> mesh_ranks_;  // null for one process
+  OneProcess alone_;
 };
 
 /// NCCL where the build has it (`nccl`) and every rank of a machine has a GPU of its own; else by way of the

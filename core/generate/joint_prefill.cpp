@@ -19,16 +19,16 @@ View columns_or_none(const Buffer& b, int64_t first, int64_t count) {
 
 }  // namespace
 
-JointPrefill::JointPrefill(Session& session, Model& model, Context& ctx, RankGroup& group, int64_t chunk)
+JointPrefill::JointPrefill(Session& session, Model& model, Context& ctx, const Ranks& ranks, int64_t chunk)
     : session_(session),
       ctx_(ctx),
-      group_(group),
-      reading_(model, ctx, group, chunk),
+      ranks_(ranks),
+      reading_(model, ctx, ranks, chunk),
       waiting_(side_by_side(session.pending(), {})),
       position_(session.position()) {}
 
 void JointPrefill::feed(View tokens, const Progress& progress) {
-  if (group_.size() == 1) return session_.feed(tokens, progress);
+  if (ranks_.world.size() == 1) return session_.feed(tokens, progress);
   waiting_ = side_by_side(waiting_ ? waiting_.view() : View{}, tokens);
   position_ += tokens.cols();
   const auto left = [&] { return waiting_.view().cols() - 1; };
@@ -40,9 +40,9 @@ void JointPrefill::feed(View tokens, const Progress& progress) {
 }
 
 void JointPrefill::finish(const Progress& progress) {
-  if (group_.size() == 1 || !waiting_) return;
+  if (ranks_.world.size() == 1 || !waiting_) return;
   if (!begun_) {  // less than a token for each rank
-    if (group_.rank() == 0) {
+    if (ranks_.world.rank() == 0) {
       const View pending = session_.pending();
       const int64_t held = pending ? 1 : 0, rest = waiting_.view().cols() - held;
       if (rest > 0) session_.feed(waiting_.view().columns(held, rest), progress);
@@ -50,8 +50,8 @@ void JointPrefill::finish(const Progress& progress) {
     return;
   }
   read(waiting_.view().cols() - 1, true, progress);
-  const CarryStates end = group_.to_first(ctx_, group_.states().end_states());
-  if (group_.rank() == 0) session_.restore(end, waiting_.view(), position_);
+  const CarryStates end = ranks_.carry.to_first(ctx_, ranks_.carry.states().end_states());
+  if (ranks_.world.rank() == 0) session_.restore(end, waiting_.view(), position_);
 }
 
 void JointPrefill::read(int64_t count, bool last, const Progress& progress) {

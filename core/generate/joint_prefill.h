@@ -11,7 +11,7 @@ class JointPrefill {
  public:
   /// Borrowed. Every rank's session stands at the same place; chunk: tokens a row that a rank has in memory
   /// at once.
-  JointPrefill(Session& session, Model& model, Context& ctx, RankGroup& group, int64_t chunk);
+  JointPrefill(Session& session, Model& model, Context& ctx, const Ranks& ranks, int64_t chunk);
 
   using Progress = std::function<void(int64_t)>;
   /// Appends tokens [B, T] i64 to each row. Every rank is given all of them; each reads its part, once there
@@ -26,7 +26,7 @@ class JointPrefill {
 
   Session& session_;
   Context& ctx_;
-  RankGroup& group_;
+  Ranks ranks_;
   JointReading reading_;
   Buffer waiting_;  // [B, n]: not read yet; the last one would be the session's pending token
   int64_t position_;

@@ -17,7 +17,7 @@ class CarryRoute : public CarryLink {
   /// sweep.
   virtual void begin_segment(bool last) = 0;
   /// After a last segment: the states that it left behind. Between ranks, those of the rank that has them:
-  /// see RankGroup::to_first.
+  /// see CarryAxis::to_first.
   virtual const CarryStates& end_states() = 0;
 };
 

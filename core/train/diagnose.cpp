@@ -126,17 +126,18 @@ bool all_finite(View anywhere) {
 }
 
 std::string locate_nonfinite(Model& model, Context& ctx, std::span<const Sequences> rows,
-                             const SequenceConfig& sequence, RankGroup& group) {
+                             const SequenceConfig& sequence, const Ranks& ranks) {
   std::optional<Place> mine = find_weight(model.params());
-  const std::optional<Place> seen = Rerun(model, ctx, sequence.chunk, group.states()).find(rows);
+  const std::optional<Place> seen = Rerun(model, ctx, sequence.chunk, ranks.carry.states()).find(rows);
   if (!mine) mine = seen;
   if (!mine) mine = find_gradient(model.params());
   const int64_t order = mine.value_or(Place{}).order();
-  const int64_t earliest = -group.largest(ctx, -order);
-  const int64_t rank = -group.largest(ctx, order == earliest ? -group.rank() : -group.size());
+  const int64_t earliest = -ranks.world.max(ctx, -order);
+  const int64_t rank = -ranks.world.max(ctx, order == earliest ? -ranks.world.rank() : -ranks.world.size());
   const Place place = Place::at(earliest);
-  const std::string words = in_words(place, model, tokens_of(place.segment, group.share(), rank, sequence));
-  const bool of_a_rank = group.size() > 1 && (place.kind == Place::kWeight || place.kind == Place::kSublayer);
+  const std::string words = in_words(place, model, tokens_of(place.segment, ranks.share, rank, sequence));
+  const bool of_a_rank =
+      ranks.world.size() > 1 && (place.kind == Place::kWeight || place.kind == Place::kSublayer);
   return of_a_rank ? fmt::format("rank {}: {}", rank, words) : words;
 }
 

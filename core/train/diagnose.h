@@ -3,8 +3,8 @@
 
 #include <string>
 
+#include "core/ranks/ranks.h"
 #include "core/sequence/segment_schedule.h"
-#include "core/train/rank_group.h"
 
 namespace natrix {
 
@@ -14,6 +14,6 @@ bool all_finite(View v);
 /// rows are run again, and for the non-finite gradient nearest to the loss. Collective: the place is the
 /// earliest of all ranks', the same on each, and the words name its rank where there are several.
 std::string locate_nonfinite(Model& model, Context& ctx, std::span<const Sequences> rows,
-                             const SequenceConfig& sequence, RankGroup& group);
+                             const SequenceConfig& sequence, const Ranks& ranks);
 
 }  // namespace natrix

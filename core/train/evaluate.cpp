@@ -76,15 +76,15 @@ void count_losses(EvalFigures& f, Model& model, Context& ctx, View hidden, View 
 }
 
 /// The sums of all ranks' figures; positions lie below `length`.
-EvalFigures sum_over_ranks(EvalFigures f, Context& ctx, RankGroup& group, int64_t length) {
-  if (group.size() == 1) return f;
+EvalFigures sum_over_ranks(EvalFigures f, Context& ctx, const Ranks& ranks, int64_t length) {
+  if (ranks.world.size() == 1) return f;
   f.by_position.resize(bucket_of(length) + 1);
   std::vector<double> sums = {f.nats, static_cast<double>(f.predictions), static_cast<double>(f.bytes)};
   for (const EvalFigures::Bucket& b : f.by_position) {
     sums.push_back(b.nats);
     sums.push_back(static_cast<double>(b.predictions));
   }
-  group.sum(ctx, sums);
+  ranks.world.sum(ctx, sums);
   EvalFigures all{
       .nats = sums[0], .predictions = static_cast<int64_t>(sums[1]), .bytes = static_cast<int64_t>(sums[2])};
   for (size_t b = 0; 2 * b + 4 < sums.size(); ++b) {
@@ -146,11 +146,11 @@ class DocumentPositions {
 }  // namespace
 
 EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
-                     RankGroup& group, const std::function<void(int64_t)>& progress) {
-  const RankShare share = group.share();
+                     const Ranks& ranks, const std::function<void(int64_t)>& progress) {
+  const RankShare share = ranks.share;
   const int64_t length = windows.length();
   EvalFigures figures;
-  JointReading reading(model, ctx, group, std::min(chunk, length));
+  JointReading reading(model, ctx, ranks, std::min(chunk, length));
   for (int64_t round = 0; round < windows.count(); round += rows * share.dp) {
     const int64_t w = round + share.dp_rank * rows;  // past the last window, rows have nothing to predict
     const int64_t batch = share.dp > 1 ? rows : std::min(rows, windows.count() - w);
@@ -170,20 +170,20 @@ EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int
       progress(batch * share.dp * n);
     }
   }
-  EvalFigures all = sum_over_ranks(std::move(figures), ctx, group, length);
+  EvalFigures all = sum_over_ranks(std::move(figures), ctx, ranks, length);
   all.bytes = windows.bytes();
   return all;
 }
 
 EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Documents documents,
-                            int64_t chunk, RankGroup& group, const std::function<void(int64_t)>& progress) {
-  require(group.share().dp == 1, "one text cannot be shared out over data-parallel ranks");
+                            int64_t chunk, const Ranks& ranks, const std::function<void(int64_t)>& progress) {
+  require(ranks.share.dp == 1, "one text cannot be shared out over data-parallel ranks");
   const bool packed = documents == Documents::kPacked;
   const int64_t length = corpus.size() - 1;  // the last token is predicted, but not read
   EvalFigures figures;
-  if (group.rank() == 0)
+  if (ranks.world.rank() == 0)
     figures.bytes = corpus.text_bytes(1, length);  // the first token is read, but not predicted
-  JointReading reading(model, ctx, group, chunk);
+  JointReading reading(model, ctx, ranks, chunk);
   DocumentPositions clock(corpus, documents);
   reading.begin(length);
   for (int64_t first = 0, n = 0; first < length; first += n) {
@@ -207,7 +207,7 @@ EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Do
     });
     progress(n);
   }
-  return sum_over_ranks(std::move(figures), ctx, group, corpus.size());
+  return sum_over_ranks(std::move(figures), ctx, ranks, corpus.size());
 }
 
 }  // namespace natrix

@@ -1,9 +1,9 @@
 // Evaluation: loss of held-out text, by windows or in one sequence, and by position.
 #pragma once
 
+#include "core/ranks/ranks.h"
 #include "core/sequence/segment_schedule.h"
 #include "core/text/batches.h"
-#include "core/train/rank_group.h"
 
 namespace natrix {
 
@@ -29,14 +29,14 @@ struct EvalFigures {
 /// time (some of them empty, so that all read as often), and those of cp read each window together.
 /// Collective; every rank returns the sums. progress(tokens of all ranks) is called after each segment.
 EvalFigures evaluate(
-    Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk, RankGroup& group,
+    Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk, const Ranks& ranks,
     const std::function<void(int64_t)>& progress = [](int64_t) {});
 
 /// Reads the whole corpus as one sequence of any length, `chunk` tokens in a rank's memory at once. Positions
 /// count from the start of a document if documents are packed, else from the start of the corpus. Collective
 /// over the ranks of cp; there are no others.
 EvalFigures evaluate_stream(
-    Model& model, Context& ctx, const Corpus& corpus, Documents documents, int64_t chunk, RankGroup& group,
+    Model& model, Context& ctx, const Corpus& corpus, Documents documents, int64_t chunk, const Ranks& ranks,
     const std::function<void(int64_t)>& progress = [](int64_t) {});
 
 }  // namespace natrix

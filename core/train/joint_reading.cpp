@@ -4,17 +4,17 @@
 
 namespace natrix {
 
-JointReading::JointReading(Model& model, Context& ctx, RankGroup& group, int64_t chunk)
-    : group_(group),
-      share_(group.share()),
+JointReading::JointReading(Model& model, Context& ctx, const Ranks& ranks, int64_t chunk)
+    : carry_(ranks.carry),
+      share_(ranks.share),
       fewest_(share_.fewest_tokens(model.carries())),
       chunk_(std::max(chunk, fewest_ / share_.cp)),
-      joint_(model, ctx, group.states(), no_gradients_, {.chunk = chunk_ + fewest_}),
+      joint_(model, ctx, ranks.carry.states(), no_gradients_, {.chunk = chunk_ + fewest_}),
       alone_(model, ctx, alone_route_, no_gradients_, {.chunk = chunk_}) {}
 
 void JointReading::begin(int64_t length, const CarryStates* start) {
   together_ = can_share(length);
-  CarryRoute& states = together_ ? group_.states() : alone_route_;
+  CarryRoute& states = together_ ? carry_.states() : alone_route_;
   states.resume(start);
 }
 

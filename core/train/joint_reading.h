@@ -11,15 +11,15 @@
 // All ranks of the axis make the same calls.
 #pragma once
 
+#include "core/ranks/ranks.h"
 #include "core/sequence/segment_schedule.h"
-#include "core/train/rank_group.h"
 
 namespace natrix {
 
 class JointReading {
  public:
   /// Borrowed. chunk: tokens a row that a rank has in memory at once.
-  JointReading(Model& model, Context& ctx, RankGroup& group, int64_t chunk);
+  JointReading(Model& model, Context& ctx, const Ranks& ranks, int64_t chunk);
 
   /// Whether rows of so many tokens have one for each rank, or what else a rank needs at least.
   bool can_share(int64_t length) const { return share_.cp > 1 && length >= fewest_; }
@@ -42,7 +42,7 @@ class JointReading {
   SegmentSchedule& schedule() { return together_ ? joint_ : alone_; }
   RankShare reading_share() const { return together_ ? share_ : RankShare{}; }
 
-  RankGroup& group_;
+  CarryAxis& carry_;
   RankShare share_;
   int64_t fewest_, chunk_;
   LocalRoute alone_route_;

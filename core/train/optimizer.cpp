@@ -67,9 +67,9 @@ void load_moment(const StoredTensors& file, const std::string& name, const Param
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Param*> params, RankGroup& group)
-    : config_(config), params_(std::move(params)), group_(group) {
-  for (const View& owned : group_.owned_gradients(params_)) {
+Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Param*> params, GradientSync& gradients)
+    : config_(config), params_(std::move(params)), gradients_(gradients) {
+  for (const View& owned : gradients_.owned(params_)) {
     const auto moment = [&] {
       return moments_.emplace_back(owned.dtype, owned.shape, memory_of(owned.data)).view();
     };
@@ -107,7 +107,7 @@ double Optimizer::gradient_norm(Context& ctx) const {
   for (size_t i = 0; i < slots_.size(); ++i) {
     (slots_[i].param->spread_of > 0 ? spread : everywhere) += squares.view().as<double>()[i];
   }
-  return std::sqrt(group_.sum_over_owners(ctx, everywhere, spread));
+  return std::sqrt(gradients_.norm(ctx, everywhere, spread));
 }
 
 void Optimizer::update(Context& ctx, double lr, double gradient_norm, int64_t step) {
@@ -128,8 +128,8 @@ void Optimizer::update(Context& ctx, double lr, double gradient_norm, int64_t st
                 .grad_scale = scale,
                 .step = step});
   }
-  group_.share_values(ctx, params_);
-  if (!group_.shares_updates()) return;
+  gradients_.share_values(ctx, params_);
+  if (!gradients_.shards_updates()) return;
   for (const Param* p : params_) {
     if (p->rounded) cast(ctx, {.from = p->value, .to = p->rounded});
   }
@@ -139,7 +139,7 @@ std::vector<NamedTensor> Optimizer::state(const std::vector<Param*>& written) co
   std::vector<NamedTensor> tensors;
   for (const Slot& s : slots_) {
     const bool mine =
-        group_.shares_updates() || std::find(written.begin(), written.end(), s.param) != written.end();
+        gradients_.shards_updates() || std::find(written.begin(), written.end(), s.param) != written.end();
     if (!mine) continue;
     const Shape whole = whole_shape(*s.param);
     const bool all = s.m.count() == whole.count();

@@ -1,5 +1,5 @@
 // AdamW over a model's parameters, with the usual two groups: matrices decay, everything else does not
-// (Param::decays). Its state is that of the parameters which this rank updates (RankGroup::owned_gradients).
+// (Param::decays). Its state is that of the parameters which this rank updates (GradientSync::owned).
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 #include "configs/experiment.h"
 #include "core/io/shards.h"
 #include "core/layers/param.h"
-#include "core/train/rank_group.h"
+#include "core/ranks/gradient_sync.h"
 #include "kernels/base/buffer.h"
 #include "kernels/base/context.h"
 
@@ -16,8 +16,8 @@ namespace natrix {
 
 class Optimizer {
  public:
-  /// `group` is borrowed. The parameters have their memory.
-  Optimizer(const OptimizerConfig& config, std::vector<Param*> params, RankGroup& group);
+  /// `gradients` is borrowed. The parameters have their memory.
+  Optimizer(const OptimizerConfig& config, std::vector<Param*> params, GradientSync& gradients);
 
   /// The L2 norm of all gradients together, those of parameters on other ranks too.
   double gradient_norm(Context& ctx) const;
@@ -46,7 +46,7 @@ class Optimizer {
 
   OptimizerConfig config_;
   std::vector<Param*> params_;
-  RankGroup& group_;
+  GradientSync& gradients_;
   std::vector<Buffer> moments_;
   std::vector<Slot> slots_;  // in the order of the parameters
 };

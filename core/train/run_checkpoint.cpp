@@ -21,12 +21,12 @@ constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
 /// The parameters that are this rank's to write: of those that the same ranks hold each has a part, about as
 /// many bytes as the others.
-std::vector<Param*> to_write(const RankGroup& group, const std::vector<Param*>& params) {
+std::vector<Param*> to_write(const Placement& placement, const std::vector<Param*>& params) {
   int64_t all[2] = {0, 0}, before[2] = {0, 0};  // elements of what all ranks hold, and of what is spread
   for (const Param* p : params) all[p->spread_of > 0] += p->shape.count();
   std::vector<Param*> mine;
   for (Param* p : params) {
-    const RankGroup::Place place = group.place(*p);
+    const Placement::Place place = placement.place(*p);
     int64_t& first = before[p->spread_of > 0];
     const double share = static_cast<double>(first) / static_cast<double>(all[p->spread_of > 0]);
     if (static_cast<int64_t>(share * static_cast<double>(place.count)) == place.index) mine.push_back(p);
@@ -38,14 +38,16 @@ std::vector<Param*> to_write(const RankGroup& group, const std::vector<Param*>& 
 }  // namespace
 
 RunCheckpoint::RunCheckpoint(std::string root, ModelTexts texts, Model& model, Model& whole,
-                             Optimizer& optimizer, TrainStep& step, RankGroup& group)
+                             Optimizer& optimizer, TrainStep& step, Collectives& world,
+                             const Placement& placement)
     : root_(std::move(root)),
       texts_(std::move(texts)),
       model_(model),
       whole_(whole),
       optimizer_(optimizer),
       step_(step),
-      group_(group) {}
+      world_(world),
+      placement_(placement) {}
 
 /// Runs `part` and tells all ranks how it went: where one fails, all end with its words, rank 0 after it has
 /// removed what there is of the checkpoint.
@@ -60,11 +62,11 @@ void RunCheckpoint::together(Context& ctx, int64_t step, std::unique_ptr<Checkpo
     failure = std::current_exception();
     words = e.what();
   }
-  if (group_.size() == 1 && failure) std::rethrow_exception(failure);
-  const int64_t failed = group_.largest(ctx, failure ? group_.rank() + 1 : 0);
+  if (world_.size() == 1 && failure) std::rethrow_exception(failure);
+  const int64_t failed = world_.max(ctx, failure ? world_.rank() + 1 : 0);
   if (failed == 0) return;
   writer.reset();
-  words = group_.from(ctx, failed - 1, words);
+  words = world_.broadcast(ctx, failed - 1, words);
   throw RunError(
       fmt::format("rank {} could not write its part of the checkpoint of step {}: {}; the one before stays",
                   failed - 1, step, words));
@@ -72,22 +74,22 @@ void RunCheckpoint::together(Context& ctx, int64_t step, std::unique_ptr<Checkpo
 
 /// This rank's part of weights and moments.
 void RunCheckpoint::write_share(const std::string& dir) const {
-  const std::vector<Param*> mine = to_write(group_, model_.params());
+  const std::vector<Param*> mine = to_write(placement_, model_.params());
   const std::vector<NamedTensor> moments = optimizer_.state(mine);
   constexpr int64_t kOneFile = kMost;
-  if (group_.size() == 1) {
+  if (world_.size() == 1) {
     save_weights(dir, mine, texts_);
     write_tensors(dir + kTrainer, kOptimizer, moments, kOneFile);
   } else {
-    save_weights_part(dir, group_.rank(), mine);
-    write_part(dir + kTrainer, kOptimizer, group_.rank(), moments, kOneFile);
+    save_weights_part(dir, world_.rank(), mine);
+    write_part(dir + kTrainer, kOptimizer, world_.rank(), moments, kOneFile);
   }
 }
 
 /// When all ranks have written.
 void RunCheckpoint::write_rest(const std::string& dir, const RunPosition& position,
                                const CarryStates& carried) const {
-  if (group_.size() > 1) {
+  if (world_.size() > 1) {
     join_weights(dir, texts_);
     join_parts(dir + kTrainer, kOptimizer);
   }
@@ -98,7 +100,7 @@ void RunCheckpoint::write_rest(const std::string& dir, const RunPosition& positi
 }
 
 std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64_t keep) {
-  const bool first = group_.rank() == 0;
+  const bool first = world_.rank() == 0;
   const CarryStates carried = step_.carried_rows();
   std::unique_ptr<CheckpointWriter> writer;
   std::string dir;
@@ -108,7 +110,7 @@ std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64
     std::filesystem::create_directories(writer->path() + kTrainer);
     dir = writer->path();
   });
-  dir = group_.from_first(ctx, dir);
+  dir = world_.broadcast(ctx, 0, dir);
   together(ctx, position.step, writer, [&] { write_share(dir); });
   together(ctx, position.step, writer, [&] {
     if (!first) return;
@@ -116,7 +118,7 @@ std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64
     dir = writer->commit();
     prune_checkpoints(root_, keep);
   });
-  return group_.from_first(ctx, dir);
+  return world_.broadcast(ctx, 0, dir);
 }
 
 std::string RunCheckpoint::choose(const std::function<void(const std::string&)>& warn) const {
@@ -133,7 +135,7 @@ std::string RunCheckpoint::choose(const std::function<void(const std::string&)>&
 
 std::optional<RunPosition> RunCheckpoint::resume(Context& ctx,
                                                  const std::function<void(const std::string&)>& warn) {
-  const std::string dir = group_.from_first(ctx, group_.rank() == 0 ? choose(warn) : "");
+  const std::string dir = world_.broadcast(ctx, 0, world_.rank() == 0 ? choose(warn) : "");
   if (dir.empty()) return std::nullopt;
   load_weights(dir, model_.config(), model_.params(), whole_.params());
   optimizer_.load_state(StoredTensors(dir + kTrainer, kOptimizer));

@@ -35,7 +35,7 @@ class RunCheckpoint {
   /// its experts, whoever holds them, for reading; it needs no memory, and may be `model` itself where
   /// nothing is spread. All borrowed.
   RunCheckpoint(std::string root, ModelTexts texts, Model& model, Model& whole, Optimizer& optimizer,
-                TrainStep& step, RankGroup& group);
+                TrainStep& step, Collectives& world, const Placement& placement);
 
   /// Collective: every rank writes its part, rank 0 joins the parts, writes the manifest last and removes all
   /// but the newest `keep`. Returns the checkpoint's directory. RunError on every rank, in the words of the
@@ -60,7 +60,8 @@ class RunCheckpoint {
   Model &model_, &whole_;
   Optimizer& optimizer_;
   TrainStep& step_;
-  RankGroup& group_;
+  Collectives& world_;
+  const Placement& placement_;
 };
 
 }  // namespace natrix

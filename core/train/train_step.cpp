@@ -21,19 +21,19 @@ TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config)
 
 TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config,
                      std::unique_ptr<OneProcess> alone)
-    : TrainStep(model, ctx, config, *alone) {
+    : TrainStep(model, ctx, config, alone->ranks()) {
   alone_ = std::move(alone);
 }
 
-TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, RankGroup& group)
+TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, const Ranks& ranks)
     : model_(model),
       ctx_(ctx),
       carry_state_(config.sequence.carry_state),
-      rows_(config.train.batch_size / group.share().dp),
+      rows_(config.train.batch_size / ranks.share.dp),
       micro_batch_(config.train.micro_batch_size.value_or(
           automatic_micro_batch(model.config(), rows_, config.sequence.chunk))),
-      group_(group),
-      schedule_(model, ctx, group.states(), group.gradients(),
+      ranks_(ranks),
+      schedule_(model, ctx, ranks.carry.states(), ranks.carry.gradients(),
                 {.chunk = config.sequence.chunk,
                  .gradient = config.sequence.gradient,
                  .boundary_memory = config.sequence.boundary_memory,
@@ -57,13 +57,13 @@ std::vector<Sequences> TrainStep::cut(const Batch& batch, const std::vector<Carr
 
 CarryStates TrainStep::carried_rows() {
   if (carried_.empty()) return {};
-  return group_.gather_rows(ctx_, join_rows(carried_));
+  return ranks_.carry.gather_rows(ctx_, join_rows(carried_));
 }
 
 void TrainStep::carry_rows(const CarryStates& all) {
   carried_.clear();
   if (all.empty()) return;
-  const RankShare share = group_.share();
+  const RankShare& share = ranks_.share;
   for (int64_t first = 0; first < rows_; first += micro_batch_) {
     const int64_t n = std::min(micro_batch_, rows_ - first);
     carried_.push_back(share.cp_rank == 0 ? rows_of(all, share.dp_rank * rows_ + first, n, ctx_.memory())
@@ -75,7 +75,7 @@ StepFigures TrainStep::compute(const Batch& batch) {
   const int64_t here = count_predictions(batch.targets.view());
   double counts[] = {static_cast<double>(here),
                      static_cast<double>(batch.tokens.view().count())};  // exact below 2^53
-  group_.sum(ctx_, counts);
+  ranks_.world.sum(ctx_, counts);
   StepFigures f{.predictions = static_cast<int64_t>(counts[0]),
                 .tokens = static_cast<int64_t>(counts[1]),
                 .predictions_here = here};
@@ -89,17 +89,17 @@ StepFigures TrainStep::compute(const Batch& batch) {
                      {.complete_tally =
                           [&](StepTally& tally) {
                             std::vector<double> figures = tally.figures();
-                            group_.sum(ctx_, figures);
+                            ranks_.world.sum(ctx_, figures);
                             tally.set_figures(figures);
                           },
-                      .gradients_done = [&](size_t first) { group_.gradients_done(ctx_, params, first); }});
+                      .gradients_done = [&](size_t first) { ranks_.gradients.ready(ctx_, params, first); }});
   f.loss_here = result.loss_sum / static_cast<double>(std::max<int64_t>(here, 1));
-  group_.sum_gradients(ctx_, params);
-  group_.sum(ctx_, {&result.loss_sum, 1});
+  ranks_.gradients.finish(ctx_, params);
+  ranks_.world.sum(ctx_, {&result.loss_sum, 1});
   f.loss = result.loss_sum * scale;
   f.boundary_bytes = result.boundary_bytes;
   carried_.clear();
-  for (const CarryStates& end : result.end) carried_.push_back(group_.to_first(ctx_, end));
+  for (const CarryStates& end : result.end) carried_.push_back(ranks_.carry.to_first(ctx_, end));
   for (const auto& [sublayer, layer] : tally_.layers()) {
     BalanceFigures b = balance_figures(layer, f.tokens);
     f.aux_loss += b.aux_loss;

@@ -3,9 +3,9 @@
 
 #include <memory>
 
+#include "core/ranks/ranks.h"
 #include "core/sequence/segment_schedule.h"
 #include "core/text/batches.h"
-#include "core/train/rank_group.h"
 
 namespace natrix {
 
@@ -24,8 +24,8 @@ struct StepFigures {
 
 class TrainStep {
  public:
-  /// All borrowed; without a group, this process is alone.
-  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, RankGroup& group);
+  /// All borrowed; without `ranks`, this process is alone.
+  TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, const Ranks& ranks);
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config);
 
   /// batch: this rank's part of the step's (RankShare::take). Figures and gradients are those of all ranks
@@ -37,7 +37,7 @@ class TrainStep {
 
   const StepTally& tally() const { return tally_; }
   int64_t micro_batch_size() const { return micro_batch_; }
-  int64_t batch_size() const { return rows_ * group_.share().dp; }  // of all ranks
+  int64_t batch_size() const { return rows_ * ranks_.share.dp; }  // of all ranks
 
   /// The states that the last step carries into the next, of all rows in order, on rank 0. Collective.
   CarryStates carried_rows();
@@ -59,7 +59,7 @@ class TrainStep {
   bool carry_state_;
   int64_t rows_, micro_batch_;  // of this rank
   std::unique_ptr<OneProcess> alone_;
-  RankGroup& group_;
+  Ranks ranks_;
   SegmentSchedule schedule_;
   StepTally tally_;
   std::vector<CarryStates> carried_,

@@ -35,7 +35,7 @@ int Trainer::run() {
     one_step();
     if (p_.held_out != nullptr && due(p_.config.train.eval_every)) evaluate_held_out();
     // The signal reaches ranks in different steps, or only some of them: one that has it stops all.
-    if (const auto signal = static_cast<int>(p_.group.largest(p_.ctx, stop.received())); signal != 0) {
+    if (const auto signal = static_cast<int>(p_.ranks.world.max(p_.ctx, stop.received())); signal != 0) {
       save();
       p_.log.info(fmt::format(
           "stopped by {} after step {}; all is saved in {}; start the same command again to go on",
@@ -61,7 +61,7 @@ void Trainer::resume() {
       p_.log.info(fmt::format("going on after step {}/{}", position_.step, p_.config.train.steps));
     }
   }
-  if (p_.group.rank() == 0) {
+  if (p_.ranks.world.rank() == 0) {
     metrics_ = std::make_unique<MetricsLog>(p_.config.run.dir + "/metrics.jsonl",
                                             position_.step > 0 ? position_.step : -1);
   }
@@ -70,14 +70,14 @@ void Trainer::resume() {
 
 void Trainer::one_step() {
   const auto start = std::chrono::steady_clock::now();
-  const double waited = p_.group.seconds_waited();
-  p_.group.begin_step(position_.step + 1);
-  const Batch batch = p_.group.share().take(p_.data, position_.step, p_.config);
+  const double waited = p_.ranks.world.seconds_waited();
+  p_.ranks.world.begin_step(position_.step + 1);
+  const Batch batch = p_.ranks.share.take(p_.data, position_.step, p_.config);
   const StepFigures figures = p_.step.compute(batch);
   p_.rank_log.info(fmt::format(
       "step {}: loss {:.6f} of {} predictions here, {:.4f} s, of which it waited for others {:.4f} s",
       position_.step + 1, figures.loss_here, figures.predictions_here, seconds_since(start),
-      p_.group.seconds_waited() - waited));
+      p_.ranks.world.seconds_waited() - waited));
   const double norm = p_.optimizer.gradient_norm(p_.ctx);
   const double lr = learning_rate(p_.config.optimizer, p_.config.train.steps, position_.step);
   if (!std::isfinite(figures.loss) || !std::isfinite(norm)) {
@@ -94,11 +94,11 @@ void Trainer::one_step() {
 void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, double norm) {
   // The figures are those of all ranks together, so every one of them is here.
   const std::string where =
-      locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence, p_.group);
+      locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence, p_.ranks);
   const std::string what =
       fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1, figures.loss, norm, where);
   p_.rank_log.warn(what);
-  p_.group.largest(p_.ctx, 0);  // all have said it before the first one ends the job
+  p_.ranks.world.barrier(p_.ctx);  // all have said it before the first one ends the job
   if (p_.config.train.on_nan == OnNan::kSkip) {
     p_.step.leave_out();
     p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
@@ -137,7 +137,7 @@ void Trainer::record(const StepFigures& f, double norm, double lr, double second
 void Trainer::evaluate_held_out() {
   const EvalFigures f =
       evaluate(p_.model, p_.ctx, *p_.held_out, std::max<int64_t>(p_.step.micro_batch_size(), 1),
-               p_.config.sequence.chunk, p_.group);
+               p_.config.sequence.chunk, p_.ranks);
   if (metrics_ == nullptr) return;
   EvalMetrics m{.step = position_.step, .eval_loss = f.loss(), .eval_bits_per_byte = f.bits_per_byte()};
   for (const EvalFigures::Bucket& b : f.by_position) m.loss_by_position.push_back({b.from, b.loss()});

@@ -25,7 +25,7 @@ struct TrainerParts {
   RunCheckpoint& checkpoint;
   RunLog& log;
   RunLog& rank_log;  // of this rank's part
-  RankGroup& group;
+  Ranks ranks;
 };
 
 class Trainer {

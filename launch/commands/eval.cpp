@@ -68,9 +68,9 @@ int evaluate_text(const EvalFlags& flags, MpiSession& session) {
   const auto advance = [&](int64_t n) { progress.advance(n); };
   const EvalFigures figures =
       reads == Reads::kOneText
-          ? evaluate_stream(*model, ctx, *corpus, documents, flags.common.chunk, ranks.group(), advance)
+          ? evaluate_stream(*model, ctx, *corpus, documents, flags.common.chunk, ranks.ranks(), advance)
           : evaluate(*model, ctx, EvalWindows(corpus, documents, flags.context, corpus->size()), flags.batch,
-                     flags.common.chunk, ranks.group(), advance);
+                     flags.common.chunk, ranks.ranks(), advance);
   if (figures.predictions == 0) {
     throw InputError(fmt::format("--data: {} has nothing to predict; give more text", corpus->name()));
   }

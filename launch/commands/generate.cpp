@@ -83,7 +83,7 @@ class Generation {
     open_state(session);
     const auto begin = std::chrono::steady_clock::now();
     {
-      JointPrefill prefill(session, *model_, ctx_, ranks_.group(), flags_.common.chunk);
+      JointPrefill prefill(session, *model_, ctx_, ranks_.ranks(), flags_.common.chunk);
       Progress progress("reading", prompt.view().count(), "tokens", {.quiet = quiet()});
       const auto advance = [&](int64_t n) { progress.advance(n * batch); };
       prefill.feed(prompt.view(), advance);
@@ -163,7 +163,7 @@ class Generation {
   /// Streams the prompt through the model, so that a file of any size needs no memory. Every rank reads all
   /// of its text, which is nothing beside what the model does with its part.
   int64_t read_prompt(Session& session, Sampler& sampler, const Tokenizer& tokenizer) {
-    JointPrefill prefill(session, *model_, ctx_, ranks_.group(), flags_.common.chunk);
+    JointPrefill prefill(session, *model_, ctx_, ranks_.ranks(), flags_.common.chunk);
     const auto feed_text = [&](std::string_view text, const JointPrefill::Progress& progress) {
       const std::vector<int64_t> ids = tokenizer.encode(text);
       for (int64_t id : ids) sampler.accept(id);

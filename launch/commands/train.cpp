@@ -95,16 +95,16 @@ void describe(const Experiment& e, RunLog& log) {
                        human_bytes(m.activations), human_bytes(m.boundaries)));
 }
 
-RunLog rank_log_of(const Experiment& e, const RunDirectory& run, RankGroup& group, Context& ctx) {
+RunLog rank_log_of(const Experiment& e, const RunDirectory& run, const Ranks& ranks, Context& ctx) {
   if (!e.config.run.rank_logs) return {};
-  group.largest(ctx, 0);  // the directory is ours once the first rank holds it
+  ranks.world.barrier(ctx);  // the directory is ours once the first rank holds it
   const std::string folder = run.path("ranks");
   std::error_code error;  // says the log itself, if it cannot be written
   std::filesystem::create_directories(folder, error);
-  RunLog log = RunLog::to_file(fmt::format("{}/rank-{:03}.log", folder, group.rank()));
-  const RankShare share = group.share();
-  log.info(fmt::format("rank {} of {}: dp_rank {}, cp_rank {}, process {} on {}", group.rank(), group.size(),
-                       share.dp_rank, share.cp_rank, getpid(), host_name()));
+  RunLog log = RunLog::to_file(fmt::format("{}/rank-{:03}.log", folder, ranks.world.rank()));
+  const RankShare& share = ranks.share;
+  log.info(fmt::format("rank {} of {}: dp_rank {}, cp_rank {}, process {} on {}", ranks.world.rank(),
+                       ranks.world.size(), share.dp_rank, share.cp_rank, getpid(), host_name()));
   return log;
 }
 
@@ -146,23 +146,24 @@ int train(const TrainFlags& flags, MpiSession& session) {
   RunDirectory run(e);
   Context ctx = e.context();
   RunMesh mesh(e.config, ctx, session.world());
-  RankGroup& group = mesh.group();
+  const Ranks ranks = mesh.ranks();
   AssembledModel model = e.make_model(mesh.exchange());
   AssembledModel whole = e.describe();
-  require_agreement(e, *data, group, ctx);
-  const bool first = group.rank() == 0;
+  require_agreement(e, *data, ranks.world, ctx);
+  const bool first = ranks.world.rank() == 0;
   if (first) run.create();
   RunLog log = first ? RunLog(run.path("natrix.log"), flags.quiet) : RunLog();
-  RunLog rank_log = rank_log_of(e, run, group, ctx);
+  RunLog rank_log = rank_log_of(e, run, ranks, ctx);
   describe(e, log);
-  if (group.size() > 1) {
-    log.info(fmt::format("{} ranks: dp {} x cp {}, ep {}", group.size(), mesh.shape().dp, mesh.shape().cp,
-                         mesh.shape().ep));
+  if (ranks.world.size() > 1) {
+    log.info(fmt::format("{} ranks: dp {} x cp {}, ep {}", ranks.world.size(), mesh.shape().dp,
+                         mesh.shape().cp, mesh.shape().ep));
   }
 
-  TrainStep step(*model, ctx, e.config, group);
-  Optimizer optimizer(e.config.optimizer, model->params(), group);
-  RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, group);
+  TrainStep step(*model, ctx, e.config, ranks);
+  Optimizer optimizer(e.config.optimizer, model->params(), ranks.gradients);
+  RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, ranks.world,
+                           ranks.placement);
   Trainer trainer({.config = e.config,
                    .model = *model,
                    .ctx = ctx,
@@ -173,7 +174,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
                    .checkpoint = checkpoint,
                    .log = log,
                    .rank_log = rank_log,
-                   .group = group});
+                   .ranks = ranks});
   for (const std::string& change : run.changes()) log.info("changed since the run began: " + change);
   const int status = log_the_end(rank_log, [&] {
     trainer.resume();
@@ -181,7 +182,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
     return trainer.run();
   });
   if (!first) return status;
-  log_travel(log, group.shares_updates() ? "gradients and updated weights" : "gradients",
+  log_travel(log, ranks.gradients.shards_updates() ? "gradients and updated weights" : "gradients",
              mesh.gradient_traffic(), "backward ran");
   log_travel(log, "experts' rows", mesh.expert_traffic(), "experts computed");
   if (status == 0) {

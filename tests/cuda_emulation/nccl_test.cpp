@@ -61,18 +61,19 @@ TEST(CudaNccl, CollectivesOnTheDevice) {
       r.all->all_gather(r.ctx, two.view(), gathered.view());
       EXPECT_EQ(at<float>(gathered.view(), 2 * (ranks - 1) + 1), 100 * (ranks - 1) + 1);
 
-      RowPlan plan;  // rank a sends b · (a + 1) rows to rank b, so that rank 0 gets none at all
+      std::vector<int64_t> send,
+          receive;  // rank a sends b · (a + 1) rows to rank b, so that rank 0 gets none at all
       int64_t sent = 0, received = 0;
       for (int p = 0; p < ranks; ++p) {
-        sent += plan.send.emplace_back(p * (me + 1));
-        received += plan.receive.emplace_back(me * (p + 1));
+        sent += send.emplace_back(p * (me + 1));
+        received += receive.emplace_back(me * (p + 1));
       }
       const Buffer rows = counting<float>({sent, 2}, 1000 * me);
       Buffer arrived(Dtype::kF32, {received, 2}, Memory::kDevice);
-      r.all->all_to_all(r.ctx, rows.view(), arrived.view(), plan);
+      r.all->all_to_all(r.ctx, rows.view(), arrived.view(), {send, receive});
       int64_t row = 0;
       for (int p = 0; p < ranks; ++p) {
-        for (int64_t i = 0; i < plan.receive[static_cast<size_t>(p)]; ++i, ++row) {
+        for (int64_t i = 0; i < receive[static_cast<size_t>(p)]; ++i, ++row) {
           const int64_t before = me * (me - 1) / 2 * (p + 1);  // rows of p for ranks below this one
           EXPECT_EQ(at<float>(arrived.view(), 2 * row), 1000 * p + 2 * (before + i)) << p << " to " << me;
         }

@@ -21,20 +21,18 @@ class Errands {
     mine_ = numbers<float>(Dtype::kF32, {n_}, r.rank());
     rows_ = numbers<float>(Dtype::kF32, {ranks * n_, 2}, r.rank());
     came_ = Buffer(Dtype::kF32, {ranks * n_, 2});
-    plan_.send.assign(static_cast<size_t>(ranks), n_);
-    plan_.receive = plan_.send;
-    none_.send.assign(static_cast<size_t>(ranks), 0);
-    none_.receive = none_.send;
+    as_many_.assign(static_cast<size_t>(ranks), n_);
+    none_.assign(static_cast<size_t>(ranks), 0);
   }
 
   std::vector<Pending> start(Communicator& axis) {
     std::vector<Pending> p;
     const View nothing(nullptr, Dtype::kF32, {0, 2});
     p.push_back(axis.start_all_reduce(r_->ctx, whole_.view(), Reduce::kSum));
-    p.push_back(axis.start_all_to_all(r_->ctx, nothing, nothing, none_));
+    p.push_back(axis.start_all_to_all(r_->ctx, nothing, nothing, {none_, none_}));
     p.push_back(axis.start_reduce_scatter(r_->ctx, parts_.view(), part_.view(), Reduce::kMax));
     p.push_back(axis.start_all_reduce(r_->ctx, small_.view(), Reduce::kSum));
-    p.push_back(axis.start_all_to_all(r_->ctx, rows_.view(), came_.view(), plan_));
+    p.push_back(axis.start_all_to_all(r_->ctx, rows_.view(), came_.view(), {as_many_, as_many_}));
     p.push_back(axis.start_all_reduce(r_->ctx, View(nullptr, Dtype::kF32, {0}), Reduce::kSum));
     p.push_back(axis.start_all_gather(r_->ctx, mine_.view(), all_.view()));
     return p;
@@ -64,7 +62,7 @@ class Errands {
   Rank* r_;
   int64_t n_ = 0;
   Buffer whole_, small_, parts_, part_, all_, mine_, rows_, came_;
-  RowPlan plan_, none_;
+  std::vector<int64_t> as_many_, none_;  // rows per peer
 };
 
 }  // namespace

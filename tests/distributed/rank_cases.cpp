@@ -70,24 +70,24 @@ void all_gather(Transport& world) {
 /// Rank a sends b · (a + 1) rows to rank b, so that rank 0 gets none at all.
 void all_to_all(Transport& world) {
   Rank r(world);
-  RowPlan plan;
+  std::vector<int64_t> send, receive;  // rows per peer
   int64_t sent = 0, received = 0;
   for (int p = 0; p < r.size(); ++p) {
-    plan.send.push_back(p * (r.rank() + 1));
-    plan.receive.push_back(r.rank() * (p + 1));
-    sent += plan.send.back();
-    received += plan.receive.back();
+    send.push_back(p * (r.rank() + 1));
+    receive.push_back(r.rank() * (p + 1));
+    sent += send.back();
+    received += receive.back();
   }
   Buffer in(Dtype::kF32, {sent, 2}), out(Dtype::kF32, {received, 2});
   for (int64_t i = 0, p = 0, left = 0; i < sent; ++i, --left) {
-    while (left == 0) left = plan.send[static_cast<size_t>(p++)];
+    while (left == 0) left = send[static_cast<size_t>(p++)];
     in.view().row<float>(i)[0] = static_cast<float>(r.rank());
     in.view().row<float>(i)[1] = static_cast<float>(p - 1);
   }
-  r.all.all_to_all(r.ctx, in.view(), out.view(), plan);
+  r.all.all_to_all(r.ctx, in.view(), out.view(), {send, receive});
   int64_t row = 0;
   for (int p = 0; p < r.size(); ++p) {
-    for (int64_t i = 0; i < plan.receive[static_cast<size_t>(p)]; ++i, ++row) {
+    for (int64_t i = 0; i < receive[static_cast<size_t>(p)]; ++i, ++row) {
       r.expect(out.view().row<float>(row)[0] == static_cast<float>(p) &&
                    out.view().row<float>(row)[1] == static_cast<float>(r.rank()),
                "all_to_all: rows come in the order of their ranks");

@@ -74,29 +74,29 @@ CarriedRun run_carried(const CarriedLayout& l, Model& whole) {
   const auto body = [&](Transport* world) {
     Context ctx(Backend::kReference, 1);
     RunMesh mesh(config, ctx, world);
-    RankGroup& group = mesh.group();
+    const Ranks ranks = mesh.ranks();
     AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
     copy_weights(whole, *model);
-    TrainStep step(*model, ctx, config, group);
-    const Optimizer optimizer(config.optimizer, model->params(), group);
+    TrainStep step(*model, ctx, config, ranks);
+    const Optimizer optimizer(config.optimizer, model->params(), ranks.gradients);
     const OneTextARow source;
     CarriedRun run;
     for (int64_t n = 0; n < kCarriedSteps; ++n) {
       if (n == l.moves_at) {
         CarryStates all = step.carried_rows();
-        if (group.size() > 1) {  // every rank reads the file
-          if (group.rank() == 0) file = copy_of(all);
-          group.largest(ctx, 0);
+        if (ranks.world.size() > 1) {  // every rank reads the file
+          if (ranks.world.rank() == 0) file = copy_of(all);
+          ranks.world.barrier(ctx);
           all = copy_of(file);
         }
         step.carry_rows({});
         step.carry_rows(all);
       }
-      run.losses.push_back(step.compute(group.share().take(source, n, config)).loss);
+      run.losses.push_back(step.compute(ranks.share.take(source, n, config)).loss);
       run.norms.push_back(optimizer.gradient_norm(ctx));
     }
     run.end = step.carried_rows();
-    if (group.rank() == 0) result = std::move(run);
+    if (ranks.world.rank() == 0) result = std::move(run);
   };
   check_layout(config, needs_of(whole), settle_mesh(config.parallel, l.dp * l.cp));
   if (l.dp * l.cp == 1) {

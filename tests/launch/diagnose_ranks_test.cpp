@@ -44,15 +44,15 @@ std::set<std::string> located(ExperimentConfig config, Model& whole, const Small
   run_ranks(ranks, 120, [&](Transport& world) {
     Context ctx(Backend::kCpu, 1);
     RunMesh mesh(config, ctx, &world);
-    RankGroup& group = mesh.group();
+    const Ranks ranks = mesh.ranks();
     AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
     copy_weights(whole, *model);
-    if (spoil) spoil(group.rank(), *model);
-    TrainStep step(*model, ctx, config, group);
-    const Batch batch = group.share().take(FixedRows(rows), 0, config);
+    if (spoil) spoil(ranks.world.rank(), *model);
+    TrainStep step(*model, ctx, config, ranks);
+    const Batch batch = ranks.share.take(FixedRows(rows), 0, config);
     step.compute(batch);
     const std::string where =
-        locate_nonfinite(*model, ctx, step.micro_batches(batch), config.sequence, group);
+        locate_nonfinite(*model, ctx, step.micro_batches(batch), config.sequence, ranks);
     const std::lock_guard lock(mutex);
     said.insert(where);
   });

@@ -31,7 +31,7 @@ ModelConfig eval_model(int64_t vocabulary) {
   return c;
 }
 
-using Evaluate = std::function<EvalFigures(Model&, Context&, RankGroup&)>;
+using Evaluate = std::function<EvalFigures(Model&, Context&, const Ranks&)>;
 
 /// Every rank's figures, which must be the same.
 EvalFigures figures_of(const EvalLayout& l, Model& whole, const Evaluate& evaluate) {
@@ -44,7 +44,7 @@ EvalFigures figures_of(const EvalLayout& l, Model& whole, const Evaluate& evalua
     RunMesh mesh(config, ctx, world);
     AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange());
     copy_weights(whole, *model);
-    all[static_cast<size_t>(mesh.group().rank())] = evaluate(*model, ctx, mesh.group());
+    all[static_cast<size_t>(mesh.ranks().world.rank())] = evaluate(*model, ctx, mesh.ranks());
   };
   if (all.size() == 1) {
     body(nullptr);
@@ -99,8 +99,8 @@ TEST(EvalOverRanks, OneTextReadTogetherEqualsOneProcess) {
     AssembledModel whole = small_model(eval_model(vocabulary), Dtype::kF64);
     for (const Documents documents : {Documents::kPacked, Documents::kJoined}) {
       const auto read = [&](int64_t chunk) {
-        return [&, chunk](Model& m, Context& ctx, RankGroup& group) {
-          return evaluate_stream(m, ctx, *corpus, documents, chunk, group);
+        return [&, chunk](Model& m, Context& ctx, const Ranks& ranks) {
+          return evaluate_stream(m, ctx, *corpus, documents, chunk, ranks);
         };
       };
       const EvalFigures want = figures_of({}, *whole, read(16));
@@ -118,8 +118,8 @@ TEST(EvalOverRanks, TextsOfEveryLength) {
   for (int64_t bytes = 1; bytes < 45; ++bytes) {
     const ScratchDir scratch;
     const auto corpus = documents_of(scratch, {bytes}, 257);
-    const auto read = [&](Model& m, Context& ctx, RankGroup& group) {
-      return evaluate_stream(m, ctx, *corpus, Documents::kPacked, 4, group);
+    const auto read = [&](Model& m, Context& ctx, const Ranks& ranks) {
+      return evaluate_stream(m, ctx, *corpus, Documents::kPacked, 4, ranks);
     };
     SCOPED_TRACE(fmt::format("{} bytes", bytes));
     const EvalFigures want = figures_of({}, *whole, read);
@@ -135,8 +135,8 @@ TEST(EvalOverRanks, WindowsEqualOneProcess) {
   for (const int64_t length : {3, 50, 1000}) {
     const EvalWindows windows(corpus, Documents::kPacked, length, corpus->size());
     const auto read = [&](int64_t chunk, int64_t rows) {
-      return [&, chunk, rows](Model& m, Context& ctx, RankGroup& group) {
-        return evaluate(m, ctx, windows, rows, chunk, group);
+      return [&, chunk, rows](Model& m, Context& ctx, const Ranks& ranks) {
+        return evaluate(m, ctx, windows, rows, chunk, ranks);
       };
     };
     const EvalFigures want = figures_of({}, *whole, read(16, 4));

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "distributed/all_to_all_exchange.h"
-#include "distributed/mesh_group.h"
+#include "distributed/mesh_ranks.h"
 #include "distributed/thread_communicator.h"
 #include "tests/launch/ranks.h"
 
@@ -42,13 +42,14 @@ GoesStep step_with_goes(const GoesLayout& l, int goes, Dtype dtype, Backend back
   run_ranks(l.dp * l.cp, 120, [&](Transport& world) {
     Context ctx(backend, 1);
     ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world);
-    MeshGroup group(mesh, ctx, config.parallel);
+    MeshRanks mesh_ranks(mesh, ctx, config.parallel);
+    const Ranks ranks = mesh_ranks.ranks();
     AssembledModel model =
         assemble_model(config.model, dtype, true, Memory::kHost,
                        std::make_unique<AllToAllExchange>(mesh.ep(), goes == 1 ? kNever : 0));
     copy_weights(*whole, *model);
-    TrainStep step(*model, ctx, config, group);
-    const StepFigures figures = step.compute(group.share().take(FixedRows(rows), 0, config));
+    TrainStep step(*model, ctx, config, ranks);
+    const StepFigures figures = step.compute(ranks.share.take(FixedRows(rows), 0, config));
     if (world.rank() != asked) return;
     result.loss = figures.loss;
     result.messages = mesh.ep().traffic().messages;

@@ -73,7 +73,7 @@ struct Prefix : ::testing::TestWithParam<PrefixLayout> {
       copy_weights(*model, *mine);
       Session session(*mine, ctx, kPrefixRows, l.chunk);
       if (before > 0) session.feed(tokens.view().columns(0, before));
-      JointPrefill prefill(session, *mine, ctx, mesh.group(), l.chunk);
+      JointPrefill prefill(session, *mine, ctx, mesh.ranks(), l.chunk);
       int64_t at = before, reported = 0;
       for (int64_t n : pieces) {
         prefill.feed(tokens.view().columns(at, n), [&](int64_t done) { reported += done; });

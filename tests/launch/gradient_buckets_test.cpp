@@ -37,7 +37,7 @@ class Recorder final : public Communicator {
   }
   Pending start_reduce_scatter(Context&, View, View, Reduce) override { return none(); }
   Pending start_all_gather(Context&, View, View) override { return none(); }
-  Pending start_all_to_all(Context&, View, View, const RowPlan&) override { return none(); }
+  Pending start_all_to_all(Context&, View, View, const RowCounts&) override { return none(); }
   void send(Context&, View, int) override { static_cast<void>(none()); }
   void receive(Context&, View, int) override { static_cast<void>(none()); }
 
@@ -52,15 +52,15 @@ class Recorder final : public Communicator {
 };
 
 /// One process that sums its gradients as if there were more.
-class RecordedGroup final : public OneProcess {
+class RecordedGradients final : public LocalGradients {
  public:
-  explicit RecordedGroup(std::function<bool()> during_backward)
+  explicit RecordedGradients(std::function<bool()> during_backward)
       : recorder_(std::move(during_backward)), sync_(recorder_, recorder_, kSmallBucket) {}
 
-  void gradients_done(Context& ctx, const std::vector<Param*>& params, size_t first) override {
+  void ready(Context& ctx, const std::vector<Param*>& params, size_t first) override {
     sync_.done(ctx, params, first);
   }
-  void sum_gradients(Context& ctx, const std::vector<Param*>& params) override { sync_.finish(ctx, params); }
+  void finish(Context& ctx, const std::vector<Param*>& params) override { sync_.finish(ctx, params); }
 
   const std::vector<Recorder::Sum>& sums() const { return recorder_.sums; }
 
@@ -104,7 +104,7 @@ TEST_P(GradientBuckets, StartWhenTheyAreCompleteAndBeforeTheFirstLayerHasRun) {
   const View first_norm = model->params()[1]->grad;
   const bool one_run = c.chunk == 40 && c.micro == 4;
   Buffer before;  // the first layer's gradient, as earlier backward runs have left it
-  RecordedGroup group([&] {
+  RecordedGradients gradients([&] {
     if (!before) {
       before = Buffer(first_norm.dtype, first_norm.shape);
       copy(first_norm, before.view());
@@ -113,21 +113,28 @@ TEST_P(GradientBuckets, StartWhenTheyAreCompleteAndBeforeTheFirstLayerHasRun) {
     return std::memcmp(before.view().data, first_norm.data, static_cast<size_t>(first_norm.bytes())) == 0;
   });
   Context ctx(Backend::kCpu, 1);
-  TrainStep step(*model, ctx, config, group);
+  OneProcess alone;
+  const Ranks here = alone.ranks();
+  TrainStep step(*model, ctx, config,
+                 Ranks{.share = here.share,
+                       .world = here.world,
+                       .carry = here.carry,
+                       .gradients = gradients,
+                       .placement = here.placement});
   const SmallBatch rows = small_batch(4, 40, *config.model.vocab_size);
-  step.compute(group.share().take(FixedRows(rows), 0, config));
+  step.compute(here.share.take(FixedRows(rows), 0, config));
 
-  ASSERT_GT(group.sums().size(), 8u);
-  EXPECT_TRUE(group.sums().front().during_backward) << "the first layer's backward came before";
-  EXPECT_FALSE(group.sums().back().during_backward);
+  ASSERT_GT(gradients.sums().size(), 8u);
+  EXPECT_TRUE(gradients.sums().front().during_backward) << "the first layer's backward came before";
+  EXPECT_FALSE(gradients.sums().back().during_backward);
   int64_t early = 0, bytes = 0;
-  for (const Recorder::Sum& s : group.sums()) {
+  for (const Recorder::Sum& s : gradients.sums()) {
     EXPECT_EQ(std::memcmp(s.found.data(), s.gradients.data, s.found.size()), 0)
         << "a bucket that was added to after its sum had begun";
     early += s.during_backward;
     bytes += s.gradients.bytes();
   }
-  EXPECT_GT(early, static_cast<int64_t>(group.sums().size()) / 3);
+  EXPECT_GT(early, static_cast<int64_t>(gradients.sums().size()) / 3);
   int64_t all = 0;
   for (const Param* p : model->params()) {
     if (!p->grad) continue;
@@ -136,7 +143,7 @@ TEST_P(GradientBuckets, StartWhenTheyAreCompleteAndBeforeTheFirstLayerHasRun) {
       return s.gradients.data <= p->grad.data &&
              static_cast<char*>(s.gradients.data) + s.gradients.bytes() > static_cast<char*>(p->grad.data);
     };
-    EXPECT_EQ(std::count_if(group.sums().begin(), group.sums().end(), holds), 1) << p->name;
+    EXPECT_EQ(std::count_if(gradients.sums().begin(), gradients.sums().end(), holds), 1) << p->name;
   }
   EXPECT_GE(bytes, all);
 }

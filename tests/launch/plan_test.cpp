@@ -9,7 +9,7 @@
 #include "core/train/memory_plan.h"
 #include "core/train/optimizer.h"
 #include "distributed/all_to_all_exchange.h"
-#include "distributed/mesh_group.h"
+#include "distributed/mesh_ranks.h"
 #include "distributed/thread_communicator.h"
 #include "launch/plan/segment_runs.h"
 #include "tests/launch/ranks.h"
@@ -95,16 +95,17 @@ Measured measured_step(const ExperimentConfig& config, Transport& world, const S
   Context ctx(backend, 1);
   const Dtype dtype = config.device.dtype == DeviceDtype::kBf16 ? Dtype::kBF16 : Dtype::kF32;
   ProcessMesh mesh(settle_mesh(config.parallel, world.size()), world, ctx.memory());
-  MeshGroup group(mesh, ctx, config.parallel);
+  MeshRanks mesh_ranks(mesh, ctx, config.parallel);
+  const Ranks ranks = mesh_ranks.ranks();
   AssembledModel model =
       assemble_model(config.model, dtype, true, ctx.memory(),
                      config.parallel.ep > 1 ? std::make_unique<AllToAllExchange>(mesh.ep()) : nullptr);
   initialise(model->params(), 7, 1);
-  Optimizer optimizer(config.optimizer, model->params(), group);
-  TrainStep step(*model, ctx, config, group);
-  const StepFigures figures = step.compute(group.share().take(FixedRows(rows), 0, config));
+  Optimizer optimizer(config.optimizer, model->params(), ranks.gradients);
+  TrainStep step(*model, ctx, config, ranks);
+  const StepFigures figures = step.compute(ranks.share.take(FixedRows(rows), 0, config));
   optimizer.update(ctx, 1e-3, optimizer.gradient_norm(ctx), 1);
-  group.largest(ctx, 0);
+  ranks.world.barrier(ctx);
 
   Measured m{.sent = {{MeshAxis::kWorld, mesh.world().traffic()},
                       {MeshAxis::kGradients, mesh.gradients().traffic()},

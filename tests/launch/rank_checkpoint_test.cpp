@@ -34,20 +34,20 @@ std::vector<double> go_on(const ExperimentConfig& config, Transport* world, cons
                           int64_t steps) {
   Context ctx(Backend::kCpu, 1);
   RunMesh mesh(config, ctx, world);
-  RankGroup& group = mesh.group();
+  const Ranks ranks = mesh.ranks();
   AssembledModel model = assemble_model(config.model, Dtype::kF32, true, Memory::kHost, mesh.exchange());
   AssembledModel whole = describe_model(config.model);
   initialise(model->params(), 7, 1);
-  Optimizer optimizer(config.optimizer, model->params(), group);
-  TrainStep step(*model, ctx, config, group);
+  Optimizer optimizer(config.optimizer, model->params(), ranks.gradients);
+  TrainStep step(*model, ctx, config, ranks);
   RunCheckpoint checkpoint(root, {.config = hf_config_json(config.model, {}, "")}, *model, *whole, optimizer,
-                           step, group);
+                           step, ranks.world, ranks.placement);
   RunPosition at =
       checkpoint.resume(ctx, [](const std::string& why) { ADD_FAILURE() << why; }).value_or(RunPosition{});
   const SmallBatch rows = small_batch(4, 24, *config.model.vocab_size);
   std::vector<double> losses;
   for (int64_t s = 0; s < steps; ++s) {
-    const StepFigures figures = step.compute(group.share().take(FixedRows(rows), at.step, config));
+    const StepFigures figures = step.compute(ranks.share.take(FixedRows(rows), at.step, config));
     losses.push_back(figures.loss);
     optimizer.update(ctx, 0.01, optimizer.gradient_norm(ctx), ++at.step);
     at.tokens += figures.tokens;
@@ -128,7 +128,7 @@ TEST(RankCheckpoint, EveryRankWritesItsOwnExpertsAndAPartOfTheRest) {
 
 TEST(RankCheckpoint, AMomentThatIsNotAllThereIsRefused) {
   const ScratchDir dir;
-  OneProcess alone;
+  LocalGradients alone;
   const ExperimentConfig config = mesh_of(1, 1, 1);
   AssembledModel model = assemble_model(config.model, Dtype::kF32, true);
   Optimizer optimizer(config.optimizer, model->params(), alone);

@@ -23,16 +23,16 @@ void keep(std::map<std::string, Buffer>& into, const std::string& name, View v) 
 }
 
 /// On rank 0; `described` names all tensors of the whole model.
-void gather(RankGroup& group, Context& ctx, Model& model, Model& described, WholeStep& step) {
+void gather(const Ranks& ranks, Context& ctx, Model& model, Model& described, WholeStep& step) {
   const std::vector<Param*> mine = model.params(), all = described.params();
   for (size_t i = 0; i < mine.size(); ++i) {
     Buffer gathered;
     View grad = mine[i]->grad;
     if (mine[i]->spread_of > 0) {
-      gathered = group.whole(ctx, *mine[i], grad);
+      gathered = ranks.placement.whole(ctx, *mine[i], grad);
       grad = gathered.view();
     }
-    if (group.rank() != 0) continue;
+    if (ranks.world.rank() != 0) continue;
     all[i]->grad = grad;
     if (grad) {
       for (const NamedTensor& t : named_parts({all[i]}, &Param::grad)) keep(step.gradients, t.name, t.view);
@@ -46,20 +46,21 @@ WholeStep one_step(const ExperimentConfig& config, Model& whole, const SmallBatc
                    Transport* world, DeviceLink link, const LayerKinds& kinds) {
   Context ctx(backend, 1);
   RunMesh mesh(config, ctx, world, link);
-  RankGroup& group = mesh.group();
-  AssembledModel model = assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange(), kinds);
+  const Ranks ranks = mesh.ranks();
+  AssembledModel model =
+      assemble_model(config.model, whole.dtype(), true, ctx.memory(), mesh.exchange(), kinds);
   copy_weights(whole, *model);
-  TrainStep step(*model, ctx, config, group);
+  TrainStep step(*model, ctx, config, ranks);
   const FixedRows source(rows);
-  WholeStep result{.figures = step.compute(group.share().take(source, 0, config))};
+  WholeStep result{.figures = step.compute(ranks.share.take(source, 0, config))};
   double sent = static_cast<double>(mesh.traffic().bytes);
-  group.sum(ctx, {&sent, 1});
+  ranks.world.sum(ctx, {&sent, 1});
   result.bytes_sent = static_cast<int64_t>(sent);
-  const Optimizer optimizer(config.optimizer, model->params(), group);
+  const Optimizer optimizer(config.optimizer, model->params(), ranks.gradients);
   result.norm = optimizer.gradient_norm(ctx);
   model->after_step(step.tally());
   AssembledModel described = describe_model(config.model, nullptr, kinds);
-  gather(group, ctx, *model, *described, result);
+  gather(ranks, ctx, *model, *described, result);
   return result;
 }
 

@@ -61,7 +61,7 @@ TEST_P(Trajectory, FollowsTheRunMadeWithoutNatrix) {
   AssembledModel model = e.make_model();
   Context ctx = e.context();
   TrainStep step(*model, ctx, e.config);
-  OneProcess alone;
+  LocalGradients alone;
   Optimizer optimizer(e.config.optimizer, model->params(), alone);
 
   const nlohmann::json want = expected();

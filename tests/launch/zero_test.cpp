@@ -66,7 +66,7 @@ void take(std::map<std::string, Buffer>& into, const std::string& name, View v) 
 /// Moments of the whole model, as a process that is alone reads and writes them.
 void take_moments(const ExperimentConfig& config, const std::string& dir,
                   std::map<std::string, Buffer>& into) {
-  OneProcess alone;
+  LocalGradients alone;
   AssembledModel model = assemble_model(config.model, Dtype::kF32, true);
   Optimizer optimizer(config.optimizer, model->params(), alone);
   optimizer.load_state(StoredTensors(dir, "optimizer"));
@@ -78,15 +78,15 @@ Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch
               const std::string& from, const std::string& to, const Machine& on) {
   Context ctx(on.backend, 1);
   RunMesh mesh(config, ctx, world, on.link);
-  RankGroup& group = mesh.group();
+  const Ranks ranks = mesh.ranks();
   AssembledModel model = assemble_model(config.model, on.dtype, true, ctx.memory(), mesh.exchange());
   initialise(model->params(), 7, 1);
-  Optimizer optimizer(config.optimizer, model->params(), group);
+  Optimizer optimizer(config.optimizer, model->params(), ranks.gradients);
   if (!from.empty()) optimizer.load_state(StoredTensors(from, "optimizer"));
-  TrainStep step(*model, ctx, config, group);
+  TrainStep step(*model, ctx, config, ranks);
   Trained t;
   for (int64_t s = 0; s < kZeroSteps; ++s) {
-    t.losses.push_back(step.compute(group.share().take(FixedRows(rows), s, config)).loss);
+    t.losses.push_back(step.compute(ranks.share.take(FixedRows(rows), s, config)).loss);
     t.norms.push_back(optimizer.gradient_norm(ctx));
     optimizer.update(ctx, 0.01, t.norms.back(), s + 1);
     model->after_step(step.tally());
@@ -94,19 +94,19 @@ Trained train(const ExperimentConfig& config, Transport* world, const SmallBatch
   t.state_bytes = {optimizer.bytes()};
   std::vector<Param*> written;  // by the first of those that hold the same
   for (Param* p : model->params()) {
-    if (group.place(*p).index == 0) written.push_back(p);
+    if (ranks.placement.place(*p).index == 0) written.push_back(p);
   }
-  write_part(to, "optimizer", group.rank(), optimizer.state(written));
-  group.largest(ctx, 0);  // all have
-  if (group.rank() == 0) {
+  write_part(to, "optimizer", ranks.world.rank(), optimizer.state(written));
+  ranks.world.barrier(ctx);  // all have
+  if (ranks.world.rank() == 0) {
     join_parts(to, "optimizer");
     take_moments(config, to, t.tensors);
   }
   for (const Param* p : model->params()) {
-    if (p->rounded && group.rank() == 0) take(t.rounded, p->name, p->rounded);
-    if (p->rounded && group.rank() == 0) take(t.masters, p->name, p->value);
-    const Buffer gathered = p->spread_of > 0 ? group.whole(ctx, *p, p->value) : Buffer();
-    if (group.rank() == 0) take(t.tensors, p->name, gathered ? gathered.view() : p->value);
+    if (p->rounded && ranks.world.rank() == 0) take(t.rounded, p->name, p->rounded);
+    if (p->rounded && ranks.world.rank() == 0) take(t.masters, p->name, p->value);
+    const Buffer gathered = p->spread_of > 0 ? ranks.placement.whole(ctx, *p, p->value) : Buffer();
+    if (ranks.world.rank() == 0) take(t.tensors, p->name, gathered ? gathered.view() : p->value);
   }
   return t;
 }
