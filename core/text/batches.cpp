@@ -299,10 +299,11 @@ EvalWindows::EvalWindows(std::shared_ptr<const Corpus> corpus, Documents documen
 
 /// Without separators the first token of a document is no target, see RowFiller::fill.
 void EvalWindows::leave_out_first_bytes() {
-  std::vector<int64_t> tokens(static_cast<size_t>(length_));
-  std::vector<uint8_t> starts(static_cast<size_t>(length_));
-  for (int64_t done = 0; done < targets_; done += length_) {
-    const int64_t here = std::min(length_, targets_ - done);
+  constexpr int64_t kBlock = int64_t{1} << 16;
+  std::vector<int64_t> tokens(static_cast<size_t>(kBlock));
+  std::vector<uint8_t> starts(static_cast<size_t>(kBlock));
+  for (int64_t done = 0; done < targets_; done += kBlock) {
+    const int64_t here = std::min(kBlock, targets_ - done);
     corpus_->read(1 + done, here, tokens.data(), starts.data());
     for (int64_t i = 0; i < here; ++i) {
       if (starts[static_cast<size_t>(i)] == 0) continue;
@@ -316,15 +317,16 @@ int64_t EvalWindows::count() const {
   return (targets_ + length_ - 1) / length_;
 }
 
-Batch EvalWindows::windows(int64_t begin, int64_t rows) const {
+Batch EvalWindows::windows(int64_t begin, int64_t rows, int64_t first, int64_t count) const {
   require(begin >= 0 && rows > 0, "evaluation windows that do not exist");
-  RowFiller filler(*corpus_, documents_, rows, length_);
+  require(first >= 0 && count > 0 && first + count <= length_, "tokens outside of an evaluation window");
+  RowFiller filler(*corpus_, documents_, rows, count);
   for (int64_t row = 0; row < rows; ++row) {
-    const int64_t first = (begin + row) * length_;
-    if (first >= targets_) {
+    const int64_t at = (begin + row) * length_ + first;
+    if (at >= targets_) {
       filler.nothing_to_predict(row);
     } else {
-      filler.fill(row, first, std::min(length_, targets_ - first), corpus_->size());
+      filler.fill(row, at, std::min(count, targets_ - at), corpus_->size());
     }
   }
   return filler.take();

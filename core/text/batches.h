@@ -75,7 +75,9 @@ class EvalWindows {
   int64_t predictions() const { return predictions_; }  // targets in all windows together
   int64_t bytes() const { return bytes_; }              // of text that these targets stand for
   /// Windows [begin, begin + rows) as rows of a batch; past count() a row has nothing to predict.
-  Batch windows(int64_t begin, int64_t rows) const;
+  Batch windows(int64_t begin, int64_t rows) const { return windows(begin, rows, 0, length_); }
+  /// Of these, tokens [first, first + count) only: a window may be longer than memory.
+  Batch windows(int64_t begin, int64_t rows, int64_t first, int64_t count) const;
 
  private:
   void leave_out_first_bytes();

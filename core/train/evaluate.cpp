@@ -94,14 +94,6 @@ EvalFigures sum_over_ranks(EvalFigures f, Context& ctx, const Ranks& ranks, int6
   return all;
 }
 
-/// Columns of a row of windows, contiguous.
-Buffer columns_of(const Buffer& rows, const RankShare::Stretch& columns) {
-  if (!rows) return {};
-  Buffer part(rows.view().dtype, {rows.view().rows(), columns.count});
-  copy(rows.view().columns(columns.first, columns.count), part.view());
-  return part;
-}
-
 View view_of(const Buffer& b) {
   return b ? b.view() : View{};
 }
@@ -154,18 +146,16 @@ EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int
   for (int64_t round = 0; round < windows.count(); round += rows * share.dp) {
     const int64_t w = round + share.dp_rank * rows;  // past the last window, rows have nothing to predict
     const int64_t batch = share.dp > 1 ? rows : std::min(rows, windows.count() - w);
-    const Batch text = windows.windows(w, batch);
     reading.begin(length);
     for (int64_t first = 0, n = 0; first < length; first += n) {
       n = reading.next(length - first);
       const RankShare::Stretch mine = reading.part(first, n);
-      const Buffer tokens = columns_of(text.tokens, mine), targets = columns_of(text.targets, mine),
-                   starts = columns_of(text.doc_start, mine);
+      const Batch text = windows.windows(w, batch, mine.first, mine.count);
       std::vector<int64_t> positions(static_cast<size_t>(mine.count));
       std::iota(positions.begin(), positions.end(), mine.first);
-      const Sequences part{.tokens = tokens.view(), .targets = {}, .doc_start = view_of(starts)};
+      const Sequences part{.tokens = text.tokens.view(), .targets = {}, .doc_start = view_of(text.doc_start)};
       reading.read(part, first + n == length, [&](View hidden) {
-        if (reading.counts()) count_losses(figures, model, ctx, hidden, targets.view(), positions);
+        if (reading.counts()) count_losses(figures, model, ctx, hidden, text.targets.view(), positions);
       });
       progress(batch * share.dp * n);
     }

@@ -292,6 +292,27 @@ TEST(EvalWindows, PredictEveryTokenButTheFirstOnce) {
   }
 }
 
+TEST(EvalWindows, PartsOfWindowsAreThoseOfWholeOnes) {
+  const Texts texts(61, 5, 60);
+  const EvalWindows eval(texts.corpus, Documents::kPacked, 23, texts.corpus->size() - 4);
+  for (int64_t begin = 0; begin < eval.count(); begin += 2) {
+    const Batch whole = eval.windows(begin, 2);
+    for (int64_t first = 0; first < 23; first += 9) {
+      const int64_t count = std::min<int64_t>(9, 23 - first);
+      const Batch part = eval.windows(begin, 2, first, count);
+      for (int64_t row = 0; row < 2; ++row) {
+        for (int64_t t = 0; t < count; ++t) {
+          const auto i = static_cast<size_t>(t), j = static_cast<size_t>(first + t);
+          EXPECT_EQ(row_of(part.targets, row)[i], row_of(whole.targets, row)[j]);
+          if (row_of(part.targets, row)[i] == kIgnoreTarget) continue;
+          EXPECT_EQ(row_of(part.tokens, row)[i], row_of(whole.tokens, row)[j]);
+          EXPECT_EQ(starts_of(part, row)[i], starts_of(whole, row)[j]);
+        }
+      }
+    }
+  }
+}
+
 TEST(EvalWindows, CoverEveryByteOfTheText) {
   const ScratchDir scratch;
   const std::shared_ptr<const Corpus> corpus =
