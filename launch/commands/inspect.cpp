@@ -87,7 +87,24 @@ bool is_state_file(const std::string& path) {
   return std::filesystem::is_regular_file(path) && !path.ends_with(".yaml") && !path.ends_with(".yml");
 }
 
+/// What WHAT has no use for must not look as if it had one.
+void refuse_what_would_be_ignored(const InspectFlags& flags) {
+  const bool state = is_state_file(flags.what);
+  const bool configuration = !state && std::filesystem::is_regular_file(flags.what);
+  if (!flags.overrides.empty() && !configuration) {
+    const std::string of_run = flags.what + "/config.yaml";
+    throw InputError(fmt::format(
+        "{}: overrides need a configuration (a YAML file), but {} is {}{}", flags.overrides.front(),
+        flags.what, state ? "a state file" : "a directory",
+        std::filesystem::is_regular_file(of_run) ? fmt::format("; {} is its configuration", of_run) : ""));
+  }
+  if (flags.tensors && state)
+    throw InputError(
+        fmt::format("--tensors: {} is a state file; name its model to list tensors", flags.what));
+}
+
 int inspect(const InspectFlags& flags) {
+  if (std::filesystem::exists(flags.what)) refuse_what_would_be_ignored(flags);
   nlohmann::ordered_json facts;
   std::optional<ModelConfig> model;
   std::string resolved;
@@ -125,11 +142,12 @@ void add_inspect(CLI::App& app, Action& chosen) {
   CLI::App* c = add_command(
       app, "inspect", "Sizes, shapes, memory and resolved settings of a model, configuration, run or state");
   auto f = std::make_shared<InspectFlags>();
-  c->add_option("WHAT", f->what, "A model or run directory, a YAML configuration, or a state file")
+  as_path(c->add_option("WHAT", f->what, "A model or run directory, a YAML configuration, or a state file"))
       ->required();
   c->add_option("OVERRIDES", f->overrides, "With a configuration: section.key=value");
   c->add_flag("--tensors", f->tensors, "List every tensor");
-  c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");
+  c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there")
+      ->excludes("--tensors");
   c->add_flag("-q,--quiet", f->quiet, "No remarks; inspect has none, scripts may pass it to every command");
   c->footer("Example: natrix inspect configs/quickstart.yaml --tensors");
   c->callback([f, &chosen] { chosen = [f] { return inspect(*f); }; });
