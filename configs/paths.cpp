@@ -83,7 +83,8 @@ std::string shown_path(const std::string& path) {
   fs::path shown = whole.lexically_relative(here);
   if (shown.empty() || *shown.begin() == "..")
     shown = fs::path(path).is_absolute() ? whole : fs::path(path).lexically_normal();
-  const fs::path meant = fs::weakly_canonical(path, error), found = fs::weakly_canonical(shown, error);
+  const fs::path meant = fs::weakly_canonical(here / path, error);
+  const fs::path found = fs::weakly_canonical(here / shown, error);
   return error || meant != found ? path : shown.string();
 }
 

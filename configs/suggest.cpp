@@ -57,6 +57,7 @@ std::vector<std::string> words_meant(const std::string& text, const std::vector<
   const bool is_switch = words == boolean || words == automatic;
   if (is_switch && is_one_of({"true", "yes", "on", "1"})) return {words[0]};
   if (is_switch && is_one_of({"false", "no", "off", "0"})) return {words[1]};
+  if (is_switch) return {};
   if (is_one_of({"false", "no", "off", "0"})) return {"none"};
   if (is_one_of({"none", "null", "~", "default"})) return {"none", "auto"};
   return {};
@@ -139,7 +140,17 @@ std::string nearest_key(const std::string& key, const std::vector<std::string>& 
   };
   const auto best = std::min_element(namesakes.begin(), namesakes.end(),
                                      [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
-  return best != namesakes.end() ? *best : nearest_word(key, known);
+  if (best != namesakes.end()) return *best;
+  if (section.empty()) return nearest_word(key, known);
+
+  const auto near_each_other = [](std::string_view a, std::string_view b) {
+    return !nearest_word(a, {std::string(b)}).empty();
+  };
+  std::vector<std::string> both_misspelled;
+  std::copy_if(known.begin(), known.end(), std::back_inserter(both_misspelled), [&](const std::string& k) {
+    return near_each_other(section, section_of(k)) && near_each_other(name_of(key), name_of(k));
+  });
+  return nearest_word(key, both_misspelled);
 }
 
 std::string accepted_spelling(const Field& field, const Value& value) {

@@ -17,7 +17,7 @@ int edit_distance(std::string_view a, std::string_view b);
 std::string nearest_word(std::string_view word, const std::vector<std::string>& words);
 
 /// The key that a wrong one is meant to be, or empty: a misspelled neighbour in its section, else the right
-/// name in another section, else a misspelling of the whole.
+/// name in another section, else one whose section and name are both misspelled.
 std::string nearest_key(const std::string& key, const std::vector<std::string>& known);
 
 /// A spelling that the field accepts where it refused `value`, or empty; a path has none. Reads into the

@@ -73,14 +73,25 @@ void print_facts(const nlohmann::ordered_json& facts, const std::string& indent 
   }
 }
 
-void print_tensors(const ModelConfig& config) {
-  AssembledModel model = describe_model(config);
-  fmt::print("tensors:\n");
-  model->visit([](Param& p) {
+nlohmann::ordered_json tensors_of(const ModelConfig& config) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  describe_model(config)->visit([&](Param& p) {
     for (const ParamPart& part : p.parts) {
-      fmt::print("  {:<64} {}{}\n", part.name, part.shape.to_string(), p.decays ? "  decays" : "");
+      std::vector<int64_t> shape;
+      for (int i = 0; i < part.shape.rank(); ++i) shape.push_back(part.shape[i]);
+      list.push_back({{"name", part.name}, {"shape", shape}, {"decays", p.decays}});
     }
   });
+  return list;
+}
+
+void print_tensors(const nlohmann::ordered_json& list) {
+  fmt::print("tensors:\n");
+  for (const auto& tensor : list) {
+    fmt::print("  {:<64} [{}]{}\n", tensor["name"].get<std::string>(),
+               fmt::join(tensor["shape"].get<std::vector<int64_t>>(), ", "),
+               tensor["decays"].get<bool>() ? "  decays" : "");
+  }
 }
 
 bool is_state_file(const std::string& path) {
@@ -126,12 +137,14 @@ int inspect(const InspectFlags& flags) {
     facts = model_facts(*model);
     facts["directory"] = dir;
   }
+  const bool tensors = model && flags.tensors;
   if (flags.json) {
+    if (tensors) facts["tensors"] = tensors_of(*model);
     print_json(facts);
     return 0;
   }
   print_facts(facts);
-  if (model && flags.tensors) print_tensors(*model);
+  if (tensors) print_tensors(tensors_of(*model));
   if (!resolved.empty()) fmt::print("\nresolved configuration:\n{}", resolved);
   return 0;
 }
@@ -146,8 +159,7 @@ void add_inspect(CLI::App& app, Action& chosen) {
       ->required();
   c->add_option("OVERRIDES", f->overrides, "With a configuration: section.key=value");
   c->add_flag("--tensors", f->tensors, "List every tensor");
-  c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there")
-      ->excludes("--tensors");
+  c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");
   c->add_flag("-q,--quiet", f->quiet, "No remarks; inspect has none, scripts may pass it to every command");
   c->footer("Example: natrix inspect configs/quickstart.yaml --tensors");
   c->callback([f, &chosen] { chosen = [f] { return inspect(*f); }; });
