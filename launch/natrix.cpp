@@ -1,6 +1,6 @@
 // The program: parses the command line, runs the chosen command, and turns errors into exit statuses.
-//   0 done; 1 failed (I/O, numerics, a lost rank); 2 bad usage, configuration or input; 75 stopped by a
-//   signal, all saved
+//   0 done; 1 failed (I/O, numerics, a lost rank, a stdout that takes no results); 2 bad usage, configuration
+//   or input; 75 stopped by a signal, all saved
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>

@@ -29,7 +29,7 @@ TEST(Home, IsWhereARunGoes) {
   fs::create_directories(tiny / "cwd");
   const std::string home = tiny / "";
   const Outcome override = natrix_at_home(
-      home, {"train", "~/train.yaml", "run.dir=~/run", "data.train=[~/text.txt]", "train.steps=2", "-q"},
+      home, {"train", "~/train.yaml", "run.dir=~/run", "data.train=[~/text.txt]", "train.steps=5", "-q"},
       tiny / "cwd");
   EXPECT_EQ(override.status, 0) << override.err;
   EXPECT_TRUE(fs::exists(tiny / "run/checkpoints/latest"));
@@ -37,7 +37,7 @@ TEST(Home, IsWhereARunGoes) {
   const std::string config = read_file(tiny / "run/config.yaml");
   EXPECT_THAT(config, HasSubstr("dir: " + (tiny / "run") + "\n"));
   EXPECT_THAT(config, Not(HasSubstr("~")));
-  write_file(tiny / "sub/b.yaml", "extends: ~/train.yaml\nrun: {dir: ~/run2}\ntrain: {steps: 2}\n");
+  write_file(tiny / "sub/b.yaml", "extends: ~/train.yaml\nrun: {dir: ~/run2}\ntrain: {steps: 5}\n");
   const Outcome file = natrix_at_home(home, {"train", tiny / "sub/b.yaml", "-q"}, tiny / "cwd");
   EXPECT_EQ(file.status, 0) << file.err;
   EXPECT_TRUE(fs::exists(tiny / "run2/checkpoints/latest"));
@@ -133,7 +133,7 @@ TEST(PrintedPath, OfARunIsShort) {
   fs::create_directories(tiny / "configs");
   write_file(
       tiny / "configs/x.yaml",
-      "extends: ../train.yaml\nrun: {dir: ../runs/x}\ntrain: {steps: 2}\ncheckpoint: {resume: never}\n");
+      "extends: ../train.yaml\nrun: {dir: ../runs/x}\ntrain: {steps: 5}\ncheckpoint: {resume: never}\n");
   const Outcome first = natrix_at_home("/", {"train", "configs/x.yaml"}, tiny / "");
   EXPECT_EQ(first.status, 0) << first.err;
   EXPECT_THAT(first.err, HasSubstr("the report is runs/x/report.html\n"));

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "distributed/mpi_communicator.h"
 #include "tests/launch/spoil.h"
 #include "tests/launch/tiny_run.h"
 
@@ -14,7 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 
 /// A line of sh, with $N for the program.
@@ -50,6 +50,25 @@ TEST(Hangup, SavesAndStopsAndTheRunGoesOn) {
   const Outcome on = tiny.train("run", {fmt::format("train.steps={}", saved + 2)});
   EXPECT_EQ(on.status, 0) << on.err;
   EXPECT_THAT(on.err, HasSubstr(fmt::format("going on after step {}/", saved)));
+}
+
+TEST(Hangup, OfOneRankStopsAll) {
+  if (!built_with_mpi()) GTEST_SKIP() << "this build has no MPI";
+  const TinyRun tiny;
+  const std::string run = tiny / "run";
+  std::vector<std::string> words = mpirun_words(2);
+  words.insert(words.end(), {"train", tiny.config(), "run.dir=" + run, "train.steps=100000",
+                             "checkpoint.every=0", "device.threads=1"});
+  const auto hang_up_on_second = [&, sent = false]() mutable {
+    if (sent || lines_logged(run) < 3) return 0;
+    sent = true;
+    kill(processes_of(run, 2)[1], SIGHUP);
+    return 0;
+  };
+  const Outcome r = any_program(words, {.signal_when = hang_up_on_second});
+  EXPECT_EQ(r.status, 75) << r.err;
+  EXPECT_THAT(r.err, HasSubstr(std::string("stopped by ") + strsignal(SIGHUP)));
+  EXPECT_GE(newest_checkpoint(run), 3);
 }
 
 TEST(Hangup, StaysIgnoredWhereItWas) {
@@ -149,7 +168,7 @@ TEST(ClosedStdin, IsNoEmptyPrompt) {
   const Outcome r = shell("$N generate " + trained_run() + " -f - -n 3 <&-");
   EXPECT_EQ(r.status, 1);
   EXPECT_THAT(r.err, HasSubstr("--prompt-file -: reading failed"));
-  EXPECT_THAT(r.out, IsEmpty());
+  EXPECT_EQ(r.out, "");
 }
 
 }  // namespace
