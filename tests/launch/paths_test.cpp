@@ -78,11 +78,13 @@ TEST(Home, OfAnUnknownUserIsRefusedByName) {
                                                {"train", "~no-such-user/x"},
                                                {"eval", model, "--data", "~no-such-user/x"},
                                                {"inspect", "~no-such-user/x"}};
+  const ScratchDir scratch;
   for (const auto& command : commands) {
-    const Outcome r = natrix_program(command);
+    const Outcome r = natrix_at_home(scratch.path(), command, scratch.path());
     EXPECT_EQ(r.status, 2) << r.err;
     EXPECT_THAT(r.err, HasSubstr("there is no user no-such-user"));
   }
+  EXPECT_TRUE(fs::is_empty(scratch.path()));
 }
 
 TEST(EmptyPath, IsCalledEmpty) {
