@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "configs/config_error.h"
+#include "configs/paths.h"
 #include "configs/source_text.h"
 #include "configs/suggest.h"
 #include "configs/yaml_leaves.h"
@@ -22,6 +23,22 @@ std::string shown(const Value& v) {
   return v.quoted || joined.empty() ? "\"" + joined + "\"" : joined;
 }
 
+/// Paths of a value become those that are opened: ~ is expanded, and what is relative starts from the folder.
+/// Returns what is wrong with one of them.
+std::string settle_paths(const Field& field, Value& value, const fs::path& folder) {
+  for (std::string& text : value.texts) {
+    if (std::find(field.words.begin(), field.words.end(), text) != field.words.end()) continue;
+    const ExpandedPath expanded = expand_path(text);
+    if (text.empty()) {
+      return fmt::format("{}; expected {}", value.is_list ? "a path of the list is empty" : expanded.problem,
+                         field.expects);
+    }
+    if (!expanded.problem.empty()) return expanded.problem;
+    text = (folder / expanded.path).string();
+  }
+  return "";
+}
+
 }  // namespace
 
 void KeyReader::add_file(const std::string& path, const std::string& referrer) {
@@ -37,10 +54,11 @@ void KeyReader::add_text(std::string_view text, const std::string& origin) {
   for (const Leaf& leaf : leaves) {
     if (leaf.key != "extends") continue;
     const std::string place = fmt::format("{}:{}: extends", origin, leaf.line);
-    if (leaf.value.is_list || leaf.value.texts[0].empty()) {
+    if (leaf.value.is_list)
       throw ConfigError(fmt::format("{}: {} is not the path of one YAML file", place, shown(leaf.value)));
-    }
-    add_file((folder / leaf.value.texts[0]).string(), place);
+    const ExpandedPath base = expand_path(leaf.value.texts[0]);
+    if (!base.problem.empty()) throw ConfigError(place + ": " + base.problem);
+    add_file((folder / base.path).string(), place);
   }
   for (const Leaf& leaf : leaves) {
     if (leaf.key != "extends") set(leaf.key, leaf.value, fmt::format("{}:{}", origin, leaf.line), folder);
@@ -95,13 +113,9 @@ void KeyReader::set(const std::string& key, Value value, const std::string& orig
       std::find_if(fields_.begin(), fields_.end(), [&](const Field& f) { return f.key == key; });
   if (field == fields_.end()) return report(origin, unknown(key));
   const std::string found = shown(value);
-  if (field->is_path && !folder.empty()) {
-    const auto is_word = [&](const std::string& p) {
-      return std::find(field->words.begin(), field->words.end(), p) != field->words.end();
-    };
-    for (std::string& p : value.texts) {
-      if (!p.empty() && !is_word(p)) p = (folder / p).string();
-    }
+  if (field->is_path) {
+    const std::string problem = settle_paths(*field, value, folder);
+    if (!problem.empty()) return report(origin, key + ": " + problem);
   }
   if (field->read(value)) {
     origin_[key] = origin;

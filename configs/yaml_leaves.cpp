@@ -34,9 +34,14 @@ class LeafReader final : public YAML::EventHandler {
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
     if (levels_.empty()) fail(mark, no_keys_);
-    if (in_list_) fail(mark, "an item of the list is empty");
+    // YAML's null must not become a directory of data.
+    const char* tilde = text_from(mark).starts_with('~')
+                            ? "; ~ alone is YAML's null: write ~/ or \"~\" for the home directory"
+                            : "";
+    if (in_list_) fail(mark, fmt::format("an item of the list is empty{}", tilde));
     if (!levels_.back().has_key) fail(mark, "a key is empty");
-    fail_at(levels_.back().line, path() + ": has no value; leave the key out for its default");
+    fail_at(levels_.back().line,
+            fmt::format("{}: has no value; leave the key out for its default{}", path(), tilde));
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     fail(mark, "aliases (*name) are not supported; put a text that begins with * in quotes");

@@ -34,6 +34,14 @@ void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const 
   check_layout(config, needs, settle_mesh(parallel, static_cast<int>(*parallel.dp * parallel.cp)));
 }
 
+void refuse_mesh_overrides(const std::vector<std::string>& overrides, const std::string& instead) {
+  for (const std::string& o : overrides) {
+    for (const char* key : {"parallel.dp", "parallel.cp", "parallel.ep"}) {  // and parallel.cp_link
+      if (o.starts_with(key)) throw InputError(fmt::format("{}: {}", o, instead));
+    }
+  }
+}
+
 LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig& parallel,
                              const BatchSource& data) {
   ExperimentConfig config = experiment.config;

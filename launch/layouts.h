@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/text/batches.h"
 #include "kernels/base/buffer.h"
@@ -17,6 +18,9 @@ ParallelConfig parse_layout(const std::string& text);
 
 /// InputError where the experiment cannot be shared out like that.
 void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const ParallelConfig& parallel);
+
+/// InputError "OVERRIDE: instead" for an override of the mesh, on behalf of a command that would ignore it.
+void refuse_mesh_overrides(const std::vector<std::string>& overrides, const std::string& instead);
 
 struct LayoutStep {
   double loss = 0;

@@ -1,27 +1,29 @@
 // The program: parses the command line, runs the chosen command, and turns errors into exit statuses.
-//   0 done; 1 failed (I/O, numerics, a lost rank); 2 bad usage, configuration or input; 75 stopped by a
-//   signal, all saved
+//   0 done; 1 failed (I/O, numerics, a lost rank, a stdout that takes no results); 2 bad usage, configuration
+//   or input; 75 stopped by a signal, all saved
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <fmt/format.h>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "configs/config_error.h"
+#include "core/report/say.h"
 #include "core/train/stop_signal.h"
 #include "distributed/mpi_communicator.h"
 #include "kernels/base/check.h"
 #include "launch/commands/commands.h"
+#include "launch/standard_streams.h"
 
 namespace {
 
 constexpr int kFailed = 1, kBadInput = 2;
 
 void complain(std::string_view what) {
-  std::fputs(fmt::format("natrix: {}\n", what).c_str(),
-             stderr);  // fmt::print throws where stderr is full, too
+  natrix::say(fmt::format("natrix: {}\n", what));
 }
 
 /// What all ranks find wrong, rank 0 says once and ends the job; what another finds alone, it says after a
@@ -49,6 +51,8 @@ int run(const natrix::Action& action, const natrix::MpiSession& session) {
     complain(fmt::format("internal error, please report it with the command you ran: {}", e.what()));
   } catch (const std::bad_alloc&) {
     complain("out of memory; a smaller --chunk, batch or model needs less");
+  } catch (const std::system_error& e) {
+    if (std::ferror(stdout) == 0) complain(e.what());  // of stdout, flush_results speaks
   } catch (const std::exception& e) {
     complain(e.what());
   }
@@ -72,16 +76,10 @@ std::string refuse_ranks(const CLI::App& app, const natrix::MpiSession& session)
                      session.size());
 }
 
-/// A full disk must not go unnoticed behind the standard library's buffer.
-int flush_results(int status) {
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
-  complain("standard output cannot be written; is its disk full?");
-  return status == 0 ? kFailed : status;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
+  natrix::guard_standard_streams();
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit then fails with a reason, instead of ending us
   CLI::App app("Natrix trains and runs Mamba-MoE models on very long sequences.", "natrix");
   app.require_subcommand(1);
@@ -107,7 +105,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return flush_results(app.exit(e));  // --help, --version
+    if (e.get_exit_code() == 0) return natrix::flush_results(app.exit(e));  // --help, --version
     if (session->rank() == 0) complain(usage_error(app, e));
     return kBadInput;
   }
@@ -115,7 +113,7 @@ int main(int argc, char** argv) {
     if (session->rank() == 0) complain(why);
     return kBadInput;
   }
-  const int status = flush_results(run(chosen, *session));
+  const int status = natrix::flush_results(run(chosen, *session));
   // A rank that failed does not wait for the others, who may wait for it.
   if (status != 0 && status != natrix::kExitStopped) session->abort(status);
   return status;

@@ -19,7 +19,9 @@ bool is_setting(const std::string& word) {
 ParallelConfig parse_parallel(const std::vector<std::string>& settings, Reads reads, int ranks) {
   ExperimentConfig config;
   std::vector<Field> fields = fields_of(config);
-  std::erase_if(fields, [](const Field& f) { return !f.key.starts_with("parallel."); });
+  std::erase_if(fields, [](const Field& f) {  // what is read has no gradients and no optimizer
+    return !f.key.starts_with("parallel.") || f.key == "parallel.zero" || f.key == "parallel.bucket";
+  });
   std::map<std::string, std::string> origin;
   KeyReader keys(
       {.needs = "", .listed = "only parallel.dp, cp, ep, cp_link, timeout and share_gpus can be set here"},

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "configs/field.h"
+#include "configs/paths.h"
 #include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 
@@ -16,7 +17,7 @@ RunDirectory::RunDirectory(const Experiment& experiment)
     throw InputError(fmt::format(
         "run.dir {}: checkpoint.resume is never, but there are checkpoints; choose another run.dir, remove "
         "this one, or go on from it with checkpoint.resume=auto",
-        dir_));
+        shown_path(dir_)));
   }
   if (std::filesystem::exists(path("config.yaml"))) compare_with_earlier();
 }
@@ -39,7 +40,7 @@ void RunDirectory::compare_with_earlier() {
   throw InputError(fmt::format(
       "run.dir {}: its checkpoints are of another model: {}; a run keeps its model: choose another "
       "run.dir, or set back what differs",
-      dir_, contradictions));
+      shown_path(dir_), contradictions));
 }
 
 void RunDirectory::create() {
@@ -47,7 +48,7 @@ void RunDirectory::create() {
   std::filesystem::create_directories(dir_, error);
   if (error) {
     throw RunError(fmt::format("run.dir {}: cannot be created: {}; choose a directory that can be written",
-                               dir_, error.message()));
+                               shown_path(dir_), error.message()));
   }
   lock_ = DirectoryLock(dir_, "run.dir");
 }

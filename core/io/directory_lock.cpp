@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "configs/paths.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -17,7 +18,7 @@ DirectoryLock::DirectoryLock(const std::string& path, const std::string& what)
   ::close(fd_);
   throw InputError(
       fmt::format("{} {}: another natrix is writing there; wait for it, stop it, or choose another directory",
-                  what, path));
+                  what, shown_path(path)));
 }
 
 DirectoryLock::~DirectoryLock() {

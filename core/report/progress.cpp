@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <vector>
 
+#include "core/report/say.h"
 #include "core/report/units.h"
 
 namespace natrix {
@@ -125,9 +125,7 @@ std::string render_line(const ProgressState& s) {
 }
 
 ProgressOutput progress_on_stderr() {
-  return {.write = [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); },
-          .now = steady_seconds,
-          .style = stderr_style};
+  return {.write = say, .now = steady_seconds, .style = stderr_style};
 }
 
 Progress::Progress(std::string task, int64_t total, std::string unit, ProgressOptions options,

@@ -1,9 +1,11 @@
 #include "core/train/run_log.h"
 
+#include <fmt/format.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "core/report/say.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -29,6 +31,11 @@ void RunLog::add_file(const std::string& path) {
     auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
     file->set_pattern("%Y-%m-%d %H:%M:%S %v");
     logger_->sinks().push_back(file);
+    // A log that cannot be written is no reason to end a run: it is said once.
+    logger_->set_error_handler([path, said = false](const std::string& why) mutable {
+      if (!said) say(fmt::format("warning: {}: lines of the log are lost: {}\n", path, why));
+      said = true;
+    });
   } catch (const spdlog::spdlog_ex& e) {
     throw RunError(path + ": the log cannot be written: " + e.what());
   }

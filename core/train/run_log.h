@@ -1,5 +1,6 @@
 // RunLog: what a run tells. Lines go to stderr and, with a time stamp, to RUN/natrix.log; those of a single
-// rank, to a file of its own.
+// rank, to a file of its own. A line that cannot be written is lost, and the run goes on: a terminal that was
+// closed or a full disk behind the log ends no training.
 #pragma once
 
 #include <memory>

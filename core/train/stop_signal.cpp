@@ -22,15 +22,15 @@ StopSignal::StopSignal() {
   action.sa_handler = remember;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGTERM, &action, &terminate_);
-  sigaction(SIGINT, &action, &interrupt_);
-  sigaction(SIGUSR1, &action, &user_);
+  for (size_t i = 0; i < kSignals.size(); ++i) {
+    sigaction(kSignals[i], nullptr, &before_[i]);
+    if (kSignals[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) continue;
+    sigaction(kSignals[i], &action, nullptr);
+  }
 }
 
 StopSignal::~StopSignal() {
-  sigaction(SIGTERM, &terminate_, nullptr);
-  sigaction(SIGINT, &interrupt_, nullptr);
-  sigaction(SIGUSR1, &user_, nullptr);
+  for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before_[i], nullptr);
 }
 
 int StopSignal::received() const {

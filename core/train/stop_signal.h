@@ -1,7 +1,9 @@
-// StopSignal: SIGTERM, SIGINT and SIGUSR1 ask a run to save and stop; the step in hand is finished first.
-// A second SIGINT ends the program at once. While an object lives it holds the handlers; one at a time.
+// StopSignal: SIGTERM, SIGINT, SIGUSR1 and SIGHUP ask a run to save and stop; the step in hand is finished
+// first. A second SIGINT ends the program at once. A SIGHUP that was ignored stays ignored, as nohup wants
+// it. While an object lives it holds the handlers; one at a time.
 #pragma once
 
+#include <array>
 #include <csignal>
 
 namespace natrix {
@@ -17,7 +19,9 @@ class StopSignal {
   int received() const;
 
  private:
-  struct sigaction terminate_, interrupt_, user_;
+  static constexpr std::array kSignals = {SIGTERM, SIGINT, SIGUSR1, SIGHUP};
+
+  std::array<struct sigaction, kSignals.size()> before_ = {};
 };
 
 inline constexpr int kExitStopped = 75;  // EX_TEMPFAIL: start the same command again and it goes on

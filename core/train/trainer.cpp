@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fmt/format.h>
 
+#include "configs/paths.h"
 #include "core/report/memory.h"
 #include "core/report/units.h"
 #include "core/train/diagnose.h"
@@ -39,7 +40,7 @@ int Trainer::run() {
       save();
       p_.log.info(fmt::format(
           "stopped by {} after step {}; all is saved in {}; start the same command again to go on",
-          strsignal(signal), position_.step, last_checkpoint_));
+          strsignal(signal), position_.step, shown_path(last_checkpoint_)));
       return kExitStopped;
     }
     if (due(p_.config.checkpoint.every)) save();

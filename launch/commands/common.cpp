@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "configs/paths.h"
 #include "core/io/safetensors.h"
 #include "kernels/base/build.h"
 #include "kernels/loss.h"
@@ -95,8 +96,19 @@ void add_common_flags(CLI::App& command, CommonFlags& f) {
   command.add_flag("-q,--quiet", f.quiet, "No progress, no remarks");
 }
 
+CLI::Option* as_path(CLI::Option* option) {
+  return option->transform(CLI::Validator(
+      [](std::string& path) {
+        const ExpandedPath expanded = expand_path(path);
+        path = expanded.path;
+        return expanded.problem;
+      },
+      ""));
+}
+
 void add_model_argument(CLI::App& command, std::string& model) {
-  command.add_option("MODEL", model, "A Hugging Face directory, or a run directory (its latest checkpoint)")
+  as_path(command.add_option("MODEL", model,
+                             "A Hugging Face directory, or a run directory (its latest checkpoint)"))
       ->required();
 }
 

@@ -10,7 +10,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace natrix {
 
@@ -38,6 +39,9 @@ void add_weights_flag(CLI::App& command, CommonFlags& flags);
 /// Brings a model that is only read from now on into the format of --weights, and into the layout that this
 /// backend reads fastest. What needs the weights themselves (their hash) comes before.
 void pack_for_reading(Model& model, Context& ctx, const CommonFlags& flags);
+/// The option's values are paths: none may be empty, and a leading ~ that no shell has expanded (--out=~/x)
+/// means what it means in a configuration.
+CLI::Option* as_path(CLI::Option* option);
 /// The positional MODEL: a HF directory or a run directory.
 void add_model_argument(CLI::App& command, std::string& model);
 

@@ -68,14 +68,17 @@ int make_shards(const DataFlags& flags) {
 void add_data(CLI::App& app, Action& chosen) {
   CLI::App* c = add_command(app, "data", "Turn texts into token shards that data.train may name");
   auto flags = std::make_shared<DataFlags>();
-  c->add_option("PATH", flags->paths, "Files, and directories of files; a file is a document")->required();
-  c->add_option("-o,--out", flags->out, "Directory to write; it must not exist, or be empty");
-  c->add_option("--tokenizer", flags->tokenizer, "Tokenizer of the text: bytes")->capture_default_str();
+  as_path(c->add_option("PATH", flags->paths, "Files, and directories of files; a file is a document"))
+      ->required();
+  as_path(c->add_option("-o,--out", flags->out, "Directory to write; it must not exist, or be empty"));
+  as_path(c->add_option("--tokenizer", flags->tokenizer, "Tokenizer of the text: bytes"))
+      ->capture_default_str();
   c->add_option("--shard-tokens", flags->shard_tokens, "Most tokens in a file")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->capture_default_str();
   c->add_flag("--check", flags->check,
-              "PATH is a directory of token shards: compare its checksums and counts");
+              "PATH is a directory of token shards: compare its checksums and counts")
+      ->excludes("--tokenizer", "--shard-tokens");
   c->add_flag("--json", flags->json, "Print one JSON object to stdout and nothing else there");
   c->add_flag("-q,--quiet", flags->quiet, "No progress, no remarks");
   c->footer(

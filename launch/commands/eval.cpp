@@ -86,15 +86,15 @@ void add_eval(CLI::App& app, Action& chosen, MpiSession& session) {
   auto f = std::make_shared<EvalFlags>();
   add_model_argument(*c, f->model);
   add_ranks_argument(*c, f->settings);
-  c->add_option("--data", f->data, "Files, directories or token shards")->required();
+  as_path(c->add_option("--data", f->data, "Files, directories or token shards"))->required();
   c->add_option("-c,--context,--ctx-size", f->context,
                 "Tokens a window; 0: each document in one sequence, however long")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
-  c->add_option("-b,--batch-size", f->batch, "Windows read at once")
+  c->add_option("-b,--batch-size", f->batch, "With --context: windows read at once")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
-  c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given");
+  as_path(c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given"));
   c->add_flag("--joined", f->joined, "Carry states from one document into the next");
   add_common_flags(*c, f->common);
   add_weights_flag(*c, f->common);

@@ -18,6 +18,7 @@
 #include "core/io/xxhash64.h"
 #include "core/report/memory.h"
 #include "core/report/progress.h"
+#include "core/report/say.h"
 #include "core/text/tokenizer.h"
 #include "distributed/mpi_communicator.h"
 #include "launch/commands/commands.h"
@@ -152,6 +153,7 @@ class Generation {
       sampler.accept(token);
       if (token == tokenizer->eod() && !flags_.ignore_eos) break;
       emit(decoder.push(token));
+      if (!std::cout) return 1;  // nobody reads on: neither is there a state to save
     }
     emit(decoder.finish());
     if (!flags_.common.json && flags_.count > 0) std::cout << std::endl;
@@ -197,7 +199,8 @@ class Generation {
     while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
       total += feed_text({piece.data(), static_cast<size_t>(in.gcount())}, advance);
     }
-    if (in.bad()) throw RunError(fmt::format("--prompt-file {}: reading failed", flags_.prompt_file));
+    if (in.bad() || (&in == &std::cin && std::ferror(stdin) != 0))
+      throw RunError(fmt::format("--prompt-file {}: reading failed", flags_.prompt_file));
     prefill.finish(advance);
     return total;
   }
@@ -239,13 +242,12 @@ class Generation {
       if (!flags_.state_in.empty()) result["state_load_seconds"] = resume_seconds_;
       print_json(result);
     } else if (!flags_.common.quiet) {
-      fmt::print(
-          stderr,
+      say(fmt::format(
           "natrix: {} tokens read at {:.1f} tokens/s, {} written at {:.1f}; position {}; peak memory {:.0f} "
           "MiB{}\n",
           read_, read_rate, generated, rate, session.position(),
           static_cast<double>(peak_resident_bytes()) / 1048576,
-          flags_.state_in.empty() ? "" : fmt::format("; state loaded in {:.1f} ms", resume_seconds_ * 1e3));
+          flags_.state_in.empty() ? "" : fmt::format("; state loaded in {:.1f} ms", resume_seconds_ * 1e3)));
     }
   }
 
@@ -277,10 +279,10 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
   add_model_argument(*c, f->model);
   add_ranks_argument(*c, f->settings);
   c->add_option("-p,--prompt", f->prompt, "Text to continue");
-  c->add_option("-f,--prompt-file,--file", f->prompt_file,
-                "A file with the text to continue; - reads standard input");
-  c->add_option("--tokens", f->tokens, "safetensors file with \"tokens\" [B, T] int64");
-  c->add_option("-o,--out", f->out, "With --tokens: file to write, \"tokens\" [B, T + n]");
+  as_path(c->add_option("-f,--prompt-file,--file", f->prompt_file,
+                        "A file with the text to continue; - reads standard input"));
+  as_path(c->add_option("--tokens", f->tokens, "safetensors file with \"tokens\" [B, T] int64"));
+  as_path(c->add_option("-o,--out", f->out, "With --tokens: file to write, \"tokens\" [B, T + n]"));
   c->add_option("-n,--n-predict,--predict,--max-new-tokens", f->count, "Tokens to generate; 0: read only")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
@@ -301,9 +303,10 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
       ->capture_default_str();
   c->add_option("-s,--seed", s.seed, "Seed of the sampler")->capture_default_str();
   c->add_flag("--ignore-eos", f->ignore_eos, "Go on after the end of a document");
-  c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given");
-  c->add_option("--state-in", f->state_in, "Go on from a saved state");
-  c->add_option("--state-out", f->state_out, "Save the state at the end: a file of constant size");
+  as_path(c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given"))
+      ->excludes("--tokens");
+  as_path(c->add_option("--state-in", f->state_in, "Go on from a saved state"));
+  as_path(c->add_option("--state-out", f->state_out, "Save the state at the end: a file of constant size"));
   add_common_flags(*c, f->common);
   add_weights_flag(*c, f->common);
   c->footer(

@@ -64,8 +64,10 @@ void add_gradients(CLI::App& app, Action& chosen) {
   CLI::App* c = add_command(app, "gradients", "Gradients of the mean loss of given tokens");
   auto flags = std::make_shared<GradientsFlags>();
   add_model_argument(*c, flags->model);
-  c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64")->required();
-  c->add_option("-o,--out", flags->out, "safetensors file to write: a f32 tensor a parameter")->required();
+  as_path(c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64"))
+      ->required();
+  as_path(c->add_option("-o,--out", flags->out, "safetensors file to write: a f32 tensor a parameter"))
+      ->required();
   add_common_flags(*c, flags->common);
   c->footer(
       "Example: natrix gradients runs/quickstart --tokens tokens.safetensors --out gradients.safetensors "

@@ -74,21 +74,49 @@ void print_facts(const nlohmann::ordered_json& facts, const std::string& indent 
   }
 }
 
-void print_tensors(const ModelConfig& config) {
-  AssembledModel model = describe_model(config);
-  fmt::print("tensors:\n");
-  model->visit([](Param& p) {
+nlohmann::ordered_json tensors_of(const ModelConfig& config) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  describe_model(config)->visit([&](Param& p) {
     for (const ParamPart& part : p.parts) {
-      fmt::print("  {:<64} {}{}\n", part.name, part.shape.to_string(), p.decays ? "  decays" : "");
+      std::vector<int64_t> shape;
+      for (int i = 0; i < part.shape.rank(); ++i) shape.push_back(part.shape[i]);
+      list.push_back({{"name", part.name}, {"shape", shape}, {"decays", p.decays}});
     }
   });
+  return list;
+}
+
+void print_tensors(const nlohmann::ordered_json& list) {
+  fmt::print("tensors:\n");
+  for (const auto& tensor : list) {
+    fmt::print("  {:<64} [{}]{}\n", tensor["name"].get<std::string>(),
+               fmt::join(tensor["shape"].get<std::vector<int64_t>>(), ", "),
+               tensor["decays"].get<bool>() ? "  decays" : "");
+  }
 }
 
 bool is_state_file(const std::string& path) {
   return std::filesystem::is_regular_file(path) && !path.ends_with(".yaml") && !path.ends_with(".yml");
 }
 
+/// What WHAT has no use for must not look as if it had one.
+void refuse_what_would_be_ignored(const InspectFlags& flags) {
+  const bool state = is_state_file(flags.what);
+  const bool configuration = !state && std::filesystem::is_regular_file(flags.what);
+  if (!flags.overrides.empty() && !configuration) {
+    const std::string of_run = flags.what + "/config.yaml";
+    throw InputError(fmt::format(
+        "{}: overrides need a configuration (a YAML file), but {} is {}{}", flags.overrides.front(),
+        flags.what, state ? "a state file" : "a directory",
+        std::filesystem::is_regular_file(of_run) ? fmt::format("; {} is its configuration", of_run) : ""));
+  }
+  if (flags.tensors && state)
+    throw InputError(
+        fmt::format("--tensors: {} is a state file; name its model to list tensors", flags.what));
+}
+
 int inspect(const InspectFlags& flags) {
+  if (std::filesystem::exists(flags.what)) refuse_what_would_be_ignored(flags);
   nlohmann::ordered_json facts;
   std::optional<ModelConfig> model;
   std::string resolved;
@@ -110,12 +138,14 @@ int inspect(const InspectFlags& flags) {
     facts = model_facts(*model, *describe_model(*model));
     facts["directory"] = dir;
   }
+  const bool tensors = model && flags.tensors;
   if (flags.json) {
+    if (tensors) facts["tensors"] = tensors_of(*model);
     print_json(facts);
     return 0;
   }
   print_facts(facts);
-  if (model && flags.tensors) print_tensors(*model);
+  if (tensors) print_tensors(tensors_of(*model));
   if (!resolved.empty()) fmt::print("\nresolved configuration:\n{}", resolved);
   return 0;
 }
@@ -126,7 +156,7 @@ void add_inspect(CLI::App& app, Action& chosen) {
   CLI::App* c = add_command(
       app, "inspect", "Sizes, shapes, memory and resolved settings of a model, configuration, run or state");
   auto f = std::make_shared<InspectFlags>();
-  c->add_option("WHAT", f->what, "A model or run directory, a YAML configuration, or a state file")
+  as_path(c->add_option("WHAT", f->what, "A model or run directory, a YAML configuration, or a state file"))
       ->required();
   c->add_option("OVERRIDES", f->overrides, "With a configuration: section.key=value");
   c->add_flag("--tensors", f->tensors, "List every tensor");

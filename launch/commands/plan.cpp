@@ -22,19 +22,11 @@ struct PlanFlags {
 
 constexpr int64_t kMostRanks = int64_t{1} << 20;
 
-constexpr const char* kMeshKeys[] = {"parallel.dp", "parallel.cp", "parallel.ep"};  // and parallel.cp_link
-
 ExperimentConfig read_config(const PlanFlags& flags) {
   std::vector<std::string> overrides = flags.overrides;
-  for (const std::string& o : overrides) {
-    const bool mesh = std::any_of(std::begin(kMeshKeys), std::end(kMeshKeys),
-                                  [&](const char* key) { return o.starts_with(key); });
-    if (!mesh) continue;
-    throw InputError(fmt::format(
-        "{}: plan looks for the mesh by itself, whatever parallel says; name one with --layout, such as "
-        "--layout dp2cp4ep8scan",
-        o));
-  }
+  refuse_mesh_overrides(overrides,
+                        "plan looks for the mesh by itself, whatever parallel says; name one with --layout, "
+                        "such as --layout dp2cp4ep8scan");
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
   LoadedConfig loaded = load_experiment(flags.config, overrides);
   const DeviceConfig device = loaded.config.device;
@@ -97,13 +89,14 @@ void add_plan(CLI::App& app, Action& chosen) {
                             "Memory, communication and time of a step on so many ranks of a machine, before "
                             "it is paid for");
   auto f = std::make_shared<PlanFlags>();
-  c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
+  as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file"))->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   c->add_option("--ranks", f->ranks, "Ranks, a device each: all meshes of so many are compared")
       ->check(CLI::Range(int64_t{1}, kMostRanks));
   c->add_option("--layout", f->layout, "Or one mesh: dp2, cp4, dp2cp2ep4, dp2cp4ep8scan");
-  c->add_option("--device", f->device,
-                fmt::format("A machine: {}, or a YAML file of its figures", fmt::join(machine_names(), ", ")))
+  as_path(c->add_option(
+              "--device", f->device,
+              fmt::format("A machine: {}, or a YAML file of its figures", fmt::join(machine_names(), ", "))))
       ->required();
   c->add_option("--top", f->top, "Meshes to show")->check(CLI::Range(1, 1000))->capture_default_str();
   c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");

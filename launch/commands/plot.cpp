@@ -33,11 +33,11 @@ void add_plot(CLI::App& app, Action& chosen) {
   CLI::App* c =
       add_command(app, "plot", "Curves of one or several runs as one HTML page that needs no network");
   auto flags = std::make_shared<PlotFlags>();
-  c->add_option("RUN", flags->runs,
-                "Run directories or metrics.jsonl files; several are laid over each other")
+  as_path(c->add_option("RUN", flags->runs,
+                        "Run directories or metrics.jsonl files; several are laid over each other"))
       ->required();
-  c->add_option("-o,--out", flags->out,
-                "The page to write; report.html in the first run's directory unless given");
+  as_path(c->add_option("-o,--out", flags->out,
+                        "The page to write; report.html in the first run's directory unless given"));
   c->add_flag("--json", flags->json, "Print one JSON object to stdout and nothing else there");
   c->add_flag("-q,--quiet", flags->quiet, "No remarks; plot has none, scripts may pass it to every command");
   c->footer("Example: natrix plot runs/quickstart runs/wider --out comparison.html");

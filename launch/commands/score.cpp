@@ -70,9 +70,10 @@ void add_score(CLI::App& app, Action& chosen) {
   CLI::App* c = add_command(app, "score", "Logits and loss of given tokens");
   auto flags = std::make_shared<ScoreFlags>();
   add_model_argument(*c, flags->model);
-  c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64")->required();
-  c->add_option("-o,--out", flags->out,
-                "safetensors file to write: \"logits\" [B, T, V] f32 and \"loss\" [1]")
+  as_path(c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64"))
+      ->required();
+  as_path(c->add_option("-o,--out", flags->out,
+                        "safetensors file to write: \"logits\" [B, T, V] f32 and \"loss\" [1]"))
       ->required();
   add_common_flags(*c, flags->common);
   add_weights_flag(*c, flags->common);

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <unistd.h>
 
+#include "configs/paths.h"
 #include "core/io/byte_tokenizer_json.h"
 #include "core/io/hf_formats.h"
 #include "core/report/report.h"
@@ -188,7 +189,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
   if (status == 0) {
     const std::string report = run.path("report.html");
     write_report({e.config.run.dir}, report);
-    log.info(fmt::format("done; the report is {}", report));
+    log.info(fmt::format("done; the report is {}", shown_path(report)));
   }
   if (flags.json) {
     print_json({{"run", e.config.run.dir},
@@ -204,15 +205,16 @@ int train(const TrainFlags& flags, MpiSession& session) {
 void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
   CLI::App* c = add_command(app, "train", "Train the experiment that a YAML describes");
   auto f = std::make_shared<TrainFlags>();
-  c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
+  as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file"))->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   c->add_option("--chunk", f->chunk, "sequence.chunk");
   c->add_option("--backend", f->backend, "device.backend");
   c->add_option("-t,--threads", f->threads, "device.threads");
   c->add_flag("--print-config", f->print_config,
               "Print the resolved configuration, with where each value came from, and stop");
-  c->add_flag("--dry-run", f->dry_run, "Print sizes and memory, and stop");
-  c->add_flag("--json", f->json, "Print one JSON object to stdout at the end: where the run stands");
+  c->add_flag("--dry-run", f->dry_run, "Print sizes and memory, and stop")->excludes("--print-config");
+  c->add_flag("--json", f->json, "Print one JSON object to stdout at the end: where the run stands")
+      ->excludes("--print-config", "--dry-run");
   c->add_flag("-q,--quiet", f->quiet, "Only warnings on stderr");
   c->footer(
       "Example: natrix train configs/quickstart.yaml train.steps=200 run.dir=runs/short\n"

@@ -157,6 +157,9 @@ int verify(const VerifyFlags& given) {
   check_chunks(flags);
   for (const std::string& layout : flags.layouts) parse_layout(layout);  // before files are read
   std::vector<std::string> overrides = flags.all_overrides();
+  refuse_mesh_overrides(overrides,
+                        "verify begins with one rank, whatever parallel says; name the meshes to compare "
+                        "with --layouts, such as --layouts dp2cp4ep8scan");
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
   Experiment e = resolve_experiment(load_experiment(flags.config, overrides));
   for (const std::string& layout : flags.layouts)
@@ -221,7 +224,7 @@ void add_verify(CLI::App& app, Action& chosen) {
       add_command(app, "verify",
                   "The same loss and gradients however the sequence is cut, over any ranks; prints a table");
   auto f = std::make_shared<VerifyFlags>();
-  c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
+  as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file"))->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   c->add_option("--chunks", f->chunks, "Chunks to compare, the first with the others")
       ->delimiter(',')
