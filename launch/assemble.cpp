@@ -6,6 +6,7 @@
 #include "core/io/hf_formats.h"
 #include "core/layers/mamba1.h"
 #include "core/layers/mlp.h"
+#include "launch/warning.h"
 #include "moe/moe_layer.h"
 
 namespace natrix {
@@ -65,7 +66,7 @@ AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dty
 }
 
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients, Memory memory) {
-  return load_model(dir, read_hf_config(dir), dtype, with_gradients, memory);
+  return load_model(dir, read_model_config(dir, print_warning), dtype, with_gradients, memory);
 }
 
 void update_router_biases(Model& model, const StepTally& tally) {
