@@ -31,7 +31,7 @@ std::string looks_foreign(std::string_view text) {
   if (text.starts_with("PK\3\4"sv)) {
     return "it is a zip archive, as PyTorch writes .bin and .pt files; save the model as safetensors";
   }
-  if (text.size() > 1 && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5) {
+  if (text.size() > 2 && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5 && text[2] != 0) {
     return "it is a Python pickle, which can run code when it is read; save the model as safetensors";
   }
   if (text.starts_with("GGUF"sv)) return "it is a GGUF file; get the model as safetensors";

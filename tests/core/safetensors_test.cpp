@@ -274,6 +274,27 @@ std::vector<Malformed> malformed_files() {
   };
 }
 
+// The first bytes are the header's length, and some lengths are how other files begin.
+TEST(Safetensors, HeadersOfEveryLengthAreRead) {
+  const ScratchDir dir;
+  const std::string x = "{" + entry("x", "F32", "[2]", "[0,8]") + "}";
+  for (const size_t length :
+       {0x0280u, 0x0380u, 0x0480u, 0x0580u, 0x8b1fu, 0x213cu, 0x683cu, 0x3f3cu, 0x4b50u}) {
+    const std::string good = image(x + std::string(length - x.size(), ' '), 8);
+    test::write_file(dir / "a", good);
+    EXPECT_EQ(Safetensors(dir / "a").at("x").count(), 2) << length;
+    for (const size_t kept : {good.size() - 1, size_t{100}, size_t{9}}) {
+      test::write_file(dir / "a", good.substr(0, kept));
+      EXPECT_TRUE(mentions(message_of<InputError>([&] { Safetensors(dir / "a"); }), "truncated")) << length;
+    }
+    for (const size_t kept : {8, 7}) {
+      test::write_file(dir / "a", good.substr(0, kept));
+      const std::string message = message_of<InputError>([&] { Safetensors(dir / "a"); });
+      EXPECT_EQ(message.find("pickle"), std::string::npos) << length;
+    }
+  }
+}
+
 TEST(Safetensors, MetadataMayBeEmptyOrNull) {
   const ScratchDir dir;
   const std::string x = entry("x", "F32", "[2]", "[0,8]");
