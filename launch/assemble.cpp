@@ -4,6 +4,7 @@
 
 #include "core/io/hf_checkpoint.h"
 #include "core/io/hf_formats.h"
+#include "launch/warning.h"
 
 namespace natrix {
 namespace {
@@ -50,7 +51,7 @@ AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dty
 }
 
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients, Memory memory) {
-  return load_model(dir, read_hf_config(dir), dtype, with_gradients, memory);
+  return load_model(dir, read_model_config(dir, print_warning), dtype, with_gradients, memory);
 }
 
 }  // namespace natrix

@@ -32,7 +32,7 @@ AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExch
                               const LayerKinds& kinds = builtin_layer_kinds());
 
 /// Reads a checkpoint directory (HF layout): config.json and all weights. With `config`, that of the
-/// directory with settings changed that do not concern the weights.
+/// directory (read_model_config) with settings changed that do not concern the weights.
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients,
                           Memory memory = Memory::kHost);
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,

@@ -4,8 +4,10 @@
 
 #include "configs/field.h"
 #include "core/io/checkpoint_dir.h"
+#include "core/io/hf_checkpoint.h"
 #include "core/io/hf_formats.h"
 #include "core/layers/init.h"
+#include "core/text/own_tokenizer.h"
 #include "kernels/base/build.h"
 #include "launch/run_mesh.h"
 
@@ -13,9 +15,10 @@ namespace natrix {
 namespace {
 
 /// model.init_from decides the architecture; keys that are set all the same must agree with it.
-void adopt_checkpoint(Experiment& e) {
+void adopt_checkpoint(Experiment& e, const std::function<void(const std::string&)>& warn) {
   e.init_dir = resolve_model_dir(e.config.model.init_from);
-  const ModelConfig found = read_hf_config(e.init_dir);
+  std::string untied;  // why the head is not tied, although config.json ties it
+  const ModelConfig found = read_model_config(e.init_dir, [&](const std::string& why) { untied = why; });
   const ModelConfig& asked = e.loaded.config.model;
   const auto agree = [&](const char* key, bool equal) {
     if (e.loaded.was_set(key) && !equal) {
@@ -33,6 +36,10 @@ void adopt_checkpoint(Experiment& e) {
   }
   agree("model.d_model", asked.d_model == found.d_model);
   agree("model.vocab_size", !asked.vocab_size || asked.vocab_size == found.vocab_size);
+  if (!untied.empty() && e.loaded.was_set("model.tie_embeddings") && asked.tie_embeddings) {
+    throw InputError(fmt::format("{}: model.tie_embeddings is true, but {}; leave the key out",
+                                 e.loaded.origin_of("model.tie_embeddings"), untied));
+  }
   agree("model.tie_embeddings", asked.tie_embeddings == found.tie_embeddings);
   agree("model.norm_eps", asked.norm_eps == found.norm_eps);
   agree("model.mamba.d_state", am.d_state == fm.d_state);
@@ -53,6 +60,7 @@ void adopt_checkpoint(Experiment& e) {
   agree("model.moe.shared_experts", ae.shared_experts == fe.shared_experts);
   agree("model.moe.bias_update_rate", (ae.bias_update_rate > 0) == (fe.bias_update_rate > 0));
 
+  if (!untied.empty()) warn(untied);
   e.config.model = found;
   e.config.model.init_from = asked.init_from;
   MoeConfig& moe = e.config.model.moe;  // what the checkpoint need not hold
@@ -65,7 +73,22 @@ void adopt_checkpoint(Experiment& e) {
   if (e.loaded.was_set("model.moe.bias_update_rate")) moe.bias_update_rate = ae.bias_update_rate;
 }
 
+/// The text's tokenizer. That of init_from is not read as bytes because natrix cannot read it otherwise:
+/// somebody has to ask for that.
+std::unique_ptr<Tokenizer> tokenizer_of_text(const Experiment& e, const OwnTokenizer& own) {
+  const std::optional<int64_t>& size = e.config.model.vocab_size;
+  const bool asked = e.loaded.was_set("data.tokenizer") && own.kind != OwnTokenizer::Kind::kBytes;
+  if (e.init_dir.empty() || asked || e.config.data.tokenizer != "bytes") {
+    return make_tokenizer(e.config.data.tokenizer, size);
+  }
+  return make_own_tokenizer(
+      own, *size,
+      "model.init_from can be trained on tokens (data.batches), or on bytes all the same "
+      "with data.tokenizer=bytes");
+}
+
 void settle_vocabulary(Experiment& e) {
+  const OwnTokenizer own = e.init_dir.empty() ? OwnTokenizer() : tokenizer_of(e.init_dir);
   std::optional<int64_t>& size = e.config.model.vocab_size;
   const bool text = e.config.data.batches.empty();
   if (!text && e.config.data.eval.empty()) {
@@ -74,11 +97,11 @@ void settle_vocabulary(Experiment& e) {
           "model.vocab_size is auto, but data.batches holds tokens without a tokenizer: set "
           "model.vocab_size");
     }
-    if (e.config.data.tokenizer == "bytes" && (*size == 256 || *size == 257))
-      e.tokenizer = make_tokenizer("bytes", size);
+    if (e.config.data.tokenizer == "bytes" && reads_bytes(own, *size))
+      e.tokenizer = make_own_tokenizer(own, *size, "");
     return;
   }
-  e.tokenizer = make_tokenizer(e.config.data.tokenizer, size);
+  e.tokenizer = tokenizer_of_text(e, own);
   if (!size) size = e.tokenizer->vocab_size();
 }
 
@@ -95,14 +118,15 @@ void record_resolved(Experiment& e) {
 
 }  // namespace
 
-Experiment resolve_experiment(LoadedConfig loaded, int ranks, const LayerKinds& kinds) {
+Experiment resolve_experiment(LoadedConfig loaded, int ranks,
+                              const std::function<void(const std::string&)>& warn, const LayerKinds& kinds) {
   Experiment e;
   e.kinds = &kinds;
   e.config = loaded.config;
   e.loaded = std::move(loaded);
   settle_mesh(e.config.parallel, ranks);  // before files are read
   kinds.check(e.config.model.pattern, e.loaded.origin_of("model.pattern"));
-  if (!e.config.model.init_from.empty()) adopt_checkpoint(e);
+  if (!e.config.model.init_from.empty()) adopt_checkpoint(e, warn);
   settle_vocabulary(e);
   check_layout(e.config, needs_of(*e.describe()), settle_mesh(e.config.parallel, ranks));
   record_resolved(e);

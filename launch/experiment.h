@@ -1,19 +1,21 @@
 // Experiment: a configuration with everything resolved that the YAML leaves open, and what training it needs.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "configs/load.h"
 #include "core/text/tokenizer.h"
 #include "launch/assemble.h"
+#include "launch/warning.h"
 
 namespace natrix {
 
 struct Experiment {
   LoadedConfig loaded;                   // the same with where each value came from, for printing
   ExperimentConfig config;               // resolved: model from init_from, vocabulary from the tokenizer
-  std::unique_ptr<Tokenizer> tokenizer;  // null with data.batches and a vocabulary that is not bytes
+  std::unique_ptr<Tokenizer> tokenizer;  // null with data.batches of what is not bytes
   std::string init_dir;                  // the directory of model.init_from, or empty
   const LayerKinds* kinds = nullptr;     // what the letters of the pattern stand for; never null
 
@@ -29,7 +31,9 @@ struct Experiment {
 };
 
 /// InputError where parts of the configuration contradict each other, this build, or the number of ranks.
+/// `warn` hears of what is wrong with the checkpoint of init_from and can be put right.
 Experiment resolve_experiment(LoadedConfig loaded, int ranks = 1,
+                              const std::function<void(const std::string&)>& warn = print_warning,
                               const LayerKinds& kinds = builtin_layer_kinds());
 
 }  // namespace natrix

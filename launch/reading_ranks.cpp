@@ -6,8 +6,8 @@
 
 #include "configs/key_reader.h"
 #include "core/io/hf_checkpoint.h"
-#include "core/io/hf_formats.h"
 #include "distributed/mpi_communicator.h"
+#include "launch/warning.h"
 
 namespace natrix {
 namespace {
@@ -52,7 +52,9 @@ ReadingRanks::ReadingRanks(const std::vector<std::string>& settings, Reads reads
     : flags_(flags), dir_(model_dir), ctx_(flags.context()) {
   config_.parallel = parse_parallel(settings, reads, session.size());
   const MeshShape shape = settle_mesh(config_.parallel, session.size());
-  config_.model = read_hf_config(dir_);
+  config_.model = read_model_config(dir_, [&](const std::string& what) {
+    if (session.rank() == 0) print_warning(what);
+  });
   check_mesh(needs_of(*describe_model(config_.model)), shape);
   if (reads == Reads::kOneText && shape.dp > 1) {
     throw InputError(

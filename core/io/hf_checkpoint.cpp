@@ -1,5 +1,7 @@
 #include "core/io/hf_checkpoint.h"
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fmt/format.h>
 #include <map>
@@ -10,6 +12,7 @@
 #include "core/io/hf_formats.h"
 #include "core/io/json.h"
 #include "core/io/xxhash64.h"
+#include "kernels/base/buffer.h"
 #include "kernels/base/transfer.h"
 
 namespace natrix {
@@ -36,26 +39,77 @@ std::string list_of(const std::vector<std::string>& names) {
   return text;
 }
 
+bool is_float(Dtype dtype) {
+  return dtype == Dtype::kF32 || dtype == Dtype::kF64 || dtype == Dtype::kBF16 || dtype == Dtype::kF16;
+}
+
+/// The files of a model, and under which of its two names they hold the weight of a tied head.
+struct ModelFiles {
+  ModelFiles(const std::string& dir, const ModelConfig& config)
+      : stored(open_weights(dir)), names(config), tied(config.tie_embeddings) {}
+
+  bool holds_both() const { return stored.contains(names.embedding()) && stored.contains(names.head()); }
+  /// The name of a part in the files.
+  std::string name_of(const ParamPart& part) const {
+    const bool only_head = tied && part.name == names.embedding() && !stored.contains(part.name) &&
+                           stored.contains(names.head());
+    return only_head ? names.head() : part.name;
+  }
+  const StoredTensors::Tensor& at(const ParamPart& part) const { return stored.at(name_of(part)); }
+  /// Whether a tensor repeats the embedding under the head's name.
+  bool is_copy(const std::string& name, View tensor) const {
+    return tied && name == names.head() && holds_both() && is_float(tensor.dtype) &&
+           tensor.shape == stored.at(names.embedding()).view.shape;
+  }
+  /// What the absence of a part has to do with the head, for the message.
+  std::string about(const ParamPart& part) const {
+    if (part.name != names.embedding()) return {};
+    if (tied) return fmt::format(" (nor {}, to which config.json ties it)", excerpt(names.head()));
+    if (!stored.contains(names.head())) return {};
+    return fmt::format(" (config.json does not tie it to {}, which is there)", excerpt(names.head()));
+  }
+
+  StoredTensors stored;
+  HfNames names;
+  bool tied;
+};
+
+// A block at a time, so that two large tensors need no memory.
+bool equal_values(View a, View b) {
+  require(a.shape == b.shape, "tensors of other shapes are compared");
+  if (a.dtype == b.dtype && std::memcmp(a.data, b.data, static_cast<size_t>(a.bytes())) == 0) return true;
+  constexpr int64_t kBlock = 4096;
+  const Buffer wide_a(Dtype::kF64, {kBlock}), wide_b(Dtype::kF64, {kBlock});
+  const auto block = [](View v, int64_t first, int64_t count) {
+    return View(static_cast<char*>(v.data) + first * size_of(v.dtype), v.dtype, {count});
+  };
+  for (int64_t first = 0; first < a.count(); first += kBlock) {
+    const int64_t count = std::min(kBlock, a.count() - first);
+    load_float(block(a, first, count), block(wide_a.view(), 0, count));
+    load_float(block(b, first, count), block(wide_b.view(), 0, count));
+    const double *x = wide_a.view().as<double>(), *y = wide_b.view().as<double>();
+    if (!std::equal(x, x + count, y)) return false;
+  }
+  return true;
+}
+
 // Missing and unexpected together: a renamed tensor is both, and the message then shows the two names.
-void check_names(const std::string& dir, const StoredTensors& stored, const ModelConfig& config,
-                 const std::vector<Param*>& params) {
+void check_names(const std::string& dir, const ModelFiles& files, const std::vector<Param*>& params) {
   std::vector<std::string> missing, unexpected;
   std::set<std::string> expected;
   for (const Param* param : params) {
     for (const ParamPart& part : param->parts) {
-      expected.insert(part.name);
-      if (!stored.contains(part.name)) {
-        missing.push_back(excerpt(part.name) + " " + part.shape.to_string());
+      const std::string name = files.name_of(part);
+      expected.insert(name);
+      if (!files.stored.contains(name)) {
+        missing.push_back(excerpt(name) + " " + part.shape.to_string() + files.about(part));
       }
     }
   }
-  const HfNames names(config);
-  for (const auto& [name, tensor] : stored.tensors()) {
-    const bool tied_copy = config.tie_embeddings && name == names.head() &&
-                           stored.contains(names.embedding()) &&
-                           tensor.view.shape == stored.at(names.embedding()).view.shape;
-    if (!expected.contains(name) && !tied_copy)
+  for (const auto& [name, tensor] : files.stored.tensors()) {
+    if (!expected.contains(name) && !files.is_copy(name, tensor.view)) {
       unexpected.push_back(excerpt(name) + " " + tensor.view.to_string());
+    }
   }
   if (missing.empty() && unexpected.empty()) return;
   std::string what;
@@ -66,22 +120,19 @@ void check_names(const std::string& dir, const StoredTensors& stored, const Mode
                   expected.size(), what));
 }
 
-void check_part(const StoredTensors::Tensor& stored, const ParamPart& part) {
-  const Dtype dtype = stored.view.dtype;
-  const bool is_float =
-      dtype == Dtype::kF32 || dtype == Dtype::kF64 || dtype == Dtype::kBF16 || dtype == Dtype::kF16;
-  if (stored.view.shape != part.shape || !is_float) {
+void check_part(const ModelFiles& files, const ParamPart& part) {
+  const StoredTensors::Tensor& stored = files.at(part);
+  if (stored.view.shape != part.shape || !is_float(stored.view.dtype)) {
     throw InputError(fmt::format("{}: tensor {} is {}; the model needs floating point of shape {}",
-                                 *stored.file, excerpt(part.name), stored.view.to_string(),
+                                 *stored.file, excerpt(files.name_of(part)), stored.view.to_string(),
                                  part.shape.to_string()));
   }
 }
 
-void check(const std::string& dir, const StoredTensors& stored, const ModelConfig& config,
-           const std::vector<Param*>& params) {
-  check_names(dir, stored, config, params);
+void check(const std::string& dir, const ModelFiles& files, const std::vector<Param*>& params) {
+  check_names(dir, files, params);
   for (const Param* param : params) {
-    for (const ParamPart& part : param->parts) check_part(stored.at(part.name), part);
+    for (const ParamPart& part : param->parts) check_part(files, part);
   }
 }
 
@@ -91,14 +142,28 @@ View part_of(View whole, const ParamPart& part) {
   return View(static_cast<char*>(whole.data) + part.first * size_of(whole.dtype), whole.dtype, part.shape);
 }
 
-void write_text(const std::string& path, const std::string& text) {
-  if (!text.empty()) write_file(path, text);
-}
-
 }  // namespace
 
+ModelConfig read_model_config(const std::string& dir, const std::function<void(const std::string&)>& warn) {
+  ModelConfig config = read_hf_config(dir);
+  if (!config.tie_embeddings || !holds_tensors(dir, kStem)) return config;
+  const ModelFiles files(dir, config);
+  if (!files.holds_both()) return config;
+  const std::string embedding = files.names.embedding(), head = files.names.head();
+  const StoredTensors::Tensor &e = files.stored.at(embedding), &h = files.stored.at(head);
+  const bool comparable = e.view.shape == h.view.shape && is_float(e.view.dtype) && is_float(h.view.dtype);
+  if (!comparable || equal_values(e.view, h.view))
+    return config;  // load_weights() refuses what is not comparable
+  warn(fmt::format(
+      "{}/config.json ties {} to {}, but they differ (in {}{}): the head is taken as a weight of its "
+      "own, as transformers takes it; with \"tie_word_embeddings\": false config.json would say so",
+      dir, head, embedding, *h.file, h.file == e.file ? "" : " and " + *e.file));
+  config.tie_embeddings = false;
+  return config;
+}
+
 void check_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params) {
-  check(dir, open_weights(dir), config, params);
+  check(dir, ModelFiles(dir, config), params);
 }
 
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params) {
@@ -107,11 +172,11 @@ void load_weights(const std::string& dir, const ModelConfig& config, const std::
 
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
                   const std::vector<Param*>& all) {
-  const StoredTensors stored = open_weights(dir);
-  check(dir, stored, config, all);
+  const ModelFiles files(dir, config);
+  check(dir, files, all);
   for (const Param* param : own) {
     for (const ParamPart& part : param->parts) {
-      load_float(stored.at(part.name).view, part_of(param->value, part));
+      load_float(files.at(part).view, part_of(param->value, part));
     }
     refresh_rounded(*param);
   }
@@ -119,10 +184,9 @@ void load_weights(const std::string& dir, const ModelConfig& config, const std::
 
 void save_texts(const std::string& dir, const ModelTexts& texts) {
   require(!texts.config.empty(), "weights are saved with their config.json");
-  write_text(dir + "/config.json", texts.config);
-  write_text(dir + "/generation_config.json", hf_generation_config_json(texts.config));
-  write_text(dir + "/tokenizer.json", texts.tokenizer);
-  write_text(dir + "/tokenizer_config.json", texts.tokenizer_config);
+  write_file(dir + "/config.json", texts.config);
+  write_file(dir + "/generation_config.json", hf_generation_config_json(texts.config));
+  for (const auto& [name, text] : texts.tokenizer) write_file(dir + "/" + name, text);
 }
 
 void save_weights(const std::string& dir, const std::vector<Param*>& params, const ModelTexts& texts,

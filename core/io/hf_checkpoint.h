@@ -3,9 +3,14 @@
 //
 // Names and shapes are the ParamParts'. A directory must hold exactly the model's tensors: one that is
 // missing, unexpected or of another shape is an InputError that lists the first few.
+//
+// A tied head is the embedding, of which the files may hold either name or both. Where they hold both and the
+// two differ, config.json is wrong, and the head is a weight of its own: as in transformers (tie_weights()).
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,9 +20,14 @@
 
 namespace natrix {
 
+/// The model of a directory: read_hf_config(), with the head untied where the weights say so. `warn` hears of
+/// that. Two values are equal if they are as numbers, whatever their dtypes; the first difference ends the
+/// comparison. What loads weights asks this, and not read_hf_config(). A directory may lack its weights.
+ModelConfig read_model_config(const std::string& dir, const std::function<void(const std::string&)>& warn);
+
 /// Compares the files' headers with the model. Needs no Param::value: call it before allocating, so that a
 /// config.json that asks for more than the files hold ends in a message and not in the allocator. A tied
-/// model's lm_head.weight, which some writers store beside the embedding, may be there.
+/// model's files may hold the embedding, lm_head.weight in its place, or both.
 void check_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params);
 
 /// As check_weights, then fills Param::value (f32 or f64) from F32, F64, BF16 or F16.
@@ -28,14 +38,15 @@ void load_weights(const std::string& dir, const ModelConfig& config, const std::
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
                   const std::vector<Param*>& all);
 
-/// The texts that stand beside the weights; empty ones are not written.
+/// The texts that stand beside the weights.
 struct ModelTexts {
-  std::string config, tokenizer = {}, tokenizer_config = {};  // config.json, tokenizer.json, …
+  std::string config;                                 // config.json
+  std::map<std::string, std::string> tokenizer = {};  // tokenizer.json, …: a file's name and its content
 };
 
 /// Writes a whole directory, which must exist: the weights in the dtype they have in memory, config.json,
-/// generation_config.json, tokenizer.json. Every file appears complete or not at all, the index after its
-/// shards; files of an earlier save that the new one does not use are removed.
+/// generation_config.json, the tokenizer's files. Every file appears complete or not at all, the index after
+/// its shards; files of an earlier save that the new one does not use are removed.
 void save_weights(const std::string& dir, const std::vector<Param*>& params, const ModelTexts& texts,
                   int64_t max_shard_bytes = kMaxShardBytes);
 

@@ -231,7 +231,7 @@ void check_size(const ModelConfig& c, const std::string& origin) {
 }  // namespace
 
 ModelConfig parse_hf_config(std::string_view text, const std::string& origin) {
-  const nlohmann::json json = parse_json(text, origin);
+  const nlohmann::json json = parse_json(text, origin, NonFinite::kTagged);
   const JsonObject j(json, origin);
   const std::string model_type = j.text("model_type");
   ModelConfig c;

@@ -115,7 +115,7 @@ json family_keys(const ModelConfig& c) {
 json inherited_keys(const std::string& text, const std::string& model_type) {
   json kept = {{"bos_token_id", nullptr}, {"pad_token_id", nullptr}};  // absent, they would mean id 0 or 1
   if (text.empty()) return kept;
-  const json parent = parse_json(text, "the inherited config.json");
+  const json parent = parse_json(text, "the inherited config.json", NonFinite::kTagged);
   if (parent.value("model_type", "") == model_type) kept.update(parent);
   for (const char* id : {"bos_token_id", "pad_token_id", "eos_token_id"}) {
     if (parent.contains(id)) kept[id] = parent[id];
@@ -146,7 +146,7 @@ std::string hf_config_json(const ModelConfig& config, std::optional<int64_t> eos
 }
 
 std::string hf_generation_config_json(const std::string& config_json) {
-  const json config = parse_json(config_json, "config.json");
+  const json config = parse_json(config_json, "config.json", NonFinite::kTagged);
   json out = {{"_from_model_config", true}};
   for (const char* id : {"bos_token_id", "pad_token_id", "eos_token_id"}) {
     if (config.contains(id) && !config[id].is_null()) out[id] = config[id];
@@ -159,7 +159,7 @@ std::vector<int64_t> read_hf_eos_token_ids(const std::string& dir) {
   for (const char* name : {"generation_config.json", "config.json"}) {
     const std::string path = dir + "/" + name;
     if (!std::filesystem::exists(path)) continue;
-    const json whole = read_json_file(path);
+    const json whole = read_json_file(path, NonFinite::kTagged);
     const JsonObject j(whole, path);
     if (!j.has("eos_token_id") || j.at("eos_token_id").is_null()) continue;
     const json& eos = j.at("eos_token_id");

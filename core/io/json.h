@@ -15,9 +15,16 @@ namespace natrix {
 /// escaped.
 std::string excerpt(std::string_view text);
 
-/// One JSON value and nothing after it, in UTF-8, without NaN, repeated keys, or nesting beyond 32 levels.
-nlohmann::json parse_json(std::string_view text, const std::string& origin);
-nlohmann::json read_json_file(const std::string& path);
+/// What becomes of Infinity, -Infinity and NaN, which JSON does not have and Python's json writes.
+enum class NonFinite {
+  kRefused,
+  kTagged  // each reads as {"__float__": "Infinity"}, which is how transformers 5 writes it
+};
+
+/// One JSON value and nothing after it, in UTF-8, without repeated keys, or nesting beyond 32 levels.
+nlohmann::json parse_json(std::string_view text, const std::string& origin,
+                          NonFinite non_finite = NonFinite::kRefused);
+nlohmann::json read_json_file(const std::string& path, NonFinite non_finite = NonFinite::kRefused);
 
 /// Borrows a parsed object. `origin` is the file; `path` leads to the object within it ("" or "mamba.").
 class JsonObject {
@@ -26,7 +33,8 @@ class JsonObject {
 
   const std::string& origin() const { return origin_; }
   bool has(const std::string& key) const;
-  /// Without a fallback the key must be there; with one, a key that is there must still be right.
+  /// Without a fallback the key must be there; with one, a key that is there must still be right. Numbers are
+  /// finite: {"__float__": "Infinity"} is none.
   int64_t integer(const std::string& key, int64_t least, int64_t most,
                   std::optional<int64_t> fallback = {}) const;
   double number(const std::string& key, double least, double most, std::optional<double> fallback = {}) const;

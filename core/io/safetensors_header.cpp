@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/io/foreign_file.h"
 #include "core/io/json.h"
 #include "kernels/base/buffer.h"
 
@@ -120,6 +121,7 @@ class EntryParser {
 };
 
 std::map<std::string, std::string> parse_metadata(const nlohmann::json& value, const std::string& path) {
+  if (value.is_null()) return {};  // some writers' "none"
   if (!value.is_object()) throw InputError(fmt::format("{}: __metadata__ is not an object of strings", path));
   std::map<std::string, std::string> metadata;
   for (const auto& [key, text] : value.items()) {
@@ -148,8 +150,17 @@ void check_tiling(const std::vector<StoredTensor>& tensors, int64_t data_bytes, 
   }
 }
 
+/// A header of 640 bytes begins like a pickle: only what has no header is asked what it looks like.
+void refuse_foreign(std::string_view file, const std::string& path) {
+  if (file.size() > kLengthBytes && file[kLengthBytes] == '{') return;
+  if (const std::string foreign = looks_foreign(file); !foreign.empty()) {
+    throw InputError(fmt::format("{}: not a safetensors file: {}", path, foreign));
+  }
+}
+
 std::string_view header_text(std::string_view file, const std::string& path) {
   const auto file_bytes = static_cast<int64_t>(file.size());
+  refuse_foreign(file, path);
   if (file_bytes < kLengthBytes) {
     throw InputError(fmt::format("{}: {} bytes are too few for a safetensors file", path, file_bytes));
   }

@@ -6,6 +6,7 @@
 
 #include "configs/paths.h"
 #include "core/io/safetensors.h"
+#include "core/text/own_tokenizer.h"
 #include "kernels/base/build.h"
 #include "kernels/loss.h"
 #include "launch/run_mesh.h"
@@ -114,14 +115,10 @@ void add_model_argument(CLI::App& command, std::string& model) {
 
 std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::string& dir,
                                           int64_t vocab_size) {
-  if (spec.empty() && vocab_size != 256 && vocab_size != 257) {
-    throw InputError(
-        fmt::format("{}: its vocabulary of {} is not that of bytes (256 or 257), and natrix reads no other "
-                    "tokenizer yet: give tokens instead of text (score and generate have --tokens), or "
-                    "--tokenizer bytes if it was trained on bytes",
-                    dir, vocab_size));
-  }
-  return make_tokenizer(spec.empty() ? "bytes" : spec, vocab_size);
+  if (!spec.empty()) return make_tokenizer(spec, vocab_size);
+  return make_own_tokenizer(tokenizer_of(dir), vocab_size,
+                            "give tokens instead of text (score and generate have --tokens), or --tokenizer "
+                            "bytes if the model was trained on bytes");
 }
 
 void print_json(const nlohmann::ordered_json& object) {

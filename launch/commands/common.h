@@ -47,8 +47,8 @@ void add_model_argument(CLI::App& command, std::string& model);
 
 Backend parse_backend(const std::string& name);
 
-/// The tokenizer of a model's text. An empty `spec` is the model's own: bytes for a vocabulary of 256 or 257,
-/// InputError for any other, whose tokenizer natrix cannot read yet. `dir` names the model in the message.
+/// The tokenizer of a model's text. An empty `spec` is the model's own (core/text/own_tokenizer.h):
+/// InputError where natrix cannot read that yet.
 std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::string& dir,
                                           int64_t vocab_size);
 

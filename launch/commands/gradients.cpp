@@ -6,11 +6,11 @@
 
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_checkpoint.h"
-#include "core/io/hf_formats.h"
 #include "core/io/safetensors.h"
 #include "core/sequence/segment_schedule.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/warning.h"
 
 namespace natrix {
 namespace {
@@ -23,7 +23,7 @@ struct GradientsFlags {
 int gradients(const GradientsFlags& flags) {
   const std::string dir = resolve_model_dir(flags.model);
   Context ctx = flags.common.context();
-  ModelConfig config = read_hf_config(dir);
+  ModelConfig config = read_model_config(dir, print_warning);
   config.moe.aux_loss_coef = 0;  // the gradient of the cross-entropy alone
   config.moe.z_loss_coef = 0;
   AssembledModel model = load_model(dir, config, flags.common.element(), true, ctx.memory());

@@ -14,6 +14,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/experiment.h"
+#include "launch/warning.h"
 
 namespace natrix {
 namespace {
@@ -134,7 +135,7 @@ int inspect(const InspectFlags& flags) {
     resolved = to_yaml(e.loaded, true);
   } else {
     const std::string dir = resolve_model_dir(flags.what);
-    model = read_hf_config(dir);
+    model = read_model_config(dir, print_warning);
     facts = model_facts(*model, *describe_model(*model));
     facts["directory"] = dir;
   }

@@ -2,17 +2,17 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <fmt/format.h>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <unistd.h>
 
 #include "configs/paths.h"
 #include "core/io/byte_tokenizer_json.h"
 #include "core/io/hf_formats.h"
+#include "core/io/mapped_file.h"
 #include "core/report/report.h"
 #include "core/report/units.h"
+#include "core/text/own_tokenizer.h"
 #include "core/train/memory_plan.h"
 #include "core/train/trainer.h"
 #include "distributed/mpi_communicator.h"
@@ -47,26 +47,17 @@ std::string host_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "an unnamed host";
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-/// config.json and, for byte-level models, the tokenizer's files.
+/// config.json, and the files of the tokenizer: of bytes, or those that init_from has.
 ModelTexts texts_of(const Experiment& e) {
-  const int64_t vocabulary = *e.config.model.vocab_size;
-  const std::string inherited = e.init_dir.empty() ? "" : read_text(e.init_dir + "/config.json");
+  const std::string inherited =
+      e.init_dir.empty() ? "" : std::string(MappedFile(e.init_dir + "/config.json").text());
   std::optional<int64_t> eos;
   if (e.tokenizer && e.tokenizer->eod() != kNoEod) eos = e.tokenizer->eod();
   ModelTexts texts{.config = hf_config_json(e.config.model, eos, inherited)};
-  if (e.tokenizer && e.tokenizer->name() == "bytes" && (vocabulary == 256 || vocabulary == 257)) {
-    texts.tokenizer = byte_tokenizer_json(vocabulary);
-    texts.tokenizer_config = byte_tokenizer_config_json(vocabulary);
-  } else if (!e.init_dir.empty() && std::filesystem::exists(e.init_dir + "/tokenizer.json")) {
-    texts.tokenizer = read_text(e.init_dir + "/tokenizer.json");
-    texts.tokenizer_config = read_text(e.init_dir + "/tokenizer_config.json");
+  if (e.tokenizer && e.tokenizer->name() == "bytes") {
+    texts.tokenizer = byte_tokenizer_files(e.tokenizer->vocab_size());  // padding ids have no entry
+  } else if (!e.init_dir.empty()) {
+    texts.tokenizer = tokenizer_files(e.init_dir);
   }
   return texts;
 }
@@ -129,8 +120,13 @@ int log_the_end(RunLog& log, const std::function<int()>& run) {
 }
 
 int train(const TrainFlags& flags, MpiSession& session) {
+  std::vector<std::string> warnings;  // for the run's log, which comes later
   const Experiment e =
-      resolve_experiment(load_experiment(flags.config, flags.all_overrides()), session.size());
+      resolve_experiment(load_experiment(flags.config, flags.all_overrides()), session.size(),
+                         [&](const std::string& what) { warnings.push_back(what); });
+  if (session.rank() == 0 && (flags.print_config || flags.dry_run)) {
+    for (const std::string& what : warnings) print_warning(what);
+  }
   if (flags.print_config) {
     if (session.rank() == 0) std::cout << to_yaml(e.loaded, true);
     return 0;
@@ -155,6 +151,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
   if (first) run.create();
   RunLog log = first ? RunLog(run.path("natrix.log"), flags.quiet) : RunLog();
   RunLog rank_log = rank_log_of(e, run, ranks, ctx);
+  for (const std::string& what : warnings) log.warn(what);
   describe(e, log);
   if (ranks.world.size() > 1) {
     log.info(fmt::format("{} ranks: dp {} x cp {}, ep {}", ranks.world.size(), mesh.shape().dp,

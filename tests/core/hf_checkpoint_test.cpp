@@ -149,9 +149,7 @@ TEST(HfCheckpoint, WritesTheTextsBesideTheWeights) {
   const ScratchDir dir;
   ToyModel toy;
   save_weights(dir.path(), toy.list(),
-               {.config = hf_config_json(toy.config, 256),
-                .tokenizer = byte_tokenizer_json(257),
-                .tokenizer_config = byte_tokenizer_config_json(257)});
+               {.config = hf_config_json(toy.config, 256), .tokenizer = byte_tokenizer_files(257)});
   EXPECT_EQ(read_hf_config(dir.path()).d_model, 4);
   EXPECT_EQ(json::parse(test::read_file(dir / "generation_config.json"))["eos_token_id"], 256);
   const json tokenizer = json::parse(test::read_file(dir / "tokenizer.json"));

@@ -194,7 +194,6 @@ TEST(HfFormats, BrokenTextsAreRefusedByFile) {
       {good.substr(0, good.size() / 2), "not valid JSON"},
       {good + good, "not valid JSON"},
       {"{\"model_type\":\"mamba\",\"model_type\":\"jamba\"}", "twice"},
-      {"{\"model_type\":\"mamba\",\"layer_norm_epsilon\":NaN}", "not valid JSON"},
       {"{\"model_type\":\"mamba\",\"layer_norm_epsilon\":1e999}", "too large"},
       {"{\"model_type\":\"ma\xff\"}", "not valid JSON"},
       {std::string(1'000'000, '['), "nested"},
@@ -206,6 +205,44 @@ TEST(HfFormats, BrokenTextsAreRefusedByFile) {
     EXPECT_LT(message.size(), 400u);
   }
   EXPECT_TRUE(mentions(message_of<InputError>([&] { read_hf_config("/nowhere"); }), "/nowhere/config.json"));
+}
+
+// Python's json writes Infinity and NaN as they are, transformers 5 as objects.
+TEST(HfFormats, NumbersThatAreNotFinite) {
+  const auto with = [](const std::string& key, const std::string& value) {
+    json config = config_of("mamba_tiny");
+    config[key] = "here";
+    std::string text = config.dump(2);
+    return text.replace(text.find("\"here\""), 6, value);
+  };
+  const ModelConfig plain = read_hf_config(folder("mamba_tiny"));
+  for (const char* value : {"Infinity", "-Infinity", "NaN", "[0.0, Infinity]", R"({"__float__": "NaN"})"}) {
+    const std::string text = with("time_step_limit", value);  // a key that natrix does not read
+    const ModelConfig c = parse_hf_config(text, "config.json");
+    EXPECT_EQ(hf_config_json(c, {}), hf_config_json(plain, {})) << value;
+    // What is taken over is JSON, and reads back.
+    const std::string written = hf_config_json(c, {}, text);
+    EXPECT_TRUE(json::accept(written)) << written;
+    EXPECT_EQ(hf_config_json(c, {}, written), written);
+  }
+  for (const char* key : {"layer_norm_epsilon", "hidden_size", "time_step_rank", "use_bias", "hidden_act"}) {
+    for (const char* value : {"Infinity", "-Infinity", "NaN"}) {
+      for (const std::string& form :
+           {std::string(value), std::string(R"({"__float__": ")") + value + "\"}"}) {
+        const std::string message =
+            message_of<InputError>([&] { parse_hf_config(with(key, form), "dir/config.json"); });
+        EXPECT_TRUE(mentions(message, "dir/config.json: key \"" + std::string(key) + "\" is " + value + ";"));
+      }
+    }
+  }
+}
+
+TEST(HfFormats, EndOfDocumentTokensBesideNumbersThatAreNotFinite) {
+  const test::ScratchDir dir;
+  test::write_file(dir / "generation_config.json", R"({"temperature": Infinity, "eos_token_id": 3})");
+  EXPECT_EQ(read_hf_eos_token_ids(dir.path()), std::vector<int64_t>{3});
+  test::write_file(dir / "generation_config.json", R"({"eos_token_id": NaN})");
+  EXPECT_TRUE(mentions(message_of<InputError>([&] { read_hf_eos_token_ids(dir.path()); }), "is NaN"));
 }
 
 // What transformers wrote comes back key by key; only these may differ.

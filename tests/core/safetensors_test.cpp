@@ -186,7 +186,19 @@ std::vector<Malformed> malformed_files() {
                        size_t data) { return image(with(entry("x", dtype, shape, offsets)), data); };
   const std::string deep = "{\"__metadata__\":" + std::string(100'000, '[') + "}";
   return {
-      {"empty file", "", {"too few"}},
+      {"empty file", "", {"not a safetensors file", "empty"}},
+      {"a Git LFS pointer",
+       "version https://git-lfs.github.com/spec/v1\noid sha256:0123456789abcdef\nsize 526\n",
+       {"not a safetensors file", "Git LFS pointer", "git lfs pull"}},
+      {"an HTML page", "<!DOCTYPE html><html><head></head></html>", {"not a safetensors file", "HTML"}},
+      {"an HTML page in small letters", "\n  <!doctype HTML>\n<html></html>", {"HTML"}},
+      {"an HTML page without a doctype", "<HTML lang=\"en\"><body>404</body>", {"HTML"}},
+      {"an error of an object store",
+       "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
+       {"XML"}},
+      {"a pickle", std::string("\x80\x02}q\0X\4\0\0\0", 11), {"pickle", "safetensors"}},
+      {"a GGUF file", std::string("GGUF\3\0\0\0\x23\0\0\0\0\0\0\0", 16), {"GGUF"}},
+      {"a gzip file", std::string("\x1f\x8b\x08\0\0\0\0\0\0\3", 10), {"gzip"}},
       {"seven bytes", "1234567", {"too few"}},
       {"length only", image("", 2, 0), {"header"}},
       {"empty header", image("", 0), {"not a safetensors file"}},
@@ -195,7 +207,9 @@ std::vector<Malformed> malformed_files() {
       {"header of 2^63", image(with(x), uint64_t{1} << 63, 8), {"9223372036854775808"}},
       {"header of 2^64 - 1", image(with(x), ~uint64_t{0}, 8), {"18446744073709551615"}},
       {"header above the limit", image(with(x), 100'000'001, 8), {"100000001"}},
-      {"a zip file", std::string("PK\3\4") + std::string(100, 'x'), {"not a safetensors file"}},
+      {"a zip file",
+       std::string("PK\3\4") + std::string(100, 'x'),
+       {"not a safetensors file", "zip", "PyTorch"}},
       {"header cut by one byte", image(with(x), with(x).size() - 1, 8), {"not valid JSON"}},
       {"binary header", image("{\x01\x02\xff", 8), {"not valid JSON"}},
       {"invalid UTF-8", image("{\"\xff\xfe\":1}", 8), {"not valid JSON"}},
@@ -249,9 +263,47 @@ std::vector<Malformed> malformed_files() {
       {"bytes after the data", image(with(x), 9), {"8 bytes", "9"}},
       {"truncated data", image(with(x), 7), {"\"x\"", "truncated"}},
       {"metadata is an array", image("{\"__metadata__\":[]}", 0), {"__metadata__"}},
+      {"metadata is a number", image("{\"__metadata__\":0}", 0), {"__metadata__"}},
+      {"metadata is false", image("{\"__metadata__\":false}", 0), {"__metadata__"}},
+      {"metadata is a text", image("{\"__metadata__\":\"\"}", 0), {"__metadata__"}},
+      {"metadata holds a null", image("{\"__metadata__\":{\"a\":null}}", 0), {"__metadata__", "\"a\""}},
+      {"metadata twice", image("{\"__metadata__\":null,\"__metadata__\":{}}", 0), {"__metadata__", "twice"}},
+      {"a number that JSON lacks", image("{\"x\":Infinity}", 0), {"not valid JSON"}},
       {"metadata holds a number", image("{\"__metadata__\":{\"a\":1}}", 0), {"__metadata__", "\"a\""}},
       {"a name that is hard on a terminal", image("{\"\\u001b[2J\":5}", 0), {"\\x1b[2J"}},
   };
+}
+
+// The first bytes are the header's length, and some lengths are how other files begin.
+TEST(Safetensors, HeadersOfEveryLengthAreRead) {
+  const ScratchDir dir;
+  const std::string x = "{" + entry("x", "F32", "[2]", "[0,8]") + "}";
+  for (const size_t length :
+       {0x0280u, 0x0380u, 0x0480u, 0x0580u, 0x8b1fu, 0x213cu, 0x683cu, 0x3f3cu, 0x4b50u}) {
+    const std::string good = image(x + std::string(length - x.size(), ' '), 8);
+    test::write_file(dir / "a", good);
+    EXPECT_EQ(Safetensors(dir / "a").at("x").count(), 2) << length;
+    for (const size_t kept : {good.size() - 1, size_t{100}, size_t{9}}) {
+      test::write_file(dir / "a", good.substr(0, kept));
+      EXPECT_TRUE(mentions(message_of<InputError>([&] { Safetensors(dir / "a"); }), "truncated")) << length;
+    }
+    for (const size_t kept : {8, 7}) {
+      test::write_file(dir / "a", good.substr(0, kept));
+      const std::string message = message_of<InputError>([&] { Safetensors(dir / "a"); });
+      EXPECT_EQ(message.find("pickle"), std::string::npos) << length;
+    }
+  }
+}
+
+TEST(Safetensors, MetadataMayBeEmptyOrNull) {
+  const ScratchDir dir;
+  const std::string x = entry("x", "F32", "[2]", "[0,8]");
+  for (const std::string metadata : {"null", "{}", "  null ", "{ }"}) {
+    test::write_file(dir / "a", image("{\"__metadata__\":" + metadata + "," + x + "}", 8));
+    const Safetensors file(dir / "a");
+    EXPECT_TRUE(file.metadata().empty()) << metadata;
+    EXPECT_EQ(file.at("x").count(), 2) << metadata;
+  }
 }
 
 TEST(Safetensors, MalformedFilesAreRefusedByName) {

@@ -45,6 +45,7 @@ const Words kScore = {"score", "@/model", "--tokens", "@/tokens.safetensors", "-
 const Words kContinue = {"generate",   "@/model",        "-p",    "x", "-n", "1",
                          "--state-in", "@/prefix.state", "--json"};
 const Spoil kNothing = [](const std::string&) {};
+const std::string kPointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 526\n";
 const std::string kExpert = "model.layers.0.feed_forward.experts.1.up_proj.weight";
 
 // clang-format off
@@ -116,7 +117,22 @@ const MalformedInput kModels[] = {
     {"header_longer_than_the_file", kScore, header_of("model/model.safetensors", 1000, "{}"), {"model.safetensors", "1000 bytes", "truncated"}},
     {"header_of_absurd_size", kScore, header_of("model/model.safetensors", ~uint64_t{0} >> 1, "{}"), {"model.safetensors", "9223372036854775807"}},
     {"header_no_json", kScore, header_of("model/model.safetensors", 5, "{oops"), {"model.safetensors", "not valid JSON"}},
-    {"weights_empty", kScore, put("model/model.safetensors", ""), {"model.safetensors", "too few"}},
+    {"weights_empty", kScore, put("model/model.safetensors", ""), {"model.safetensors", "empty"}},
+    {"weights_not_fetched", kScore, put("model/model.safetensors", kPointer), {"model.safetensors", "Git LFS pointer", "git lfs pull"}},
+    {"weights_not_fetched_for_text", {"eval", "@/model", "--data", "@/text.txt"}, put("model/model.safetensors", kPointer), {"model.safetensors", "git lfs pull"}},
+    {"shard_not_fetched", kScore, both(sharded([](json&) {}), put("model/model-00002-of-00002.safetensors", kPointer)), {"model-00002-of-00002.safetensors", "git lfs pull"}},
+    {"index_not_fetched", kScore, both(sharded([](json&) {}), put("model/model.safetensors.index.json", kPointer)), {"index.json", "git lfs pull"}},
+    {"config_not_fetched", kScore, put("model/config.json", kPointer), {"config.json", "Git LFS pointer", "git lfs pull"}},
+    {"tokenizer_not_fetched", {"eval", "@/model", "--data", "@/text.txt"}, put("model/tokenizer.json", kPointer), {"tokenizer.json", "Git LFS pointer", "git lfs pull"}},
+    {"tokenizer_not_fetched_for_a_start", train({"model.init_from=@/model"}), put("model/tokenizer.json", kPointer), {"tokenizer.json", "git lfs pull"}},
+    {"weights_an_html_page", kScore, put("model/model.safetensors", "<!DOCTYPE html><html>404</html>"), {"model.safetensors", "HTML"}},
+    {"config_an_html_page", kScore, put("model/config.json", "<!DOCTYPE html><html>404</html>"), {"config.json", "HTML"}},
+    {"weights_a_zip", kScore, put("model/model.safetensors", "PK\3\4 and so on"), {"model.safetensors", "zip", "PyTorch"}},
+    {"weights_without_embedding_and_head", kScore, header([](json& h) { h["other"] = h["model.embed_tokens.weight"]; h.erase("model.embed_tokens.weight"); }), {"1 missing", "model.embed_tokens.weight", "lm_head.weight", "1 unexpected", "other"}},
+    {"head_alone_of_an_untied_model", kScore, both(config("tie_word_embeddings", false), header([](json& h) { h["lm_head.weight"] = h["model.embed_tokens.weight"]; h.erase("model.embed_tokens.weight"); })), {"1 missing", "model.embed_tokens.weight", "lm_head.weight"}},
+    {"config_with_an_infinite_width", kScore, replace("model/config.json", "\"hidden_size\": 16", "\"hidden_size\": Infinity"), {"config.json", "hidden_size", "Infinity"}},
+    {"config_with_an_eps_of_nan", kScore, replace("model/config.json", "\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": NaN"), {"config.json", "rms_norm_eps", "NaN"}},
+    {"config_with_nan_for_a_key", kScore, replace("model/config.json", "{", "{NaN: 3,"), {"config.json", "not valid JSON at line 1, column 2"}},
     {"weights_truncated", kScore, truncate("model/model.safetensors", 100), {"model.safetensors", "truncated"}},
     {"weights_with_a_tail", kScore, [](auto& d) { put("model/model.safetensors", read_file(d + "/model/model.safetensors") + "tail")(d); }, {"model.safetensors", "bytes of data"}},
     {"tensors_overlap", kScore, header([](json& h) { h[kExpert]["data_offsets"] = {0, 1024}; }), {"model.safetensors", "begins at byte 0", "overlaps"}},
