@@ -100,6 +100,13 @@ void add_model_argument(CLI::App& command, std::string& model) {
       ->required();
 }
 
+CLI::Option* add_output_flag(CLI::App& command, const std::string& names, std::string& path,
+                             const std::string& help) {
+  return command.add_option(names, path, help)->check([](const std::string& value) {
+    return value.empty() ? "the path is empty; name a file" : "";
+  });
+}
+
 std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::string& dir,
                                           int64_t vocab_size) {
   if (spec.empty() && vocab_size != 256 && vocab_size != 257) {

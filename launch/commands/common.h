@@ -10,7 +10,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace natrix {
 
@@ -40,6 +41,11 @@ void add_weights_flag(CLI::App& command, CommonFlags& flags);
 void pack_for_reading(Model& model, Context& ctx, const CommonFlags& flags);
 /// The positional MODEL: a HF directory or a run directory.
 void add_model_argument(CLI::App& command, std::string& model);
+
+/// A flag that names a file to write. An empty value is refused: --out "$UNSET" would otherwise write
+/// nothing.
+CLI::Option* add_output_flag(CLI::App& command, const std::string& names, std::string& path,
+                             const std::string& help);
 
 Backend parse_backend(const std::string& name);
 

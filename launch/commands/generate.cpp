@@ -11,6 +11,7 @@
 #include "core/generate/joint_prefill.h"
 #include "core/generate/sampler.h"
 #include "core/generate/session_file.h"
+#include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_checkpoint.h"
 #include "core/io/hf_formats.h"
@@ -269,6 +270,18 @@ void check(const GenerateFlags& f, int ranks) {
         "--prompt-file -: standard input reaches one rank only; name a file that all of them can read");
 }
 
+/// Held until both are written.
+std::vector<std::unique_ptr<const AtomicFile>> check_outputs(const GenerateFlags& f) {
+  std::vector<std::unique_ptr<const AtomicFile>> held;
+  if (!f.out.empty()) held.push_back(check_output("--out", f.out));
+  if (!f.state_out.empty()) held.push_back(check_output("--state-out", f.state_out));
+  if (held.size() == 2 && is_same_file(resolve_output(f.out), resolve_output(f.state_out))) {
+    throw InputError(
+        fmt::format("--out {} and --state-out {} are the same file; give them two", f.out, f.state_out));
+  }
+  return held;
+}
+
 }  // namespace
 
 void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
@@ -280,7 +293,7 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
   c->add_option("-f,--prompt-file,--file", f->prompt_file,
                 "A file with the text to continue; - reads standard input");
   c->add_option("--tokens", f->tokens, "safetensors file with \"tokens\" [B, T] int64");
-  c->add_option("-o,--out", f->out, "With --tokens: file to write, \"tokens\" [B, T + n]");
+  add_output_flag(*c, "-o,--out", f->out, "With --tokens: file to write, \"tokens\" [B, T + n]");
   c->add_option("-n,--n-predict,--predict,--max-new-tokens", f->count, "Tokens to generate; 0: read only")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
@@ -303,7 +316,7 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
   c->add_flag("--ignore-eos", f->ignore_eos, "Go on after the end of a document");
   c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given");
   c->add_option("--state-in", f->state_in, "Go on from a saved state");
-  c->add_option("--state-out", f->state_out, "Save the state at the end: a file of constant size");
+  add_output_flag(*c, "--state-out", f->state_out, "Save the state at the end: a file of constant size");
   add_common_flags(*c, f->common);
   add_weights_flag(*c, f->common);
   c->footer(
@@ -316,6 +329,8 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
   c->callback([f, &chosen, &session] {
     chosen = [f, &session] {
       check(*f, session.size());
+      std::vector<std::unique_ptr<const AtomicFile>> held;
+      if (session.rank() == 0) held = check_outputs(*f);  // the other ranks write nothing
       return Generation(*f, session).run();
     };
   });

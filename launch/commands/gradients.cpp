@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_checkpoint.h"
 #include "core/io/hf_formats.h"
@@ -21,6 +22,7 @@ struct GradientsFlags {
 };
 
 int gradients(const GradientsFlags& flags) {
+  const auto held = check_output("--out", flags.out);
   const std::string dir = resolve_model_dir(flags.model);
   Context ctx = flags.common.context();
   ModelConfig config = read_hf_config(dir);
@@ -65,7 +67,8 @@ void add_gradients(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<GradientsFlags>();
   add_model_argument(*c, flags->model);
   c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64")->required();
-  c->add_option("-o,--out", flags->out, "safetensors file to write: a f32 tensor a parameter")->required();
+  add_output_flag(*c, "-o,--out", flags->out, "safetensors file to write: a f32 tensor a parameter")
+      ->required();
   add_common_flags(*c, flags->common);
   c->footer(
       "Example: natrix gradients runs/quickstart --tokens tokens.safetensors --out gradients.safetensors "

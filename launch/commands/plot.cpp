@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/io/atomic_file.h"
 #include "core/report/report.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
@@ -18,7 +19,9 @@ struct PlotFlags {
 };
 
 int plot(const PlotFlags& flags) {
-  const std::string path = write_report(flags.runs, flags.out);
+  const std::string path = flags.out.empty() ? report_path(flags.runs.front()) : flags.out;
+  const auto held = check_output("--out", path);
+  write_report(flags.runs, path);
   if (flags.json) {
     print_json({{"report", path}});
   } else {
@@ -36,8 +39,8 @@ void add_plot(CLI::App& app, Action& chosen) {
   c->add_option("RUN", flags->runs,
                 "Run directories or metrics.jsonl files; several are laid over each other")
       ->required();
-  c->add_option("-o,--out", flags->out,
-                "The page to write; report.html in the first run's directory unless given");
+  add_output_flag(*c, "-o,--out", flags->out,
+                  "The page to write; report.html in the first run's directory unless given");
   c->add_flag("--json", flags->json, "Print one JSON object to stdout and nothing else there");
   c->add_flag("-q,--quiet", flags->quiet, "No remarks; plot has none, scripts may pass it to every command");
   c->footer("Example: natrix plot runs/quickstart runs/wider --out comparison.html");

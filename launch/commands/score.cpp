@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/safetensors.h"
 #include "core/sequence/segment_schedule.h"
@@ -25,6 +26,7 @@ Buffer columns_of(View v, int64_t first, int64_t count) {
 }
 
 int score(const ScoreFlags& flags) {
+  const auto held = check_output("--out", flags.out);
   Context ctx = flags.common.context();
   AssembledModel model =
       load_model(resolve_model_dir(flags.model), flags.common.element(), false, ctx.memory());
@@ -71,8 +73,8 @@ void add_score(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<ScoreFlags>();
   add_model_argument(*c, flags->model);
   c->add_option("--tokens", flags->tokens, "safetensors file with \"tokens\" [B, T] int64")->required();
-  c->add_option("-o,--out", flags->out,
-                "safetensors file to write: \"logits\" [B, T, V] f32 and \"loss\" [1]")
+  add_output_flag(*c, "-o,--out", flags->out,
+                  "safetensors file to write: \"logits\" [B, T, V] f32 and \"loss\" [1]")
       ->required();
   add_common_flags(*c, flags->common);
   add_weights_flag(*c, flags->common);
