@@ -65,8 +65,12 @@ ShardPlace place_of(const std::string& given) {
         fmt::format("{} exists and is not an empty directory; give another --out, or remove it", given));
   }
   place.partial = place.exists ? place.dir / kInside : fs::path(place.dir.string() + ".partial");
-  if (const auto found = fs::symlink_status(place.partial, error).type();
-      found != fs::file_type::not_found && found != fs::file_type::directory) {
+  const fs::file_type found = fs::symlink_status(place.partial, error).type();
+  if (found == fs::file_type::none) {
+    throw InputError(fmt::format("--out: cannot write {}: {}; give another path", place.partial.string(),
+                                 error.message()));
+  }
+  if (found != fs::file_type::not_found && found != fs::file_type::directory) {
     throw InputError(fmt::format("{} is in the way and is not a directory; remove it, or give another --out",
                                  place.partial.string()));
   }

@@ -1,7 +1,6 @@
 // natrix train under a real mpirun: the same curve as one process, one checkpoint of all, resumed under other
 // meshes, and failures that end every rank.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
