@@ -272,8 +272,9 @@ TEST_F(MpiRun, AWrongNumberOfRanksIsSaidOnce) {
 TEST_F(MpiRun, ACheckpointThatRankZeroCannotWriteEndsAll) {
   bool blocked = false;
   ProgramOptions options;
-  options.signal_when = [&] {  // before the first checkpoint
+  options.signal_when = [&] {  // between the checkpoints of steps 0 and 1000
     if (blocked || last_step_logged(tiny_ / "blocked") < 2) return 0;
+    fs::rename(tiny_ / "blocked/checkpoints", tiny_ / "blocked/moved");
     write_file(tiny_ / "blocked/checkpoints", "a file where a directory should be");
     blocked = true;
     return 0;
