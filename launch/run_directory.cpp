@@ -43,12 +43,25 @@ void RunDirectory::compare_with_earlier() {
       shown_path(dir_), contradictions));
 }
 
+void RunDirectory::check_writable() const {
+  check_output_directory("run.dir", dir_);
+  const std::string folder = path("checkpoints");
+  std::error_code ignored;
+  const auto type = std::filesystem::status(folder, ignored).type();
+  if (type == std::filesystem::file_type::not_found || type == std::filesystem::file_type::directory) return;
+  throw InputError(
+      fmt::format("run.dir {}: {} is not a directory; remove it, or choose another run.dir", dir_, folder));
+}
+
 void RunDirectory::create() {
   std::error_code error;
   std::filesystem::create_directories(dir_, error);
   if (error) {
-    throw RunError(fmt::format("run.dir {}: cannot be created: {}; choose a directory that can be written",
-                               shown_path(dir_), error.message()));
+    const std::string text =
+        fmt::format("run.dir {}: cannot be created: {}; choose a directory that can be written",
+                    shown_path(dir_), error.message());
+    if (is_fault_of_path(error.value())) throw InputError(text);
+    throw RunError(text);
   }
   lock_ = DirectoryLock(dir_, "run.dir");
 }

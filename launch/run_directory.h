@@ -19,6 +19,8 @@ class RunDirectory {
   /// Keys that differ from those that the run in this directory began with: "train.steps: 200, was 100".
   const std::vector<std::string>& changes() const { return changes_; }
 
+  /// InputError where it cannot be made or written. Touches nothing.
+  void check_writable() const;
   /// Makes it and holds it for this process. InputError while another run writes there.
   void create();
   /// config.yaml, resolved: it trains the same when it is given to natrix train.

@@ -44,8 +44,7 @@ struct NamedTensor {
   View view;  // contiguous or strided rows, in any memory; written contiguous
 };
 
-/// Writes aside (path + ".tmp"), fsyncs, renames. RunError on any I/O failure, leaving no partial file under
-/// `path`.
+/// Through an AtomicFile: the file appears under `path` complete or not at all. RunError on any I/O failure.
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
@@ -60,10 +59,10 @@ class SafetensorsWriter {
   };
   SafetensorsWriter(const std::string& path, const std::vector<Entry>& layout,
                     const std::map<std::string, std::string>& metadata = {});
-  ~SafetensorsWriter();    // removes the temporary file unless commit() ran
+  ~SafetensorsWriter();    // drops what was written unless commit() ran
   void append(View rows);  // the next bytes
   void write_at(const std::string& tensor, int64_t first_element, View rows);  // any order
-  void commit();  // checks that all was written, fsync, rename
+  void commit();  // checks that all was written, then AtomicFile::commit()
 
  private:
   struct State;

@@ -233,10 +233,14 @@ std::string render_report(const std::vector<RunRecord>& runs) {
                             {"script", std::string(page::kScript)}});
 }
 
+std::string report_path(const std::string& run) {
+  return (fs::path(metrics_path(run)).parent_path() / "report.html").string();
+}
+
 std::string write_report(const std::vector<std::string>& runs, std::string out) {
   require(!runs.empty(), "write_report: no run");
   const std::string page = render_report(read_runs(runs));
-  if (out.empty()) out = (fs::path(metrics_path(runs.front())).parent_path() / "report.html").string();
+  if (out.empty()) out = report_path(runs.front());
   write_file(out, page);
   return out;
 }

@@ -26,6 +26,9 @@ std::vector<RunRecord> read_runs(const std::vector<std::string>& runs);
 /// The page. All text of a run (its name, its configuration) is escaped.
 std::string render_report(const std::vector<RunRecord>& runs);
 
+/// report.html in a run's directory. InputError if there is no such run.
+std::string report_path(const std::string& run);
+
 /// Writes the page of these runs to `out`, or to report.html in the first run's directory where `out` is
 /// empty; returns its path.
 std::string write_report(const std::vector<std::string>& runs, std::string out = {});

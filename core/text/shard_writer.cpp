@@ -1,9 +1,12 @@
-// Writing token shards: aside, then renamed, so that a directory of them is complete or is not there.
+// Writing token shards: aside, then renamed, so that a directory of them is complete or has no index.
 #include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
+#include <unistd.h>
+#include <utility>
 
 #include "core/io/atomic_file.h"
+#include "core/io/directory_lock.h"
 #include "core/io/xxhash64.h"
 #include "core/text/token_shards.h"
 #include "kernels/base/check.h"
@@ -13,53 +16,148 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// `dir`.partial, until commit() renames it to `dir`. Only files with names of ours are ever removed.
+constexpr const char* kInside = ".natrix-partial";  // hidden: nothing reads it as a text
+constexpr const char* kIndex = "index.json";
+
+bool is_ours(const fs::directory_entry& entry) {
+  const auto name = entry.path().filename().string();
+  std::error_code ignored;
+  return (name.starts_with("shard-") || name.starts_with(kIndex)) &&
+         entry.symlink_status(ignored).type() == fs::file_type::regular;
+}
+
+/// Whether anything but `left` is in a directory; one that cannot be read is not taken for empty.
+bool is_empty_but_for(const fs::path& dir, const std::string& left) {
+  std::error_code error;
+  for (fs::directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
+    if (at->path().filename() != left) return false;
+  }
+  return !error;
+}
+
+/// Where the shards go: `dir` itself with all links followed, new or an empty directory.
+struct ShardPlace {
+  fs::path dir, partial;
+  bool exists = false;
+};
+
+/// Without what a trailing "/" or "/." adds.
+std::string trimmed(std::string dir) {
+  while (dir.size() > 1 && (dir.ends_with('/') || dir.ends_with("/."))) dir.pop_back();
+  return dir;
+}
+
+ShardPlace place_of(const std::string& given) {
+  ShardPlace place;
+  try {
+    place.dir = follow_links(trimmed(given));
+  } catch (const OutputPathError& e) {
+    throw InputError(fmt::format("--out: {}", e.what()));
+  }
+  std::error_code error;
+  const fs::file_type type = fs::status(place.dir, error).type();
+  place.exists = type != fs::file_type::not_found;
+  if (type == fs::file_type::none || (!place.exists && place.dir.filename() == "..")) {
+    throw InputError(fmt::format("--out: cannot write {}: {}; give another path", given, error.message()));
+  }
+  if (place.exists && (type != fs::file_type::directory || !is_empty_but_for(place.dir, kInside))) {
+    throw InputError(
+        fmt::format("{} exists and is not an empty directory; give another --out, or remove it", given));
+  }
+  place.partial = place.exists ? place.dir / kInside : fs::path(place.dir.string() + ".partial");
+  const fs::file_type found = fs::symlink_status(place.partial, error).type();
+  if (found == fs::file_type::none) {
+    throw InputError(fmt::format("--out: cannot write {}: {}; give another path", place.partial.string(),
+                                 error.message()));
+  }
+  if (found != fs::file_type::not_found && found != fs::file_type::directory) {
+    throw InputError(fmt::format("{} is in the way and is not a directory; remove it, or give another --out",
+                                 place.partial.string()));
+  }
+  check_output_directory("--out", place.exists ? place.dir.string() : place.partial.string());
+  return place;
+}
+
+/// The directory that shards are written to until commit(): `dir`.partial, which is renamed to `dir`; or,
+/// where `dir` exists, one inside of it, whose files move up, the index last. So an existing directory stays
+/// what it is: a mount point, somebody's current directory, its permissions. Only files with names of ours
+/// are ever removed.
 class PartialDirectory {
  public:
-  explicit PartialDirectory(const std::string& dir) : dir_(fs::path(dir).lexically_normal()) {
-    if (!dir_.has_filename()) dir_ = dir_.parent_path();  // "out/"
-    path_ = dir_.string() + ".partial";
+  explicit PartialDirectory(const std::string& dir) : place_(place_of(dir)) {
     std::error_code error;
-    if (fs::exists(dir_, error) && !fs::is_empty(dir_, error)) {
-      throw InputError(
-          fmt::format("{} exists and is not an empty directory; give another --out, or remove it", dir));
+    made_.push_back(path());
+    for (fs::path at = path().parent_path(); !at.empty() && !fs::exists(at, error); at = at.parent_path()) {
+      made_.push_back(at);
     }
-    remove();  // of an earlier run that was killed
-    fs::create_directories(path_, error);
-    if (error)
-      throw RunError(fmt::format("cannot make the directory {}: {}", path_.string(), error.message()));
-    if (!fs::is_empty(path_, error)) {
-      throw InputError(fmt::format("{} is in the way and holds other files; remove it", path_.string()));
+    fs::create_directories(path(), error);
+    if (error) {
+      undo();
+      const auto text = fmt::format("cannot make the directory {}: {}; give another --out", path().string(),
+                                    error.message());
+      if (is_fault_of_path(error.value())) throw InputError(text);
+      throw RunError(text);
+    }
+    lock_ = DirectoryLock(path().string(), "--out");
+    clear();  // what an earlier run left that was killed
+    if (!fs::is_empty(path(), error)) {
+      throw InputError(fmt::format("{} is in the way and holds other files; remove it", path().string()));
     }
   }
-  ~PartialDirectory() { remove(); }
+  ~PartialDirectory() {
+    clear();
+    undo();
+  }
   PartialDirectory(const PartialDirectory&) = delete;
   PartialDirectory& operator=(const PartialDirectory&) = delete;
 
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
+  std::string file(const std::string& name) const { return (path() / name).string(); }
 
   void commit() {
     std::error_code error;
-    fs::rename(path_, dir_, error);  // replaces an empty directory
+    place_.exists ? move_up(error) : fs::rename(path(), place_.dir, error);
     if (error) {
       throw RunError(
-          fmt::format("cannot rename {} to {}: {}", path_.string(), dir_.string(), error.message()));
+          fmt::format("cannot rename {} to {}: {}", path().string(), place_.dir.string(), error.message()));
     }
-    sync_directory(dir_.has_parent_path() ? dir_.parent_path().string() : ".");
+    made_.clear();
+    const fs::path changed = place_.exists ? place_.dir : place_.dir.parent_path();
+    sync_directory(changed.empty() ? "." : changed.string());
   }
 
  private:
-  void remove() noexcept {
-    std::error_code error;
-    for (fs::directory_iterator at(path_, error), end; !error && at != end; at.increment(error)) {
-      const auto name = at->path().filename().string();
-      std::error_code ignored;  // what stays is reported by whoever needs the place
-      if (name.starts_with("shard-") || name.starts_with("index.json")) fs::remove(at->path(), ignored);
+  const fs::path& path() const { return place_.partial; }
+
+  void move_up(std::error_code& error) {
+    std::vector<fs::path> names;
+    for (fs::directory_iterator at(path(), error), end; !error && at != end; at.increment(error)) {
+      names.push_back(at->path().filename());
     }
-    fs::remove(path_, error);  // leaves a directory that holds anything else
+    std::sort(names.begin(), names.end(), [](const fs::path& a, const fs::path& b) {
+      return std::pair(a == kIndex, a) < std::pair(b == kIndex, b);
+    });
+    for (size_t i = 0; i < names.size() && !error; ++i) {
+      fs::rename(path() / names[i], place_.dir / names[i], error);
+    }
+    if (!error) fs::remove(path(), error);
   }
 
-  fs::path dir_, path_;
+  void clear() noexcept {
+    std::error_code error;
+    for (fs::directory_iterator at(path(), error), end; !error && at != end; at.increment(error)) {
+      std::error_code ignored;  // what stays is reported by whoever needs the place
+      if (is_ours(*at)) fs::remove(at->path(), ignored);
+    }
+  }
+
+  /// Removes the directories that were made for nothing, each only if it is empty.
+  void undo() noexcept {
+    for (const fs::path& made : made_) ::rmdir(made.c_str());
+  }
+
+  ShardPlace place_;
+  std::vector<fs::path> made_;  // innermost first
+  DirectoryLock lock_;
 };
 
 /// Tokens [begin, begin + count) of the corpus as one file.
@@ -89,6 +187,10 @@ ShardEntry write_shard(const Corpus& corpus, const ShardSummary& summary, int64_
 
 }  // namespace
 
+void check_shard_output(const std::string& dir) {
+  place_of(dir);
+}
+
 ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer,
                                 const std::vector<std::string>& sources, const std::string& dir,
                                 int64_t shard_tokens, const TokensDone& progress) {
@@ -109,7 +211,7 @@ ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer
     index.shards.push_back(write_shard(corpus, index.summary, begin, count, path, progress));
   }
   index.summary.shards = static_cast<int64_t>(index.shards.size());
-  write_shard_index(out.file("index.json"), index, sources);
+  write_shard_index(out.file(kIndex), index, sources);
   out.commit();
   return index.summary;
 }

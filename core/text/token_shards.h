@@ -29,11 +29,16 @@ inline constexpr int64_t kShardTokens = int64_t{1} << 28;  // 512 MiB of u16: fe
 
 using TokensDone = std::function<void(int64_t)>;  // called now and then with the tokens since the last call
 
-/// Writes `corpus` to `dir`, which must be new or empty, through `dir`.partial: `dir` appears whole or not at
-/// all. The corpus must have separators. `sources` are the paths as the user gave them, for the index.
+/// Writes `corpus` to `dir`, which must be new or empty; a link is followed. A new directory is written as
+/// `dir`.partial and renamed; into an empty one the files move when all are complete, the index last. A
+/// failure leaves neither. The corpus must have separators. `sources` are the paths as the user gave them,
+/// for the index.
 ShardSummary write_token_shards(
     const Corpus& corpus, const Tokenizer& tokenizer, const std::vector<std::string>& sources,
     const std::string& dir, int64_t shard_tokens = kShardTokens, const TokensDone& progress = [](int64_t) {});
+
+/// InputError where write_token_shards would refuse `dir`. Touches nothing.
+void check_shard_output(const std::string& dir);
 
 /// Reads everything, and compares checksums, tokens and counts. InputError names the first damaged shard.
 ShardSummary check_token_shards(

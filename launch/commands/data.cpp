@@ -52,6 +52,7 @@ int check_shards(const DataFlags& flags) {
 
 int make_shards(const DataFlags& flags) {
   if (flags.out.empty()) throw InputError("--out DIR is required: where the token shards go");
+  check_shard_output(flags.out);
   const auto tokenizer = make_tokenizer(flags.tokenizer);
   const auto corpus = open_corpus(flags.paths, *tokenizer, "PATH");
   const auto summary = [&] {

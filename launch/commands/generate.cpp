@@ -11,6 +11,7 @@
 #include "core/generate/joint_prefill.h"
 #include "core/generate/sampler.h"
 #include "core/generate/session_file.h"
+#include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_checkpoint.h"
 #include "core/io/hf_formats.h"
@@ -271,6 +272,18 @@ void check(const GenerateFlags& f, int ranks) {
         "--prompt-file -: standard input reaches one rank only; name a file that all of them can read");
 }
 
+/// Held until both are written.
+std::vector<std::unique_ptr<const AtomicFile>> check_outputs(const GenerateFlags& f) {
+  std::vector<std::unique_ptr<const AtomicFile>> held;
+  if (!f.out.empty()) held.push_back(check_output("--out", f.out));
+  if (!f.state_out.empty()) held.push_back(check_output("--state-out", f.state_out));
+  if (held.size() == 2 && is_same_file(resolve_output(f.out), resolve_output(f.state_out))) {
+    throw InputError(
+        fmt::format("--out {} and --state-out {} are the same file; give them two", f.out, f.state_out));
+  }
+  return held;
+}
+
 }  // namespace
 
 void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
@@ -319,6 +332,8 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
   c->callback([f, &chosen, &session] {
     chosen = [f, &session] {
       check(*f, session.size());
+      std::vector<std::unique_ptr<const AtomicFile>> held;
+      if (session.rank() == 0) held = check_outputs(*f);  // the other ranks write nothing
       return Generation(*f, session).run();
     };
   });

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_checkpoint.h"
 #include "core/io/safetensors.h"
@@ -21,6 +22,7 @@ struct GradientsFlags {
 };
 
 int gradients(const GradientsFlags& flags) {
+  const auto held = check_output("--out", flags.out);
   const std::string dir = resolve_model_dir(flags.model);
   Context ctx = flags.common.context();
   ModelConfig config = read_model_config(dir, print_warning);

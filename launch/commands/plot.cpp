@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/io/atomic_file.h"
 #include "core/report/report.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
@@ -18,7 +19,9 @@ struct PlotFlags {
 };
 
 int plot(const PlotFlags& flags) {
-  const std::string path = write_report(flags.runs, flags.out);
+  const std::string path = flags.out.empty() ? report_path(flags.runs.front()) : flags.out;
+  const auto held = check_output("--out", path);
+  write_report(flags.runs, path);
   if (flags.json) {
     print_json({{"report", path}});
   } else {

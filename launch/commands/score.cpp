@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/safetensors.h"
 #include "core/sequence/segment_schedule.h"
@@ -25,6 +26,7 @@ Buffer columns_of(View v, int64_t first, int64_t count) {
 }
 
 int score(const ScoreFlags& flags) {
+  const auto held = check_output("--out", flags.out);
   Context ctx = flags.common.context();
   AssembledModel model =
       load_model(resolve_model_dir(flags.model), flags.common.element(), false, ctx.memory());

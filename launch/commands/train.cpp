@@ -141,6 +141,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
                                       e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
   const auto held_out = held_out_of(e);
   RunDirectory run(e);
+  if (session.rank() == 0) run.check_writable();
   Context ctx = e.context();
   RunMesh mesh(e.config, ctx, session.world());
   const Ranks ranks = mesh.ranks();

@@ -6,6 +6,8 @@
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/files.h"
 
@@ -33,6 +35,16 @@ inline ::testing::AssertionResult mentions(const std::string& message, std::stri
 
 inline int64_t entries_in(const std::string& dir) {
   return std::distance(std::filesystem::directory_iterator(dir), {});
+}
+
+/// What waitpid says of a child that runs `f` and exits with what it returns.
+template <class F>
+int status_of_child(F&& f) {
+  const pid_t child = fork();
+  if (child == 0) _exit(f());
+  int status = -1;
+  waitpid(child, &status, 0);
+  return status;
 }
 
 }  // namespace natrix::test

@@ -1,6 +1,10 @@
 #include "core/text/token_shards.h"
 
 #include <cstring>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/text/batches.h"
 #include "tests/core/text_helpers.h"
@@ -146,10 +150,72 @@ TEST_F(TokenShards, ARunThatWasKilledLeavesNothingInTheWay) {
   EXPECT_EQ(read_file(scratch_ / "other.partial/thesis.txt"), "mine");
 }
 
+TEST_F(TokenShards, OnlyADirectoryOfOursIsTakenForLeftOver) {
+  scratch_.write("a.partial", "a file");
+  expect_error<InputError>([&] { make(100, "a"); }, {"a.partial", "not a directory", "remove it"});
+  EXPECT_EQ(read_file(scratch_ / "a.partial"), "a file");
+  scratch_.write("mine/shard-00000.bin", "mine");
+  fs::create_directory_symlink("mine", scratch_ / "b.partial");
+  expect_error<InputError>([&] { make(100, "b"); }, {"b.partial", "not a directory"});
+  EXPECT_EQ(read_file(scratch_ / "mine/shard-00000.bin"), "mine");
+  fs::create_directories(scratch_ / "c.partial/shard-00000.bin");
+  expect_error<InputError>([&] { make(100, "c"); }, {"c.partial", "holds other files"});
+  EXPECT_TRUE(fs::is_directory(scratch_ / "c.partial/shard-00000.bin"));
+}
+
+TEST_F(TokenShards, AnExistingDirectoryStaysAndLinksAreFollowed) {
+  fs::create_directories(scratch_ / "disk/empty");
+  fs::permissions(scratch_ / "disk/empty", fs::perms::owner_all);
+  fs::create_directory_symlink("disk/empty", scratch_ / "link");
+  fs::create_directory_symlink("disk/new", scratch_ / "to_new");
+  fs::create_directory_symlink("gone/new", scratch_ / "to_gone");
+  struct stat before = {}, after = {};
+  stat((scratch_ / "disk/empty").c_str(), &before);
+  scratch_.write("disk/empty/.natrix-partial/shard-00007.bin", "of a run that was killed");
+  check_token_shards(make(100, "link"));
+  stat((scratch_ / "disk/empty").c_str(), &after);
+  EXPECT_EQ(before.st_ino, after.st_ino);
+  EXPECT_EQ(before.st_mode, after.st_mode);
+  EXPECT_FALSE(fs::exists(scratch_ / "disk/empty/.natrix-partial"));
+  check_token_shards(make(100, "to_new/"));
+  EXPECT_TRUE(fs::is_symlink(scratch_ / "link") && fs::is_symlink(scratch_ / "to_new"));
+  EXPECT_TRUE(fs::exists(scratch_ / "disk/new/index.json"));
+  expect_error<InputError>([&] { make(100, "to_gone"); }, {"it is a link to", "gone", "make that directory"});
+  EXPECT_FALSE(fs::exists(scratch_ / "gone"));
+}
+
+TEST_F(TokenShards, OneWriterAtATime) {
+  const auto dir = scratch_ / "shards";
+  fs::create_directory(dir + ".partial");
+  scratch_.write("shards.partial/shard-00000.bin", "of a run that goes on");
+  const int held = open((dir + ".partial").c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(flock(held, LOCK_EX), 0);
+  expect_error<InputError>([&] { make(100); }, {"shards.partial", "another natrix is writing there"});
+  EXPECT_TRUE(fs::exists(dir + ".partial/shard-00000.bin"));
+  close(held);
+  check_token_shards(make(100));
+}
+
+TEST_F(TokenShards, NothingButADirectoryIsTaken) {
+  scratch_.write("empty", "");
+  ASSERT_EQ(mkfifo((scratch_ / "pipe").c_str(), 0600), 0);
+  for (const char* name : {"empty", "pipe"}) {
+    expect_error<InputError>([&] { make(100, name); }, {name, "not an empty directory"});
+    expect_error<InputError>([&] { check_shard_output(scratch_ / name); }, {name, "not an empty directory"});
+  }
+  expect_error<InputError>([&] { make(100, "empty/below"); }, {"empty/below", "Not a directory"});
+  expect_error<InputError>([&] { make(100, "gone/.."); }, {"gone/..", "No such file"});
+  expect_error<InputError>([&] { make(100, std::string(250, 'n')); }, {"File name too long"});
+  check_shard_output(scratch_ / "new/below");
+  EXPECT_FALSE(fs::exists(scratch_ / "new"));
+}
+
 TEST_F(TokenShards, AFailureLeavesNoDirectory) {
   const auto big = open_corpus({scratch_.write("vanishing", std::string(500, 'a'))}, *kBytes);
   fs::resize_file(scratch_ / "vanishing", 10);
   EXPECT_THROW(write_token_shards(*big, *kBytes, {}, scratch_ / "out", 100), RunError);
+  EXPECT_THROW(write_token_shards(*big, *kBytes, {}, scratch_ / "new/below", 100), RunError);
+  EXPECT_FALSE(fs::exists(scratch_ / "new"));
   EXPECT_FALSE(fs::exists(scratch_ / "out"));
   EXPECT_FALSE(fs::exists(scratch_ / "out.partial"));
 }

@@ -221,11 +221,11 @@ const MalformedInput kDisks[] = {
     {"gradients_on_a_full_disk", {"gradients", "@/model", "--tokens", "@/tokens.safetensors", "--out", "@/o"}, kNothing, {"cannot write", "/o"}, kFailed, 4096},
     {"state_on_a_full_disk", {"generate", "@/model", "-p", "x", "-n", "0", "--state-out", "@/s", "--json"}, kNothing, {"cannot write", "/s"}, kFailed, 500},
     {"shards_on_a_full_disk", {"data", "@/text.txt", "--out", "@/shards"}, kNothing, {"cannot write", "/shards"}, kFailed, 4096},
-    {"scores_into_no_directory", {"score", "@/model", "--tokens", "@/tokens.safetensors", "--out", "@/gone/o"}, kNothing, {"cannot write", "/gone/o"}, kFailed},
-    {"scores_over_a_directory", {"score", "@/model", "--tokens", "@/tokens.safetensors", "--out", "@/model"}, kNothing, {"cannot write", "/model"}, kFailed},
-    {"run_below_a_file", train({"run.dir=@/text.txt/run"}), kNothing, {"run.dir", "text.txt/run"}, kFailed},
-    {"run_where_nobody_may_write", train({"run.dir=" + kReadOnly}), kNothing, {"run.dir", kReadOnly, "choose"}, kFailed},
-    {"shards_where_nobody_may_write", {"data", "@/text.txt", "--out", kReadOnly}, kNothing, {kReadOnly}, kFailed},
+    {"scores_into_no_directory", {"score", "@/model", "--tokens", "@/tokens.safetensors", "--out", "@/gone/o"}, kNothing, {"cannot write", "/gone/o"}},
+    {"scores_over_a_directory", {"score", "@/model", "--tokens", "@/tokens.safetensors", "--out", "@/model"}, kNothing, {"cannot write", "/model"}},
+    {"run_below_a_file", train({"run.dir=@/text.txt/run"}), kNothing, {"run.dir", "text.txt/run"}},
+    {"run_where_nobody_may_write", train({"run.dir=" + kReadOnly}), kNothing, {"run.dir", kReadOnly, "choose"}},
+    {"shards_where_nobody_may_write", {"data", "@/text.txt", "--out", kReadOnly}, kNothing, {kReadOnly}},
 };
 
 // A build without CUDA, or a machine where no device answers; and what a device cannot do.

@@ -294,7 +294,7 @@ TEST(Disk, ThatBecameReadOnlyEndsTheRun) {
   const auto before = snapshot(tiny / "run");
   const Outcome refused = tiny.train("run", {"train.steps=50"}, {.read_only = tiny / "run"});
   if (refused.status == kNotPermitted) GTEST_SKIP() << "this machine lets nobody mount";
-  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.status, 2);
   EXPECT_THAT(refused.err, ::testing::MatchesRegex("natrix: [^\n]*" + tiny / "run" +
                                                    "[^\n]*Read-only file system[^\n]*\n"));
   EXPECT_EQ(snapshot(tiny / "run"), before);
