@@ -150,6 +150,10 @@ bool all_finite(View v) {
   return first_nonfinite(v) < 0;
 }
 
+std::string digits(double x) {
+  return std::isnan(x) ? "nan" : fmt::format("{}", x);
+}
+
 std::string nonfinite_weight(Model& model) {
   for (const Param* p : model.params()) {
     if (const int64_t element = first_nonfinite(*p); element >= 0) return part_at(*p, element);

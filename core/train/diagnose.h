@@ -22,6 +22,8 @@ class NonfiniteError : public RunError {
 };
 
 bool all_finite(View v);
+/// For messages: of a NaN without its sign, which says nothing.
+std::string digits(double x);
 /// The checkpoint's name of a weight that is not finite, the first in the order of the stack; of this rank's
 /// weights, in whatever format they are. Empty: there is none.
 std::string nonfinite_weight(Model& model);

@@ -42,7 +42,9 @@ int Trainer::run() {
           strsignal(signal), position_.step, last_checkpoint_));
       return kExitStopped;
     }
-    if (due(p_.config.checkpoint.every)) save();
+    // While steps are left out the weights are those of an earlier step, and of a loss that is not finite:
+    // checkpoints of them would push better ones out.
+    if (due(p_.config.checkpoint.every) && (skipped_ == 0 || position_.step == p_.config.train.steps)) save();
   }
   return 0;
 }
@@ -96,8 +98,8 @@ void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, d
   // The figures are those of all ranks together, so every one of them is here.
   const std::string where =
       locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence, p_.group);
-  const std::string what =
-      fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1, figures.loss, norm, where);
+  const std::string what = fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1,
+                                       digits(figures.loss), digits(norm), where);
   p_.rank_log.warn(what);
   p_.group.largest(p_.ctx, 0);  // all have said it before the first one ends the job
   if (p_.config.train.on_nan == OnNan::kStop) {
@@ -114,7 +116,7 @@ void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, d
   p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
 }
 
-/// Without gradients the weights are the last thing that an update writes, and no later step repairs them.
+/// No later step repairs a weight that is not finite, and a checkpoint of it would push a good one out.
 void Trainer::refuse_nonfinite_weights() {
   const std::string weight = nonfinite_weight(p_.model);
   const int64_t rank = p_.group.largest(p_.ctx, weight.empty() ? 0 : p_.group.rank() + 1) - 1;
@@ -128,8 +130,8 @@ void Trainer::refuse_nonfinite_weights() {
 
 std::string Trainer::what_stays() const {
   if (saved_step_ < 0) return "there is no checkpoint of this run";
-  return fmt::format("the last good checkpoint is that of step {}{}", saved_step_,
-                     last_checkpoint_.empty() ? "" : ", " + last_checkpoint_);
+  return fmt::format("the last good checkpoint is that of step {} in {}/checkpoints", saved_step_,
+                     p_.config.run.dir);
 }
 
 void Trainer::record(const StepFigures& f, double norm, double lr, double seconds) {
@@ -161,7 +163,8 @@ void Trainer::evaluate_held_out() {
       evaluate(p_.model, p_.ctx, *p_.held_out, std::max<int64_t>(p_.step.micro_batch_size(), 1),
                p_.config.sequence.chunk, p_.group);
   if (!f.nonfinite.empty())
-    p_.log.warn(fmt::format("step {}: the held-out loss is {}: {}", position_.step, f.loss(), f.nonfinite));
+    p_.log.warn(
+        fmt::format("step {}: the held-out loss is {}: {}", position_.step, digits(f.loss()), f.nonfinite));
   if (metrics_ == nullptr) return;
   EvalMetrics m{.step = position_.step, .eval_loss = f.loss(), .eval_bits_per_byte = f.bits_per_byte()};
   for (const EvalFigures::Bucket& b : f.by_position) m.loss_by_position.push_back({b.from, b.loss()});

@@ -75,7 +75,7 @@ int evaluate_text(const EvalFlags& flags, MpiSession& session) {
           : evaluate(*model, ctx, EvalWindows(corpus, documents, flags.context, corpus->size()), flags.batch,
                      flags.common.chunk, ranks.group(), advance);
   if (!figures.nonfinite.empty())
-    throw NonfiniteError(fmt::format("the loss is {}: {}", figures.loss(), figures.nonfinite));
+    throw NonfiniteError(fmt::format("the loss is {}: {}", digits(figures.loss()), figures.nonfinite));
   if (figures.predictions == 0) {
     throw InputError(fmt::format("--data: {} has nothing to predict; give more text", corpus->name()));
   }

@@ -56,7 +56,7 @@ int gradients(const GradientsFlags& flags) {
   if (!std::isfinite(loss) || sick != named.end()) {
     OneProcess alone;
     throw NonfiniteError(fmt::format(
-        "loss {}{}: {}; {} is not written", loss,
+        "loss {}{}: {}; {} is not written", digits(loss),
         sick == named.end() ? "" : fmt::format(", the gradient of {} is not finite", sick->name),
         locate_nonfinite(*model, ctx, {&rows, 1}, {.length = length, .chunk = chunk}, alone), flags.out));
   }

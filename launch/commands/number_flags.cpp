@@ -14,13 +14,19 @@
 namespace natrix {
 namespace {
 
+/// In quotes where a blank could be overlooked.
+std::string shown_value(const std::string& text) {
+  const bool plain = !text.empty() && text.find_first_of(" \t\r\n\v\f") == std::string::npos;
+  return plain ? shortened(text) : '"' + shortened(text) + '"';
+}
+
 void read_flag(const std::string& flag, const Field& field, const std::string& text) {
   const Value value{.texts = {text}};
   if (field.read(value)) return;
   const std::string meant = accepted_spelling(field, value);
-  throw CLI::ValidationError(
-      flag, fmt::format("{} is not {}{}", text.empty() ? "\"\"" : shortened(text), field.expects,
-                        meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
+  throw CLI::ValidationError(flag,
+                             fmt::format("{} is not {}{}", shown_value(text), field.expects,
+                                         meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
 }
 
 CLI::Option* add_flag(CLI::App& command, const std::string& names, const Field& field,

@@ -72,7 +72,7 @@ int score(const ScoreFlags& flags) {
         refuse(end, fmt::format("the logits of row {}, position {} are not finite", b, first + sick));
       out.write_at("logits", (b * length + first) * vocabulary, f32.view());
     }
-    if (!std::isfinite(sum)) refuse(end, fmt::format("the loss is {}", sum));
+    if (!std::isfinite(sum)) refuse(end, fmt::format("the loss is {}", digits(sum)));
   });
   const int64_t predictions = batch * (length - 1);
   auto loss = static_cast<float>(predictions > 0 ? sum / static_cast<double>(predictions) : 0.0);

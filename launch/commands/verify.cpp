@@ -91,7 +91,7 @@ int64_t chunk_of(const std::string& text, int64_t length) {
   const Field field =
       optional_integer_field("--chunks", chunk, "whole", 1, int64_t{1} << 40, "a chunk to compare");
   if (!field.read({.texts = {text}}))
-    throw InputError(fmt::format("--chunks: {} is not {}", text.empty() ? "\"\"" : text, field.expects));
+    throw InputError(fmt::format("--chunks: {} is not {}", quoted_yaml(text), field.expects));
   return chunk.value_or(length);
 }
 
