@@ -80,8 +80,8 @@ void count_losses(EvalFigures& f, View losses, View targets, std::span<const int
   }
 }
 
-/// Ends a reading after a number that is not finite. Ranks ask each other after the 1st, 2nd, 4th, 8th …
-/// round, which costs next to nothing, and finds it before as much again has been read in vain.
+/// Ends a reading after a number that is not finite. One process stops at once. Ranks ask each other after
+/// the 1st, 2nd, 4th, 8th … round: that costs next to nothing, and they read at most as much again in vain.
 class Alarm {
  public:
   Alarm(Context& ctx, RankGroup& group) : ctx_(ctx), group_(group) {}

@@ -72,7 +72,13 @@ void pack_for_reading(Model& model, Context& ctx, const CommonFlags& flags) {
                                  flags.weights,
                                  ctx.backend() == Backend::kCuda ? "backend cuda" : "--dtype fp64"));
   }
-  model.pack(ctx, format);
+  try {
+    model.pack(ctx, format);
+  } catch (const InputError&) {  // what int8 cannot hold
+    const std::string weight = nonfinite_weight(model);
+    if (weight.empty()) throw;
+    throw NonfiniteError(fmt::format("--weights {}: the weight {} is not finite", flags.weights, weight));
+  }
 }
 
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description) {

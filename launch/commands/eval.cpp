@@ -104,7 +104,8 @@ void add_eval(CLI::App& app, Action& chosen, MpiSession& session) {
       "  natrix eval runs/quickstart --data held-out.txt --context 4096\n"
       "  mpirun -n 4 natrix eval runs/quickstart --data book.txt\n"
       "  mpirun -n 4 natrix eval runs/quickstart --data held-out/ -c 65536 parallel.cp=2\n"
-      "Ranks read one text together (cp), and share out windows (dp), unless parallel.* says otherwise.");
+      "Ranks read one text together (cp), and share out windows (dp), unless parallel.* says otherwise.\n"
+      "Where the loss is not finite the status is 1, and --json prints null and the reason.");
   c->callback([f, &chosen, &session] {
     for (std::string& s : take_settings(f->data)) f->settings.push_back(std::move(s));
     chosen = [f, &session] {

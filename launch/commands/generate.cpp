@@ -355,7 +355,9 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
       "  natrix generate runs/quickstart -f book.txt -n 0 --state-out book.state\n"
       "  natrix generate runs/quickstart --state-in book.state -n 200\n"
       "  mpirun -n 4 natrix generate runs/quickstart -f book.txt -n 0 --state-out book.state\n"
-      "Several ranks read the prompt together (parallel.cp, all of them); then the first one writes.");
+      "Several ranks read the prompt together (parallel.cp, all of them); then the first one writes.\n"
+      "Where logits or the state are not finite neither --out nor --state-out is written, and the status is "
+      "1.");
   c->callback([f, &chosen, &session] {
     chosen = [f, &session] {
       check(*f, session.size());

@@ -80,7 +80,8 @@ void add_gradients(CLI::App& app, Action& chosen) {
   add_common_flags(*c, flags->common);
   c->footer(
       "Example: natrix gradients runs/quickstart --tokens tokens.safetensors --out gradients.safetensors "
-      "--chunk 512");
+      "--chunk 512\n"
+      "Where the loss or a gradient is not finite nothing is written, and the status is 1.");
   c->callback([flags, &chosen] {
     chosen = [flags] {
       return report_nonfinite(flags->common.json, true, "loss", [&] { return gradients(*flags); });

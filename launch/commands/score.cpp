@@ -99,7 +99,9 @@ void add_score(CLI::App& app, Action& chosen) {
       ->required();
   add_common_flags(*c, flags->common);
   add_weights_flag(*c, flags->common);
-  c->footer("Example: natrix score runs/quickstart --tokens tokens.safetensors --out scores.safetensors");
+  c->footer(
+      "Example: natrix score runs/quickstart --tokens tokens.safetensors --out scores.safetensors\n"
+      "Where a logit is not finite nothing is written, and the status is 1.");
   c->callback([flags, &chosen] {
     chosen = [flags] {
       return report_nonfinite(flags->common.json, true, "loss", [&] { return score(*flags); });

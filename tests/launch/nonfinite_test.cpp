@@ -191,8 +191,9 @@ TEST_F(NonfiniteModel, IsSeenWhereItsTokenStands) {
 TEST_F(NonfiniteModel, IsFoundInWhateverFormatWeightsAreKept) {
   spoil(set("layers.0.mamba.in_proj.weight", 5, kNan));
   write_tokens(false);
-  for (const Words& how : {Words{"--weights", "bf16"}, Words{"--backend", "reference"},
-                           Words{"--backend", "reference", "--dtype", "fp64"}}) {
+  for (const Words& how :
+       {Words{"--weights", "bf16"}, Words{"--weights", "int8"}, Words{"--backend", "reference"},
+        Words{"--backend", "reference", "--dtype", "fp64"}}) {
     const Outcome r =
         natrix_program(with({"score", model(), "--tokens", file("tokens"), "--out", file("out")}, how));
     EXPECT_EQ(r.status, 1);
