@@ -46,6 +46,7 @@ struct TrainConfig {
   int64_t eval_tokens = 65536;
   uint64_t seed = 1;
   OnNan on_nan = OnNan::kStop;
+  int64_t max_skipped = 20;  // steps in a row that on_nan: skip leaves out
 };
 
 enum class LrSchedule { kConstant, kCosine, kWsd };

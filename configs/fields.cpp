@@ -113,6 +113,8 @@ void add_training(std::vector<Field>& f, TrainConfig& t, OptimizerConfig& o) {
   f.push_back(seed_field("train.seed", t.seed, "Of the initial weights and of the order of the data"));
   f.push_back(choice_field("train.on_nan", t.on_nan, {{"stop", OnNan::kStop}, {"skip", OnNan::kSkip}},
                            "When the loss is not finite: stop the run, or leave the step out"));
+  f.push_back(integer_field("train.max_skipped", t.max_skipped, 1, kUnlimited,
+                            "Steps in a row that on_nan: skip leaves out before it stops the run"));
   f.push_back(named_field(
       "optimizer.name", {{"adamw", 0}}, [&o](int) { o.name = "adamw"; }, [] { return 0; },
       "The only one so far"));

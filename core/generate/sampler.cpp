@@ -2,9 +2,31 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <unordered_set>
 
 namespace natrix {
+namespace {
+
+constexpr double kMasked = -std::numeric_limits<double>::infinity();
+
+/// The larger logit first, then the smaller index: no two candidates are alike, so that any way of sorting
+/// gives the same order.
+bool comes_first(double a, int64_t token_a, double b, int64_t token_b) {
+  return a > b || (a == b && token_a < token_b);
+}
+
+}  // namespace
+
+bool has_choice(std::span<const float> logits) {
+  float largest = -std::numeric_limits<float>::infinity();
+  bool is_number = true;
+  for (const float x : logits) {
+    largest = std::max(largest, x);
+    is_number = is_number && x == x;
+  }
+  return is_number && std::isfinite(largest);
+}
 
 void Sampler::accept(int64_t token) {
   recent_.push_back(token);
@@ -12,50 +34,65 @@ void Sampler::accept(int64_t token) {
 }
 
 int64_t Sampler::sample(std::span<const float> logits) {
-  std::vector<Candidate> candidates(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i)
-    candidates[i] = {static_cast<int64_t>(i), static_cast<double>(logits[i]), 0};
-  if (config_.repeat_penalty != 1.0) penalise(candidates);
+  collect(logits);
   if (config_.temperature <= 0) {
-    const auto best =
-        std::max_element(candidates.begin(), candidates.end(),
-                         [](const Candidate& a, const Candidate& b) { return a.logit < b.logit; });
+    const auto best = std::ranges::max_element(candidates_, {}, &Candidate::logit);  // of equals, the first
     return best->token;
   }
-  truncate(candidates);
+  truncate();
+  return draw();
+}
+
+void Sampler::collect(std::span<const float> logits) {
+  std::unordered_set<int64_t> seen;
+  if (config_.repeat_penalty != 1.0) seen.insert(recent_.begin(), recent_.end());
+  candidates_.clear();
+  bool finite = true;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const auto token = static_cast<int64_t>(i);
+    auto logit = static_cast<double>(logits[i]);
+    if (logit == kMasked) continue;
+    if (!seen.empty() && seen.contains(token))
+      logit = logit > 0 ? logit / config_.repeat_penalty : logit * config_.repeat_penalty;
+    finite = finite && std::isfinite(logit);
+    candidates_.push_back({token, logit, 0});
+  }
+  if (!finite || candidates_.empty()) throw NonfiniteLogits("the logits are not finite");
+}
+
+void Sampler::truncate() {
+  const auto order = [](const Candidate& a, const Candidate& b) {
+    return comes_first(a.logit, a.token, b.logit, b.token);
+  };
+  const auto k = static_cast<size_t>(std::max<int64_t>(config_.top_k, 0));
+  if (k > 0 && k < candidates_.size()) {
+    std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k - 1),
+                     candidates_.end(), order);
+    candidates_.resize(k);
+  }
+  std::sort(candidates_.begin(), candidates_.end(), order);
   double sum = 0;
-  const double top = candidates.front().logit;
-  for (Candidate& c : candidates) sum += c.probability = std::exp((c.logit - top) / config_.temperature);
+  for (Candidate& c : candidates_) sum += c.probability = std::exp(c.logit - candidates_.front().logit);
+  // Of the first one it is 1, and it stays whatever top_p and min_p are.
+  double reached = candidates_.front().probability;
+  size_t kept = 1;
+  while (kept < candidates_.size() && reached < config_.top_p * sum &&
+         candidates_[kept].probability >= config_.min_p) {
+    reached += candidates_[kept++].probability;
+  }
+  candidates_.resize(kept);
+}
+
+int64_t Sampler::draw() {
+  double sum = 0;
+  const double top = candidates_.front().logit;
+  for (Candidate& c : candidates_) sum += c.probability = std::exp((c.logit - top) / config_.temperature);
   double left = random_.uniform() * sum;
-  for (const Candidate& c : candidates) {
+  for (const Candidate& c : candidates_) {
     left -= c.probability;
     if (left < 0) return c.token;
   }
-  return candidates.back().token;
-}
-
-void Sampler::penalise(std::vector<Candidate>& candidates) const {
-  const std::unordered_set<int64_t> seen(recent_.begin(), recent_.end());
-  for (Candidate& c : candidates) {
-    if (seen.contains(c.token))
-      c.logit = c.logit > 0 ? c.logit / config_.repeat_penalty : c.logit * config_.repeat_penalty;
-  }
-}
-
-void Sampler::truncate(std::vector<Candidate>& candidates) const {
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.logit > b.logit; });
-  if (config_.top_k > 0) candidates.resize(std::min(candidates.size(), static_cast<size_t>(config_.top_k)));
-  double sum = 0;
-  for (Candidate& c : candidates) sum += c.probability = std::exp(c.logit - candidates.front().logit);
-  double reached = 0;
-  size_t kept = 0;
-  while (kept < candidates.size() && (kept == 0 || reached < config_.top_p * sum) &&
-         candidates[kept].probability >=
-             config_.min_p) {  // the first candidate's probability is 1 before the division
-    reached += candidates[kept++].probability;
-  }
-  candidates.resize(kept);
+  return candidates_.back().token;
 }
 
 }  // namespace natrix

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "kernels/base/check.h"
 
 namespace natrix {
 
@@ -21,12 +22,23 @@ struct SamplerConfig {
   uint64_t seed = 0;
 };
 
+/// Logits that say nothing: a NaN or +inf among them, or all of them −inf.
+class NonfiniteLogits : public RunError {
+ public:
+  using RunError::RunError;
+};
+
+/// Whether there is a largest of them, and it is finite. A logit of −inf is that of a token that is masked.
+bool has_choice(std::span<const float> logits);
+
 class Sampler {
  public:
   explicit Sampler(const SamplerConfig& config) : config_(config), random_(config.seed) {}
 
   /// A token that the penalty shall know of: the prompt's, and each sampled one.
   void accept(int64_t token);
+  /// One of the indices of `logits`, whatever the configuration; never one whose logit is −inf.
+  /// NonfiniteLogits where there is no choice.
   int64_t sample(std::span<const float> logits);
 
  private:
@@ -34,12 +46,14 @@ class Sampler {
     int64_t token;
     double logit, probability;
   };
-  void penalise(std::vector<Candidate>& candidates) const;
-  void truncate(std::vector<Candidate>& candidates) const;  // top-k, top-p, min-p; candidates end sorted
+  void collect(std::span<const float> logits);  // candidates_: what is not masked, after the penalty
+  void truncate();                              // top-k, top-p, min-p; candidates_ end sorted
+  int64_t draw();
 
   SamplerConfig config_;
   SplitMix64 random_;
   std::deque<int64_t> recent_;
+  std::vector<Candidate> candidates_;  // scratch of sample()
 };
 
 }  // namespace natrix

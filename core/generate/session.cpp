@@ -1,5 +1,7 @@
 #include "core/generate/session.h"
 
+#include "core/train/diagnose.h"
+
 namespace natrix {
 
 Session::Session(Model& model, Context& ctx, int64_t batch, int64_t chunk, bool records)
@@ -23,11 +25,13 @@ void Session::feed(View tokens, const std::function<void(int64_t)>& progress) {
   if (!pending_) pending_ = Buffer(Dtype::kI64, {batch_, 1});
   copy(tokens.columns(count - 1, 1), pending_.view());
   if (now.view().cols() == 0) return;
+  if (watch_ != nullptr) watch_->at(0, position_ - 1 - now.view().cols());
   schedule_.pass_over({.tokens = now.view()}, progress);
 }
 
 View Session::logits() {
   require(static_cast<bool>(pending_), "logits were asked for before any token was fed");
+  if (watch_ != nullptr) watch_->at(0, position_ - 1);
   if (recorded_.ready()) {
     convert(recorded_.run(pending_.view()), logits_.view());
   } else {
@@ -38,6 +42,11 @@ View Session::logits() {
   }
   pending_ = Buffer();
   return logits_.view();
+}
+
+void Session::watch(NonfiniteWatch& watch) {
+  watch_ = &watch;
+  schedule_.observe(&watch.observer());
 }
 
 void Session::restore(const CarryStates& states, View pending, int64_t position) {

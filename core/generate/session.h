@@ -13,6 +13,8 @@
 
 namespace natrix {
 
+class NonfiniteWatch;
+
 class Session {
  public:
   /// Borrowed. chunk: tokens a row that are in memory at once during prefill. records: where it can, it asks
@@ -27,6 +29,9 @@ class Session {
 
   const Model& model() const { return model_; }
   int64_t batch() const { return batch_; }
+  /// Diagnosis: what is read from now on is shown to it. Borrowed; the session must not record.
+  void watch(NonfiniteWatch& watch);
+
   /// Tokens of a row that were fed, the pending one included.
   int64_t position() const { return position_; }
   const CarryStates& states() const { return route_.carried(); }
@@ -41,6 +46,7 @@ class Session {
   LocalRoute route_;
   CutRoute no_gradients_;
   SegmentSchedule schedule_;
+  NonfiniteWatch* watch_ = nullptr;
   RecordedStep recorded_;
   Buffer pending_, logits_;
   int64_t position_ = 0;

@@ -4,11 +4,19 @@
 #include <fmt/format.h>
 
 #include "core/io/state_file.h"
+#include "core/train/diagnose.h"
 
 namespace natrix {
 namespace {
 
 constexpr int64_t kNothingPending = -1;
+
+void require_finite(const std::string& path, const std::vector<NamedTensor>& states, const char* outcome) {
+  for (const NamedTensor& t : states) {
+    if (!all_finite(t.view))
+      throw NonfiniteError(fmt::format("{}: the state {} is not finite; {}", path, t.name, outcome));
+  }
+}
 
 }  // namespace
 
@@ -17,6 +25,7 @@ void save_session(const std::string& path, const std::string& model_hash, const 
   const CarryList carries = session.model().carries();
   CarryStates states = zero_states(carries, session.batch());
   for (const auto& [key, buffer] : session.states().entries()) copy(buffer.view(), states.at(key));
+  require_finite(path, named_states(carries, states), "it is not written");
   Buffer pending(Dtype::kI64, {session.batch(), 1});
   std::fill_n(pending.view().as<int64_t>(), session.batch(), kNothingPending);
   if (session.pending()) copy(session.pending(), pending.view());
@@ -36,6 +45,8 @@ void load_session(const std::string& path, const std::string& model_hash, Sessio
   std::vector<NamedTensor> tensors = named_states(carries, states);
   tensors.push_back({"pending", pending.view()});
   const StateInfo info = read_state_file(path, model_hash, tensors);
+  require_finite(path, named_states(carries, states),
+                 "nothing can go on from it; read the text again with a model that is finite");
   const int64_t* p = pending.view().as<int64_t>();
   const int64_t vocabulary = *session.model().config().vocab_size;
   const bool nothing = std::all_of(p, p + session.batch(), [](int64_t t) { return t == kNothingPending; });

@@ -18,12 +18,16 @@ namespace natrix {
 struct Segment {
   int64_t batch = 0, tokens = 0;
   int64_t index = 0;  // unique within a step: names the segment when it is recomputed
+  int64_t first = 0;  // its first token's place in the rows
   View doc_start;     // [B, T] u8, or empty: no document starts
   View position;      // [B] i64: index of each row's first token within its document; see uses_position()
 };
 
 enum class Keep { kNothing, kForBackward };
 enum class Visit { kFirst, kAgain };  // again: recomputation, or inference; the tally is left alone
+
+/// Diagnosis: is shown the output of each sublayer, and as the one after the last the final norm's.
+using PassObserver = std::function<void(const Segment&, int sublayer, View output)>;
 
 /// Everything a layer may see besides its weights.
 struct Pass {
@@ -34,8 +38,7 @@ struct Pass {
   Segment segment;
   Keep keep = Keep::kNothing;
   Visit visit = Visit::kAgain;
-  /// Diagnosis: called with each sublayer's index and output.
-  const std::function<void(int, View)>* observe = nullptr;
+  const PassObserver* observe = nullptr;  // borrowed; usually there is none
 
   Arena& arena() const { return ctx.arena(); }
   bool keeps() const { return keep == Keep::kForBackward; }

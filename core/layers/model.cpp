@@ -151,7 +151,7 @@ Model::Stream Model::through(Pass& p, size_t i, const Stream& before) const {
     const Range range(p.ctx, stack_[i].forward_name.c_str());
     y = stack_[i].layer->forward(p, before.u);
   }
-  if (p.observe != nullptr) (*p.observe)(static_cast<int>(i), y);
+  if (p.observe != nullptr) (*p.observe)(p.segment, static_cast<int>(i), y);
   rms_norm_forward(p.ctx, {.x = before.x,
                            .residual = y,
                            .sum = after.x,
@@ -176,6 +176,7 @@ View Model::hidden(Pass& p, View tokens) const {
     s = through(p, i, s);
     save();
   }
+  if (p.observe != nullptr) (*p.observe)(p.segment, static_cast<int>(stack_.size()), s.u);
   if (p.keeps()) p.saved.push(std::move(saved));
   return s.u;
 }

@@ -75,8 +75,12 @@ Sequences SegmentSchedule::slice(const Sequences& rows, int64_t segment) {
           .doc_start = starts ? columns(rows.doc_start) : View{}};
 }
 
-Segment SegmentSchedule::describe(const Sequences& part, int64_t index) const {
-  return {.batch = part.batch(), .tokens = part.length(), .index = index, .doc_start = part.doc_start};
+Segment SegmentSchedule::describe(const Sequences& part, int64_t first_index, int64_t s) const {
+  return {.batch = part.batch(),
+          .tokens = part.length(),
+          .index = first_index + s,
+          .first = s * options_.chunk,
+          .doc_start = part.doc_start};
 }
 
 void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit, bool last) {
@@ -87,7 +91,7 @@ void SegmentSchedule::read(const Sequences& rows, const HiddenVisitor& visit, bo
 void SegmentSchedule::pass_over(const Sequences& rows, const std::function<void(int64_t)>& progress,
                                 bool last) {
   for_segments(rows, last, [&](Pass& pass, View tokens, int64_t) {
-    model_.pass_over(pass, tokens);
+    observe_ != nullptr ? static_cast<void>(model_.hidden(pass, tokens)) : model_.pass_over(pass, tokens);
     progress(tokens.extent(1));
   });
 }
@@ -100,7 +104,8 @@ void SegmentSchedule::for_segments(const Sequences& rows, bool last,
     Arena::Frame frame(ctx_.arena());
     const Sequences part = slice(rows, s);
     states_.begin_segment(last && s + 1 == segments(rows));
-    Pass pass{ctx_, nothing, states_, unused, describe(part, s)};
+    Pass pass{ctx_, nothing, states_, unused, describe(part, 0, s)};
+    pass.observe = observe_;
     run(pass, part.tokens, s * options_.chunk);
   }
 }
@@ -226,7 +231,7 @@ void SegmentSchedule::pass_over(Sweep& w, StepTally& tally, int64_t s, bool last
   std::optional<RecordingLink> recording;
   if (kept) recording.emplace(states_, w.boundaries.back().states);
   CarryLink& link = kept ? static_cast<CarryLink&>(*recording) : states_;
-  Pass pass{ctx_, nothing, link, tally, describe(part, w.first_index + s), Keep::kNothing, visit};
+  Pass pass{ctx_, nothing, link, tally, describe(part, w.first_index, s), Keep::kNothing, visit};
   model_.pass_over(pass, part.tokens);
   if (kept) w.note_memory();
 }
@@ -235,20 +240,16 @@ void SegmentSchedule::record(Sweep& w, StepTally& tally, int64_t s, CarryLink& l
   w.recorded.emplace(ctx_.arena(), s);
   Recorded& r = *w.recorded;
   r.part = slice(w.rows, s);
-  Pass pass{ctx_, r.saved, link, tally, describe(r.part, w.first_index + s), Keep::kForBackward, visit};
+  Pass pass{ctx_, r.saved, link, tally, describe(r.part, w.first_index, s), Keep::kForBackward, visit};
   r.hidden = model_.hidden(pass, r.part.tokens);
 }
 
 void SegmentSchedule::backward_recorded(Sweep& w, StepTally& tally, double scale, CarryRoute& gradients) {
   Recorded& r = *w.recorded;
   gradients.begin_segment(/*last=*/r.segment == 0);
-  Pass pass{ctx_,
-            r.saved,
-            gradients,
-            tally,
-            describe(r.part, w.first_index + r.segment),
-            Keep::kForBackward,
-            Visit::kAgain};
+  Pass pass{
+      ctx_,         r.saved, gradients, tally, describe(r.part, w.first_index, r.segment), Keep::kForBackward,
+      Visit::kAgain};
   View dhidden = ctx_.arena().like(r.hidden);
   w.result.loss_sum += model_.head().loss_and_gradient(ctx_, r.hidden, r.part.targets, scale, dhidden);
   model_.backward(pass, dhidden, r.segment == w.last_backward ? w.gradients_done : GradientsDone{});

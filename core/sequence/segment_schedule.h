@@ -75,6 +75,8 @@ class SegmentSchedule {
   /// read() for the end state alone, which leaves out what would only make the hidden states
   /// (Model::pass_over). progress(tokens of a row) after each segment.
   void pass_over(const Sequences& rows, const std::function<void(int64_t)>& progress, bool last = true);
+  /// Diagnosis: read() and pass_over() show every sublayer's output from now on; null: to nobody. Borrowed.
+  void observe(const PassObserver* observer) { observe_ = observer; }
 
   /// Loss and gradients of a whole optimizer step. `scale` multiplies the loss whose gradient is added to the
   /// parameters': 1 / (number of predictions in the step). The tally must have begun the step.
@@ -96,7 +98,8 @@ class SegmentSchedule {
     return (rows.length() + options_.chunk - 1) / options_.chunk;
   }
   Sequences slice(const Sequences& rows, int64_t segment);
-  Segment describe(const Sequences& part, int64_t index) const;
+  /// Segment `s` of rows whose first segment has this index within the step.
+  Segment describe(const Sequences& part, int64_t first_index, int64_t s) const;
 
   void survey(Sweep& sweep, StepTally& tally, bool record_last, int64_t memory);
   void retrace(Sweep& sweep, StepTally& tally, double scale);
@@ -112,6 +115,7 @@ class SegmentSchedule {
   CarryRoute& states_;
   CarryRoute& gradients_;
   ScheduleOptions options_;
+  const PassObserver* observe_ = nullptr;
 };
 
 }  // namespace natrix

@@ -1,144 +1,205 @@
 #include "core/train/diagnose.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <fmt/format.h>
-#include <optional>
+#include <limits>
 
 #include "kernels/base/transfer.h"
 
 namespace natrix {
 namespace {
 
-/// Somewhere to look, in the order of looking. What NaN makes of what comes after it is later in that order:
-/// a rank passes one on to others in the same sublayer or behind it.
-struct Place {
-  enum Kind { kWeight, kSublayer, kGradient, kNowhere } kind = kNowhere;
-  int64_t segment = 0;  // over all micro-batches
-  int64_t index = 0;    // of the sublayer; of the parameter, for gradients from the last one on
-
-  static constexpr int64_t kMostSegments = int64_t{1} << 32, kMostIndices = int64_t{1} << 24;
-  int64_t order() const { return (kind * kMostSegments + segment) * kMostIndices + index; }
-  static Place at(int64_t order) {
-    const int64_t above = order / kMostIndices;
-    return {static_cast<Kind>(above / kMostSegments), above % kMostSegments, order % kMostIndices};
-  }
-};
-
-std::optional<Place> find_weight(const std::vector<Param*>& params) {
-  for (size_t i = 0; i < params.size(); ++i) {
-    if (!all_finite(params[i]->value)) return Place{Place::kWeight, 0, static_cast<int64_t>(i)};
-  }
-  return std::nullopt;
-}
-
-std::optional<Place> find_gradient(const std::vector<Param*>& params) {
-  for (size_t i = 0; i < params.size(); ++i) {
-    const View grad = params[params.size() - 1 - i]->grad;
-    if (grad && !all_finite(grad)) return Place{Place::kGradient, 0, static_cast<int64_t>(i)};
-  }
-  return std::nullopt;
-}
-
-/// Runs all segments again, since other ranks may need what this one says in them.
-class Rerun {
- public:
-  Rerun(Model& model, Context& ctx, int64_t chunk, CarryRoute& states)
-      : model_(model), ctx_(ctx), chunk_(chunk), states_(states) {}
-
-  std::optional<Place> find(std::span<const Sequences> rows) {
-    for (const Sequences& r : rows) {
-      states_.resume(r.start);
-      for (int64_t first = 0; first < r.length(); first += chunk_, ++segment_) run(r, first);
-    }
-    return place_;
-  }
-
- private:
-  void run(const Sequences& rows, int64_t first) {
-    Arena::Frame frame(ctx_.arena());
-    const int64_t n = std::min(chunk_, rows.length() - first);
-    const auto part = [&](View v) {
-      if (!v) return View{};
-      View p = ctx_.arena().take(v.dtype, {rows.batch(), n});
-      copy(v.columns(first, n), p);
-      return p;
-    };
-    const std::function<void(int, View)> observe = [&](int sublayer, View y) {
-      if (!place_ && !all_finite(y)) place_ = Place{Place::kSublayer, segment_, sublayer};
-    };
-    states_.begin_segment(first + n == rows.length());
-    StepTally unused;
-    SaveStack nothing;
-    Pass pass{ctx_,
-              nothing,
-              states_,
-              unused,
-              {.batch = rows.batch(), .tokens = n, .doc_start = part(rows.doc_start)}};
-    pass.observe = &observe;
-    model_.hidden(pass, part(rows.tokens));
-  }
-
-  Model& model_;
-  Context& ctx_;
-  int64_t chunk_;
-  CarryRoute& states_;
-  int64_t segment_ = 0;
-  std::optional<Place> place_;
-};
-
-/// The tokens of a rank's n-th segment, over all micro-batches.
-std::string tokens_of(int64_t n, RankShare share, int64_t rank, const SequenceConfig& sequence) {
-  share.cp_rank = rank % share.cp;
-  const std::vector<RankShare::Stretch> stretches = share.stretches(sequence.length, sequence.chunk);
-  const RankShare::Stretch& s = stretches[static_cast<size_t>(n) % stretches.size()];
-  return fmt::format("tokens {} to {}", s.first, s.first + s.count - 1);
-}
-
-std::string in_words(const Place& place, Model& model, const std::string& tokens) {
-  const std::vector<Param*> params = model.params();
-  const auto i = static_cast<size_t>(place.index);
-  switch (place.kind) {
-    case Place::kWeight: return fmt::format("the weight {} is not finite", params[i]->name);
-    case Place::kSublayer:
-      return fmt::format("first seen in the output of sublayer {} ({}), {}", i, model.config().stack()[i],
-                         tokens);
-    case Place::kGradient:
-      return fmt::format("the gradient of {} is not finite", params[params.size() - 1 - i]->name);
-    case Place::kNowhere: break;
-  }
-  return "weights, activations and gradients are finite when computed again";
-}
-
-}  // namespace
-
-bool all_finite(View anywhere) {
-  const OnHost host(anywhere);
-  const View v = host.view();
+bool is_row_finite(View v, int64_t r) {
   bool finite = true;
   for_stored(v.dtype, [&](auto zero) {
-    for (int64_t r = 0; r < v.rows() && finite; ++r) {
-      const auto* p = v.row<decltype(zero)>(r);
-      finite = std::all_of(p, p + v.cols(), [](auto x) { return std::isfinite(static_cast<double>(x)); });
-    }
+    const auto* p = v.row<decltype(zero)>(r);
+    finite = std::all_of(p, p + v.cols(), [](auto x) { return std::isfinite(static_cast<double>(x)); });
   });
   return finite;
 }
 
+/// The first element that is not finite; −1: there is none.
+int64_t first_nonfinite(View anywhere) {
+  const OnHost host(anywhere);
+  const View v = host.view();
+  for (int64_t r = 0; r < v.rows(); ++r) {
+    if (is_row_finite(v, r)) continue;
+    int64_t c = 0;
+    for_stored(v.dtype, [&](auto zero) {
+      while (std::isfinite(static_cast<double>(v.row<decltype(zero)>(r)[c]))) ++c;
+    });
+    return r * v.cols() + c;
+  }
+  return -1;
+}
+
+int64_t first_nonfinite(const PackedWeight& w) {
+  for (int64_t i = 0; i < w.stack * w.rows * w.cols; ++i) {
+    const int64_t row = i / w.cols;
+    if (!std::isfinite(unpacked(w, row / w.rows, row % w.rows, i % w.cols))) return i;
+  }
+  return -1;
+}
+
+/// The first element of a weight that is not finite, whatever format it is kept in; −1: there is none.
+int64_t first_nonfinite(const Param& p) {
+  if (p.value) return first_nonfinite(p.value);
+  return p.packed ? first_nonfinite(p.packed) : p.rounded ? first_nonfinite(p.rounded) : -1;
+}
+
+/// The checkpoint's name of what holds an element of a parameter.
+std::string part_at(const Param& p, int64_t element) {
+  for (const ParamPart& part : p.parts) {
+    if (element >= part.first && element < part.first + part.shape.count()) return part.name;
+  }
+  return p.name;
+}
+
+/// What a rank found: something to order it by among the ranks, and words.
+struct Finding {
+  std::array<int64_t, 3> order;
+  std::string words;
+};
+
+std::optional<Finding> find_weight(const std::vector<Param*>& params) {
+  for (size_t i = 0; i < params.size(); ++i) {
+    const int64_t element = first_nonfinite(*params[i]);
+    if (element < 0) continue;
+    return Finding{{static_cast<int64_t>(i), 0, 0},
+                   fmt::format("the weight {} is not finite", part_at(*params[i], element))};
+  }
+  return std::nullopt;
+}
+
+std::optional<Finding> find_gradient(const std::vector<Param*>& params) {
+  for (size_t i = params.size(); i-- > 0;) {
+    const View grad = params[i]->grad;
+    const int64_t element = grad ? first_nonfinite(grad) : -1;
+    if (element < 0) continue;
+    return Finding{{-static_cast<int64_t>(i), 0, 0},
+                   fmt::format("the gradient of {} is not finite", part_at(*params[i], element))};
+  }
+  return std::nullopt;
+}
+
+std::optional<Finding> find_output(Model& model, const ReadAgain& again) {
+  NonfiniteWatch watch;
+  again(watch);
+  if (!watch.first()) return std::nullopt;
+  const NonfiniteWatch::Place& p = *watch.first();
+  const std::string stack = model.config().stack();
+  const auto sublayers = static_cast<int64_t>(stack.size());
+  const std::string part = p.part < sublayers    ? fmt::format("the output of sublayer {} ({})", p.part,
+                                                               stack[static_cast<size_t>(p.part)])
+                           : p.part == sublayers ? "the output of the final norm"
+                                                 : "the logits";
+  return Finding{{p.position, p.row, p.part},
+                 fmt::format("first seen in {}, row {}, position {}", part, p.row, p.position)};
+}
+
+/// The words of the rank whose finding comes first; empty where none has one. Collective.
+std::string earliest(Context& ctx, const Ranks& ranks, const std::optional<Finding>& mine) {
+  bool leads = mine.has_value();
+  for (size_t i = 0; i < 3; ++i) {
+    const int64_t x = leads ? mine->order[i] : std::numeric_limits<int64_t>::max();
+    const bool first = -ranks.world.max(ctx, -x) == x;
+    leads = leads && first;
+  }
+  const int64_t rank = -ranks.world.max(ctx, leads ? -ranks.world.rank() : -ranks.world.size());
+  if (rank == ranks.world.size()) return "";
+  const std::string words = ranks.world.broadcast(ctx, rank, leads ? mine->words : "");
+  return ranks.world.size() > 1 ? fmt::format("rank {}: {}", rank, words) : words;
+}
+
+/// Reads rows again, as often as the other ranks, who may need what this one says.
+void read_again(Model& model, Context& ctx, std::span<const Sequences> rows, const SequenceConfig& sequence,
+                const Ranks& ranks, NonfiniteWatch& watch) {
+  const RankShare share = ranks.share;
+  CutRoute none;
+  SegmentSchedule schedule(model, ctx, ranks.carry.states(), none, {.chunk = sequence.chunk});
+  schedule.observe(&watch.observer());
+  int64_t row = 0;
+  for (const Sequences& r : rows) row += share.dp_rank * r.batch();
+  for (const Sequences& r : rows) {
+    ranks.carry.states().resume(r.start);
+    int64_t first = 0;
+    for (const RankShare::Stretch& s : share.stretches(sequence.length, sequence.chunk)) {
+      const auto part = [&](View v) { return v ? v.columns(first, s.count) : View{}; };
+      watch.at(row, s.first);
+      schedule.read(
+          {.tokens = part(r.tokens), .targets = {}, .doc_start = part(r.doc_start)},
+          [&](int64_t, View hidden) {
+            Buffer targets(Dtype::kI64, {r.batch(), s.count});
+            copy(part(r.targets), targets.view());
+            const Buffer losses(Dtype::kF64, {r.batch() * s.count});
+            model.head().loss(ctx, hidden, targets.view(), losses.view());
+            watch.losses(losses.view(), s.count);
+          },
+          first + s.count == r.length());
+      first += s.count;
+    }
+    row += r.batch();
+  }
+}
+
+}  // namespace
+
+bool all_finite(View v) {
+  return first_nonfinite(v) < 0;
+}
+
+std::string digits(double x) {
+  return std::isnan(x) ? "nan" : fmt::format("{}", x);
+}
+
+std::string nonfinite_weight(Model& model) {
+  for (const Param* p : model.params()) {
+    if (const int64_t element = first_nonfinite(*p); element >= 0) return part_at(*p, element);
+  }
+  return "";
+}
+
+NonfiniteWatch::NonfiniteWatch()
+    : observer_([this](const Segment& s, int sublayer, View output) {
+        const OnHost host(output);
+        const View v = host.view();  // [B, T, D]
+        for (int64_t r = 0; r < v.rows(); ++r) {
+          if (!is_row_finite(v, r)) note(r / s.tokens, s.first + r % s.tokens, sublayer);
+        }
+      }) {}
+
+void NonfiniteWatch::at(int64_t row, int64_t position) {
+  row_ = row;
+  position_ = position;
+}
+
+void NonfiniteWatch::losses(View losses, int64_t T) {
+  for (int64_t i = 0; i < losses.count(); ++i) {
+    if (!std::isfinite(losses.as<double>()[i])) note(i / T, i % T, kLogits);
+  }
+}
+
+void NonfiniteWatch::note(int64_t row, int64_t position, int64_t part) {
+  const Place place{position_ + position, row_ + row, part};
+  if (!first_ || place < *first_) first_ = place;
+}
+
+std::string locate_nonfinite(Model& model, Context& ctx, const Ranks& ranks, const ReadAgain& again) {
+  const std::string weight = earliest(ctx, ranks, find_weight(model.params()));
+  const std::string output = earliest(ctx, ranks, find_output(model, again));
+  if (!weight.empty() || !output.empty())
+    return weight + (weight.empty() || output.empty() ? "" : "; ") + output;
+  const std::string gradient = earliest(ctx, ranks, find_gradient(model.params()));
+  return gradient.empty() ? "weights, activations and gradients are finite when computed again" : gradient;
+}
+
 std::string locate_nonfinite(Model& model, Context& ctx, std::span<const Sequences> rows,
                              const SequenceConfig& sequence, const Ranks& ranks) {
-  std::optional<Place> mine = find_weight(model.params());
-  const std::optional<Place> seen = Rerun(model, ctx, sequence.chunk, ranks.carry.states()).find(rows);
-  if (!mine) mine = seen;
-  if (!mine) mine = find_gradient(model.params());
-  const int64_t order = mine.value_or(Place{}).order();
-  const int64_t earliest = -ranks.world.max(ctx, -order);
-  const int64_t rank = -ranks.world.max(ctx, order == earliest ? -ranks.world.rank() : -ranks.world.size());
-  const Place place = Place::at(earliest);
-  const std::string words = in_words(place, model, tokens_of(place.segment, ranks.share, rank, sequence));
-  const bool of_a_rank =
-      ranks.world.size() > 1 && (place.kind == Place::kWeight || place.kind == Place::kSublayer);
-  return of_a_rank ? fmt::format("rank {}: {}", rank, words) : words;
+  return locate_nonfinite(model, ctx, ranks, [&](NonfiniteWatch& watch) {
+    read_again(model, ctx, rows, sequence, ranks, watch);
+  });
 }
 
 }  // namespace natrix

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "core/train/diagnose.h"
 #include "core/train/joint_reading.h"
 #include "kernels/loss.h"
 
@@ -63,17 +64,39 @@ double EvalFigures::perplexity() const {
 
 namespace {
 
-/// Of this rank's part of rows: hidden [B, t, D], targets [B, t], positions of the t columns.
-void count_losses(EvalFigures& f, Model& model, Context& ctx, View hidden, View targets,
-                  std::span<const int64_t> positions) {
-  const int64_t n = targets.count(), columns = targets.cols();
-  const Buffer losses(Dtype::kF64, {n});
+/// Of this rank's part of rows: hidden [B, t, D], targets [B, t]. f64 [B · t].
+Buffer losses_of(Model& model, Context& ctx, View hidden, View targets) {
+  Buffer losses(Dtype::kF64, {targets.count()});
   model.head().loss(ctx, hidden, targets, losses.view());
-  for (int64_t i = 0; i < n; ++i) {
+  return losses;
+}
+
+/// positions: of the t columns.
+void count_losses(EvalFigures& f, View losses, View targets, std::span<const int64_t> positions) {
+  const int64_t columns = targets.cols();
+  for (int64_t i = 0; i < targets.count(); ++i) {
     if (targets.as<int64_t>()[i] != kIgnoreTarget)
-      add(f, positions[static_cast<size_t>(i % columns)], losses.view().as<double>()[i]);
+      add(f, positions[static_cast<size_t>(i % columns)], losses.as<double>()[i]);
   }
 }
+
+/// Ends a reading after a number that is not finite. One process stops at once. Ranks ask each other after
+/// the 1st, 2nd, 4th, 8th … round: that costs next to nothing, and they read at most as much again in vain.
+class Alarm {
+ public:
+  Alarm(Context& ctx, const Ranks& ranks) : ctx_(ctx), ranks_(ranks) {}
+
+  /// After each round. Collective; the same on every rank.
+  bool rings(bool found) {
+    const bool asks = ranks_.world.size() == 1 || std::has_single_bit(static_cast<uint64_t>(++rounds_));
+    return asks && ranks_.world.max(ctx_, found) != 0;
+  }
+
+ private:
+  Context& ctx_;
+  const Ranks& ranks_;
+  int64_t rounds_ = 0;
+};
 
 /// The sums of all ranks' figures; positions lie below `length`.
 EvalFigures sum_over_ranks(EvalFigures f, Context& ctx, const Ranks& ranks, int64_t length) {
@@ -135,14 +158,61 @@ class DocumentPositions {
   int64_t next_ = 0, document_ = 0;  // tokens passed; the first one of the document in hand
 };
 
-}  // namespace
+/// A rank's part of a round.
+struct Part {
+  int64_t row, column;  // of its first token
+  View hidden, targets;
+  std::span<const int64_t> positions;  // of its columns
+  int64_t ignored = 0;                 // targets that are left out, a byte of text each
+};
 
-EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
-                     const Ranks& ranks, const std::function<void(int64_t)>& progress) {
-  const RankShare share = ranks.share;
+/// Reads a text, in rounds that all ranks make together. `on_part` is called where this rank's tokens count,
+/// `on_round` after each round with the tokens that all ranks read in it; true from it ends the reading.
+struct Visitor {
+  std::function<void(const Part&)> on_part;
+  std::function<bool(int64_t)> on_round;
+  NonfiniteWatch* watch = nullptr;
+};
+using ReadText = std::function<void(JointReading&, const Visitor&)>;
+
+/// Counts the losses of a text and, if they are not finite, looks where that began.
+EvalFigures count_text(Model& model, Context& ctx, const Ranks& ranks, int64_t chunk, int64_t length,
+                       EvalFigures figures, const std::function<void(int64_t)>& progress,
+                       const ReadText& read) {
+  JointReading reading(model, ctx, ranks, chunk);
+  Alarm alarm(ctx, ranks);
+  read(reading, {.on_part =
+                     [&](const Part& p) {
+                       const Buffer losses = losses_of(model, ctx, p.hidden, p.targets);
+                       count_losses(figures, losses.view(), p.targets, p.positions);
+                       figures.bytes -= p.ignored;
+                     },
+                 .on_round =
+                     [&](int64_t tokens) {
+                       progress(tokens);
+                       return alarm.rings(!std::isfinite(figures.nats));
+                     }});
+  EvalFigures all = sum_over_ranks(std::move(figures), ctx, ranks, length);
+  if (std::isfinite(all.nats)) return all;
+  all.nonfinite = locate_nonfinite(model, ctx, ranks, [&](NonfiniteWatch& watch) {
+    Alarm again(ctx, ranks);
+    reading.observe(&watch.observer());
+    read(reading, {.on_part =
+                       [&](const Part& p) {
+                         watch.at(p.row, p.column);
+                         const Buffer losses = losses_of(model, ctx, p.hidden, p.targets);
+                         watch.losses(losses.view(), p.targets.cols());
+                       },
+                   .on_round = [&](int64_t) { return again.rings(watch.first().has_value()); },
+                   .watch = &watch});
+  });
+  return all;
+}
+
+/// Every window from a zero state, `rows` a rank at once.
+void read_windows(JointReading& reading, const EvalWindows& windows, int64_t rows, RankShare share,
+                  const Visitor& visitor) {
   const int64_t length = windows.length();
-  EvalFigures figures;
-  JointReading reading(model, ctx, ranks, std::min(chunk, length));
   for (int64_t round = 0; round < windows.count(); round += rows * share.dp) {
     const int64_t w = round + share.dp_rank * rows;  // past the last window, rows have nothing to predict
     const int64_t batch = share.dp > 1 ? rows : std::min(rows, windows.count() - w);
@@ -154,26 +224,19 @@ EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int
       std::vector<int64_t> positions(static_cast<size_t>(mine.count));
       std::iota(positions.begin(), positions.end(), mine.first);
       const Sequences part{.tokens = text.tokens.view(), .targets = {}, .doc_start = view_of(text.doc_start)};
+      if (visitor.watch != nullptr) visitor.watch->at(w, mine.first);
       reading.read(part, first + n == length, [&](View hidden) {
-        if (reading.counts()) count_losses(figures, model, ctx, hidden, text.targets.view(), positions);
+        if (reading.counts()) visitor.on_part({w, mine.first, hidden, text.targets.view(), positions});
       });
-      progress(batch * share.dp * n);
+      if (visitor.on_round(batch * share.dp * n)) return;
     }
   }
-  EvalFigures all = sum_over_ranks(std::move(figures), ctx, ranks, length);
-  all.bytes = windows.bytes();
-  return all;
 }
 
-EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Documents documents,
-                            int64_t chunk, const Ranks& ranks, const std::function<void(int64_t)>& progress) {
-  require(ranks.share.dp == 1, "one text cannot be shared out over data-parallel ranks");
+/// The whole corpus as one row.
+void read_stream(JointReading& reading, const Corpus& corpus, Documents documents, const Visitor& visitor) {
   const bool packed = documents == Documents::kPacked;
   const int64_t length = corpus.size() - 1;  // the last token is predicted, but not read
-  EvalFigures figures;
-  if (ranks.world.rank() == 0)
-    figures.bytes = corpus.text_bytes(1, length);  // the first token is read, but not predicted
-  JointReading reading(model, ctx, ranks, chunk);
   DocumentPositions clock(corpus, documents);
   reading.begin(length);
   for (int64_t first = 0, n = 0; first < length; first += n) {
@@ -189,15 +252,38 @@ EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Do
     const View doc_start(start_of_document.view().data, Dtype::kU8, {1, mine.count});
     std::copy_n(read.view().as<int64_t>() + 1, mine.count, targets.as<int64_t>());
     const int64_t ignored = packed && corpus.eod() == kNoEod ? ignore_first_bytes(targets, starts + 1) : 0;
-    if (reading.counts()) figures.bytes -= ignored;
     const std::vector<int64_t> positions = clock.take(mine.first, mine.count, starts);
     const Sequences part{.tokens = tokens, .targets = {}, .doc_start = packed ? doc_start : View{}};
+    if (visitor.watch != nullptr) visitor.watch->at(0, mine.first);
     reading.read(part, first + n == length, [&](View hidden) {
-      if (reading.counts()) count_losses(figures, model, ctx, hidden, targets, positions);
+      if (reading.counts()) visitor.on_part({0, mine.first, hidden, targets, positions, ignored});
     });
-    progress(n);
+    if (visitor.on_round(n)) return;
   }
-  return sum_over_ranks(std::move(figures), ctx, ranks, corpus.size());
+}
+
+}  // namespace
+
+EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
+                     const Ranks& ranks, const std::function<void(int64_t)>& progress) {
+  EvalFigures all = count_text(model, ctx, ranks, std::min(chunk, windows.length()), windows.length(), {},
+                               progress, [&](JointReading& reading, const Visitor& visitor) {
+                                 read_windows(reading, windows, rows, ranks.share, visitor);
+                               });
+  all.bytes = windows.bytes();
+  return all;
+}
+
+EvalFigures evaluate_stream(Model& model, Context& ctx, const Corpus& corpus, Documents documents,
+                            int64_t chunk, const Ranks& ranks, const std::function<void(int64_t)>& progress) {
+  require(ranks.share.dp == 1, "one text cannot be shared out over data-parallel ranks");
+  EvalFigures none;
+  if (ranks.world.rank() == 0)
+    none.bytes = corpus.text_bytes(1, corpus.size() - 1);  // the first token is read, but not predicted
+  return count_text(model, ctx, ranks, chunk, corpus.size(), std::move(none), progress,
+                    [&](JointReading& reading, const Visitor& visitor) {
+                      read_stream(reading, corpus, documents, visitor);
+                    });
 }
 
 }  // namespace natrix

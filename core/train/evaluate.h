@@ -19,6 +19,9 @@ struct EvalFigures {
     double loss() const { return predictions > 0 ? nats / static_cast<double>(predictions) : 0; }
   };
   std::vector<Bucket> by_position;
+  /// Where a number was first not finite, in words (core/train/diagnose.h), if the sum is not; else empty.
+  /// The rest was not read then: the figures mean nothing.
+  std::string nonfinite;
 
   double loss() const;           // nats a prediction
   double bits_per_byte() const;  // (nats / ln 2) / bytes

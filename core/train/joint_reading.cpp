@@ -33,4 +33,9 @@ void JointReading::pass_over(const Sequences& part, bool last) {
       part, [](int64_t) {}, last);
 }
 
+void JointReading::observe(const PassObserver* observer) {
+  joint_.observe(observer);
+  alone_.observe(observer);
+}
+
 }  // namespace natrix

@@ -37,6 +37,8 @@ class JointReading {
   void read(const Sequences& part, bool last, const std::function<void(View hidden)>& visit);
   /// The same for the states alone.
   void pass_over(const Sequences& part, bool last);
+  /// Diagnosis: as SegmentSchedule::observe().
+  void observe(const PassObserver* observer);
 
  private:
   SegmentSchedule& schedule() { return together_ ? joint_ : alone_; }

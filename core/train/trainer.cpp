@@ -43,7 +43,9 @@ int Trainer::run() {
           strsignal(signal), position_.step, shown_path(last_checkpoint_)));
       return kExitStopped;
     }
-    if (due(p_.config.checkpoint.every)) save();
+    // While steps are left out the weights are those of an earlier step, and of a loss that is not finite:
+    // checkpoints of them would push better ones out.
+    if (due(p_.config.checkpoint.every) && (skipped_ == 0 || position_.step == p_.config.train.steps)) save();
   }
   return 0;
 }
@@ -86,6 +88,7 @@ void Trainer::one_step() {
   } else {
     p_.optimizer.update(p_.ctx, lr, norm, position_.step + 1);
     p_.model.after_step(p_.step.tally());
+    skipped_ = 0;
   }
   ++position_.step;
   position_.tokens += figures.tokens;
@@ -96,19 +99,40 @@ void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, d
   // The figures are those of all ranks together, so every one of them is here.
   const std::string where =
       locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence, p_.ranks);
-  const std::string what =
-      fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1, figures.loss, norm, where);
+  const std::string what = fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1,
+                                       digits(figures.loss), digits(norm), where);
   p_.rank_log.warn(what);
   p_.ranks.world.barrier(p_.ctx);  // all have said it before the first one ends the job
-  if (p_.config.train.on_nan == OnNan::kSkip) {
-    p_.step.leave_out();
-    p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
-    return;
+  if (p_.config.train.on_nan == OnNan::kStop) {
+    throw RunError(fmt::format(
+        "{}; {}; a lower optimizer.lr, a longer warm-up or train.on_nan: skip may help", what, what_stays()));
   }
+  if (++skipped_ >= p_.config.train.max_skipped) {
+    throw RunError(fmt::format(
+        "{}; that was the last of {} steps in a row that were left out (train.max_skipped); {}; a "
+        "lower optimizer.lr or a longer warm-up may help",
+        what, skipped_, what_stays()));
+  }
+  p_.step.leave_out();
+  p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
+}
+
+/// No later step repairs a weight that is not finite, and a checkpoint of it would push a good one out.
+void Trainer::refuse_nonfinite_weights() {
+  const std::string weight = nonfinite_weight(p_.model);
+  const int64_t rank = p_.ranks.world.max(p_.ctx, weight.empty() ? 0 : p_.ranks.world.rank() + 1) - 1;
+  if (rank < 0) return;
+  const std::string name = p_.ranks.world.broadcast(p_.ctx, rank, weight);
+  const std::string when = position_.step == 0 ? std::string("before the first step")
+                                               : fmt::format("after step {}", position_.step);
   throw RunError(
-      fmt::format("{}; the last good checkpoint is that of step {}; a lower optimizer.lr, a longer warm-up "
-                  "or train.on_nan: skip may help",
-                  what, saved_step_));
+      fmt::format("{}, the weight {} is not finite, so nothing is saved; {}", when, name, what_stays()));
+}
+
+std::string Trainer::what_stays() const {
+  if (saved_step_ < 0) return "there is no checkpoint of this run";
+  return fmt::format("the last good checkpoint is that of step {} in {}/checkpoints", saved_step_,
+                     p_.config.run.dir);
 }
 
 void Trainer::record(const StepFigures& f, double norm, double lr, double seconds) {
@@ -139,6 +163,9 @@ void Trainer::evaluate_held_out() {
   const EvalFigures f =
       evaluate(p_.model, p_.ctx, *p_.held_out, std::max<int64_t>(p_.step.micro_batch_size(), 1),
                p_.config.sequence.chunk, p_.ranks);
+  if (!f.nonfinite.empty())
+    p_.log.warn(
+        fmt::format("step {}: the held-out loss is {}: {}", position_.step, digits(f.loss()), f.nonfinite));
   if (metrics_ == nullptr) return;
   EvalMetrics m{.step = position_.step, .eval_loss = f.loss(), .eval_bits_per_byte = f.bits_per_byte()};
   for (const EvalFigures::Bucket& b : f.by_position) m.loss_by_position.push_back({b.from, b.loss()});
@@ -150,6 +177,7 @@ void Trainer::evaluate_held_out() {
 
 void Trainer::save() {
   if (saved_step_ == position_.step) return;
+  refuse_nonfinite_weights();
   if (metrics_ != nullptr) metrics_->sync();
   last_checkpoint_ = p_.checkpoint.save(p_.ctx, position_, p_.config.checkpoint.keep);
   saved_step_ = position_.step;

@@ -37,7 +37,9 @@ class Trainer {
   /// before run().
   void resume();
   /// Trains to the last step. Returns the exit status: 0, or
-  /// 75 if a signal stopped it (all saved). RunError where the loss is not finite and train.on_nan says stop.
+  /// 75 if a signal stopped it (all saved). RunError where the loss is not finite and train.on_nan says stop,
+  /// or as many steps as train.max_skipped were left out in a row; and instead of a checkpoint whose weights
+  /// would not be finite. The checkpoints from before stay.
   int run();
   /// Where the run stands.
   const RunPosition& position() const { return position_; }
@@ -48,11 +50,14 @@ class Trainer {
   void record(const StepFigures& figures, double norm, double lr, double seconds);
   void evaluate_held_out();
   void save();
+  void refuse_nonfinite_weights();
+  std::string what_stays() const;
   bool due(int64_t every) const;
 
   TrainerParts p_;
   RunPosition position_;
   int64_t saved_step_ = -1;
+  int64_t skipped_ = 0;  // steps in a row, up to the last one
   std::string last_checkpoint_;
   StepScorer scorer_;
   double mean_seconds_ = 0;              // of a step, for the remaining time

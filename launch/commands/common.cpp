@@ -7,8 +7,10 @@
 #include "configs/paths.h"
 #include "core/io/safetensors.h"
 #include "core/text/own_tokenizer.h"
+#include "core/train/diagnose.h"
 #include "kernels/base/build.h"
 #include "kernels/loss.h"
+#include "launch/commands/number_flags.h"
 #include "launch/run_mesh.h"
 
 namespace natrix {
@@ -41,7 +43,8 @@ Dtype CommonFlags::element() const {
 }
 
 Context CommonFlags::context() const {
-  return Context(backend_kind(), threads > 0 ? threads : threads_of_a_rank(), place_on_host());
+  return Context(backend_kind(), threads > 0 ? static_cast<int>(threads) : threads_of_a_rank(),
+                 place_on_host());
 }
 
 WeightFormat CommonFlags::weight_format() const {
@@ -71,7 +74,13 @@ void pack_for_reading(Model& model, Context& ctx, const CommonFlags& flags) {
                                  flags.weights,
                                  ctx.backend() == Backend::kCuda ? "backend cuda" : "--dtype fp64"));
   }
-  model.pack(ctx, format);
+  try {
+    model.pack(ctx, format);
+  } catch (const InputError&) {  // what int8 cannot hold
+    const std::string weight = nonfinite_weight(model);
+    if (weight.empty()) throw;
+    throw NonfiniteError(fmt::format("--weights {}: the weight {} is not finite", flags.weights, weight));
+  }
 }
 
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description) {
@@ -79,20 +88,14 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
 }
 
 void add_common_flags(CLI::App& command, CommonFlags& f) {
-  command
-      .add_option("--chunk,--chunk-size", f.chunk,
-                  "Tokens that are in memory at once; results do not depend on it")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
-      ->capture_default_str();
+  add_integer_flag(command, "--chunk,--chunk-size", f.chunk, 1, int64_t{1} << 40,
+                   "Tokens that are in memory at once; results do not depend on it");
   command.add_option("--backend,--device", f.backend, "auto, cpu, cuda or reference (plain loops in double)")
       ->capture_default_str();
   command.add_option("--dtype", f.dtype, "fp32; fp64 with --backend reference, bf16 with --backend cuda")
       ->capture_default_str();
-  command
-      .add_option("-t,--threads", f.threads,
-                  "Threads; 0: as many as this process, or its part of a host's ranks, may use")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
+  add_integer_flag(command, "-t,--threads", f.threads, 0, 4096,
+                   "Threads; 0: as many as this process, or its part of a host's ranks, may use");
   command.add_flag("--json", f.json, "Print one JSON object to stdout and nothing else there");
   command.add_flag("-q,--quiet", f.quiet, "No progress, no remarks");
 }
@@ -123,6 +126,15 @@ std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::st
 
 void print_json(const nlohmann::ordered_json& object) {
   fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
+
+int report_nonfinite(bool json, bool speaks, const std::string& value, const std::function<int()>& command) {
+  try {
+    return command();
+  } catch (const NonfiniteError& e) {
+    if (json && speaks) print_json({{value, nullptr}, {"reason", e.what()}});
+    throw;
+  }
 }
 
 Buffer read_tokens(const std::string& path, int64_t vocab_size) {

@@ -1,6 +1,7 @@
 // What several commands share: flags of the machine, the model argument, and JSON results.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -19,7 +20,7 @@ struct CommonFlags {
   int64_t chunk = 2048;
   std::string backend = "auto";
   std::string dtype = "fp32";
-  int threads = 0;  // 0: as many as this process may use; a rank, its part of the host's
+  int64_t threads = 0;  // 0: as many as this process may use; a rank, its part of the host's
   bool json = false;
   bool quiet = false;
   std::string weights = "f32";  // only where add_weights_flag was called
@@ -54,6 +55,11 @@ std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::st
 
 /// One JSON object on one line of stdout. Paths need not be UTF-8: what is not is replaced.
 void print_json(const nlohmann::ordered_json& object);
+
+/// Runs a command that ends with NonfiniteError where its numbers are not finite. With --json that is one
+/// object on stdout, too, in which `value` is null and "reason" says why. speaks: false on ranks that do not
+/// print.
+int report_nonfinite(bool json, bool speaks, const std::string& value, const std::function<int()>& command);
 
 /// Tokens [B, T] from a safetensors file, each in [0, vocab_size).
 Buffer read_tokens(const std::string& path, int64_t vocab_size);

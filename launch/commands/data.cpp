@@ -9,6 +9,7 @@
 #include "kernels/base/check.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/commands/number_flags.h"
 
 namespace natrix {
 namespace {
@@ -74,9 +75,7 @@ void add_data(CLI::App& app, Action& chosen) {
   as_path(c->add_option("-o,--out", flags->out, "Directory to write; it must not exist, or be empty"));
   as_path(c->add_option("--tokenizer", flags->tokenizer, "Tokenizer of the text: bytes"))
       ->capture_default_str();
-  c->add_option("--shard-tokens", flags->shard_tokens, "Most tokens in a file")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
-      ->capture_default_str();
+  add_integer_flag(*c, "--shard-tokens", flags->shard_tokens, 1, int64_t{1} << 40, "Most tokens in a file");
   c->add_flag("--check", flags->check,
               "PATH is a directory of token shards: compare its checksums and counts")
       ->excludes("--tokenizer", "--shard-tokens");

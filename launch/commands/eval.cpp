@@ -7,9 +7,12 @@
 #include "core/io/hf_formats.h"
 #include "core/report/memory.h"
 #include "core/report/progress.h"
+#include "core/train/diagnose.h"
 #include "core/train/evaluate.h"
+#include "distributed/mpi_communicator.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/commands/number_flags.h"
 #include "launch/reading_ranks.h"
 
 namespace natrix {
@@ -71,6 +74,8 @@ int evaluate_text(const EvalFlags& flags, MpiSession& session) {
           ? evaluate_stream(*model, ctx, *corpus, documents, flags.common.chunk, ranks.ranks(), advance)
           : evaluate(*model, ctx, EvalWindows(corpus, documents, flags.context, corpus->size()), flags.batch,
                      flags.common.chunk, ranks.ranks(), advance);
+  if (!figures.nonfinite.empty())
+    throw NonfiniteError(fmt::format("the loss is {}: {}", digits(figures.loss()), figures.nonfinite));
   if (figures.predictions == 0) {
     throw InputError(fmt::format("--data: {} has nothing to predict; give more text", corpus->name()));
   }
@@ -87,13 +92,10 @@ void add_eval(CLI::App& app, Action& chosen, MpiSession& session) {
   add_model_argument(*c, f->model);
   add_ranks_argument(*c, f->settings);
   as_path(c->add_option("--data", f->data, "Files, directories or token shards"))->required();
-  c->add_option("-c,--context,--ctx-size", f->context,
-                "Tokens a window; 0: each document in one sequence, however long")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-      ->capture_default_str();
-  c->add_option("-b,--batch-size", f->batch, "With --context: windows read at once")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->capture_default_str();
+  add_integer_flag(*c, "-c,--context,--ctx-size", f->context, 0, int64_t{1} << 40,
+                   "Tokens a window; 0: each document in one sequence, however long");
+  add_integer_flag(*c, "-b,--batch-size", f->batch, 1, int64_t{1} << 20,
+                   "With --context: windows read at once");
   as_path(c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given"));
   c->add_flag("--joined", f->joined, "Carry states from one document into the next");
   add_common_flags(*c, f->common);
@@ -103,10 +105,14 @@ void add_eval(CLI::App& app, Action& chosen, MpiSession& session) {
       "  natrix eval runs/quickstart --data held-out.txt --context 4096\n"
       "  mpirun -n 4 natrix eval runs/quickstart --data book.txt\n"
       "  mpirun -n 4 natrix eval runs/quickstart --data held-out/ -c 65536 parallel.cp=2\n"
-      "Ranks read one text together (cp), and share out windows (dp), unless parallel.* says otherwise.");
+      "Ranks read one text together (cp), and share out windows (dp), unless parallel.* says otherwise.\n"
+      "Where the loss is not finite the status is 1, and --json prints null and the reason.");
   c->callback([f, &chosen, &session] {
     for (std::string& s : take_settings(f->data)) f->settings.push_back(std::move(s));
-    chosen = [f, &session] { return evaluate_text(*f, session); };
+    chosen = [f, &session] {
+      return report_nonfinite(f->common.json, session.rank() == 0, "loss",
+                              [&] { return evaluate_text(*f, session); });
+    };
   });
 }
 

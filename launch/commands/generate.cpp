@@ -21,9 +21,11 @@
 #include "core/report/progress.h"
 #include "core/report/say.h"
 #include "core/text/tokenizer.h"
+#include "core/train/diagnose.h"
 #include "distributed/mpi_communicator.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/commands/number_flags.h"
 #include "launch/reading_ranks.h"
 
 namespace natrix {
@@ -38,6 +40,7 @@ struct GenerateFlags {
   std::vector<std::string> settings;
   int64_t count = 128;
   bool ignore_eos = false;
+  bool seed_drawn = false;  // --seed -1
 };
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -60,9 +63,14 @@ class Generation {
     pack_for_reading(*model_, ctx_, flags.common);
   }
 
-  int run() { return flags_.tokens.empty() ? text() : tokens(); }
+  int run() {
+    if (flags_.seed_drawn && !quiet()) fmt::print(stderr, "natrix: seed {}\n", flags_.sampler.seed);
+    return flags_.tokens.empty() ? text() : tokens();
+  }
 
  private:
+  using Feed = std::function<void(Session&)>;  // gives a session what this command's was given; empty: cannot
+
   int64_t vocabulary() const { return *model_->config().vocab_size; }
 
   std::vector<Agreed> what_is_read() const {
@@ -105,21 +113,21 @@ class Generation {
     const std::vector<int64_t> eos = flags_.ignore_eos ? std::vector<int64_t>{} : read_hf_eos_token_ids(dir_);
     std::vector<bool> ended(static_cast<size_t>(batch), false);
     const auto start = std::chrono::steady_clock::now();
-    for (int64_t n = 0; n < flags_.count; ++n) {
+    int64_t n = 0;
+    const Feed feed = [&](Session& again) { again.feed(all.view().columns(0, length + n)); };
+    for (; n < flags_.count; ++n) {
       View logits = session.logits(), next = all.view().columns(length + n, 1);
       for (int64_t b = 0; b < batch; ++b) {
         const auto row = static_cast<size_t>(b);
-        const int64_t token =
-            ended[row] ? eos.front()
-                       : samplers[row].sample({logits.row<float>(b), static_cast<size_t>(vocabulary())});
+        const int64_t token = ended[row] ? eos.front() : sample(samplers[row], logits, b, session, feed);
         samplers[row].accept(token);
         if (std::ranges::find(eos, token) != eos.end()) ended[row] = true;
         next.row<int64_t>(b)[0] = token;
       }
       session.feed(next);
     }
+    close_state(session, feed);
     write_safetensors(flags_.out, {{"tokens", all.view()}});
-    close_state(session);
     report(session, flags_.count * batch, seconds_since(start), {{"out", flags_.out}});
     return 0;
   }
@@ -131,7 +139,7 @@ class Generation {
     Sampler sampler(flags_.sampler);
     const bool resumed = open_state(session);
     const auto begin = std::chrono::steady_clock::now();
-    const int64_t read = read_prompt(session, sampler, *tokenizer);
+    const int64_t read = read_prompt(session, sampler, *tokenizer, ranks_.ranks());
     if (!ranks_.first()) return 0;  // the first rank goes on alone
     note_reading(read, begin);
     if (read == 0 && !resumed) {
@@ -147,9 +155,18 @@ class Generation {
     };
     const auto start = std::chrono::steady_clock::now();
     int64_t n = 0;
+    std::vector<int64_t> written;
+    Feed feed = [&](Session& again) {
+      OneProcess alone;
+      Sampler unused({});
+      if (read_prompt(again, unused, *tokenizer, alone.ranks()) == 0 && !resumed)
+        again.feed(as_row({tokenizer->eod()}).view());
+      if (!written.empty()) again.feed(as_row(written).view());
+    };
+    if (flags_.prompt_file == "-") feed = {};
     for (; n < flags_.count; ++n) {
-      const View logits = session.logits();
-      const int64_t token = sampler.sample({logits.as<float>(), static_cast<size_t>(vocabulary())});
+      const int64_t token = sample(sampler, session.logits(), 0, session, feed);
+      written.push_back(token);
       session.feed(as_row({token}).view());
       sampler.accept(token);
       if (token == tokenizer->eod() && !flags_.ignore_eos) break;
@@ -158,15 +175,15 @@ class Generation {
     }
     emit(decoder.finish());
     if (!flags_.common.json && flags_.count > 0) std::cout << std::endl;
-    close_state(session);
+    close_state(session, feed);
     report(session, n, seconds_since(start), {{"text", continuation}});
     return 0;
   }
 
   /// Streams the prompt through the model, so that a file of any size needs no memory. Every rank reads all
   /// of its text, which is nothing beside what the model does with its part.
-  int64_t read_prompt(Session& session, Sampler& sampler, const Tokenizer& tokenizer) {
-    JointPrefill prefill(session, *model_, ctx_, ranks_.ranks(), flags_.common.chunk);
+  int64_t read_prompt(Session& session, Sampler& sampler, const Tokenizer& tokenizer, const Ranks& ranks) {
+    JointPrefill prefill(session, *model_, ctx_, ranks, flags_.common.chunk);
     const auto feed_text = [&](std::string_view text, const JointPrefill::Progress& progress) {
       const std::vector<int64_t> ids = tokenizer.encode(text);
       for (int64_t id : ids) sampler.accept(id);
@@ -222,8 +239,40 @@ class Generation {
     return true;
   }
 
-  void close_state(const Session& session) {
-    if (!flags_.state_out.empty()) save_session(flags_.state_out, hash_, session);
+  void close_state(const Session& session, const Feed& feed) {
+    if (flags_.state_out.empty()) return;
+    try {
+      save_session(flags_.state_out, hash_, session);
+    } catch (const NonfiniteError& e) {
+      throw NonfiniteError(fmt::format("{}: {}", e.what(), where_nonfinite(session, feed)));
+    }
+  }
+
+  /// The next token of row b; NonfiniteError where its logits say nothing.
+  int64_t sample(Sampler& sampler, View logits, int64_t b, const Session& session, const Feed& feed) {
+    try {
+      return sampler.sample({logits.row<float>(b), static_cast<size_t>(vocabulary())});
+    } catch (const NonfiniteLogits&) {
+      throw NonfiniteError(fmt::format("the logits of row {}, position {} are not finite: {}", b,
+                                       session.position() - 1, where_nonfinite(session, feed)));
+    }
+  }
+
+  /// Reads all of it again, on this rank alone.
+  std::string where_nonfinite(const Session& session, const Feed& feed) {
+    if (!feed) {
+      const std::string weight = nonfinite_weight(*model_);
+      return weight.empty() ? "standard input cannot be read again to find the place; give a file"
+                            : fmt::format("the weight {} is not finite", weight);
+    }
+    OneProcess alone;
+    return locate_nonfinite(*model_, ctx_, alone.ranks(), [&](NonfiniteWatch& watch) {
+      Session again(*model_, ctx_, session.batch(), flags_.common.chunk, /*records=*/false);
+      open_state(again);
+      again.watch(watch);
+      feed(again);
+      again.logits();
+    });
   }
 
   void note_reading(int64_t tokens, std::chrono::steady_clock::time_point begin) {
@@ -236,6 +285,7 @@ class Generation {
     const double rate = rate_of(generated, seconds), read_rate = rate_of(read_, read_seconds_);
     if (flags_.common.json) {
       result["generated"] = generated;
+      result["seed"] = flags_.sampler.seed;
       result["position"] = session.position();
       result["tokens_per_second"] = rate;
       result["read_tokens_per_second"] = read_rate;
@@ -296,25 +346,18 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
                         "A file with the text to continue; - reads standard input"));
   as_path(c->add_option("--tokens", f->tokens, "safetensors file with \"tokens\" [B, T] int64"));
   as_path(c->add_option("-o,--out", f->out, "With --tokens: file to write, \"tokens\" [B, T + n]"));
-  c->add_option("-n,--n-predict,--predict,--max-new-tokens", f->count, "Tokens to generate; 0: read only")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-      ->capture_default_str();
+  add_integer_flag(*c, "-n,--n-predict,--predict,--max-new-tokens", f->count, 0, int64_t{1} << 40,
+                   "Tokens to generate; 0: read only");
   SamplerConfig& s = f->sampler;
-  c->add_option("--temp,--temperature", s.temperature, "0 is greedy")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
-  c->add_option("--top-k,--top_k", s.top_k, "0: off")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-      ->capture_default_str();
-  c->add_option("--top-p,--top_p", s.top_p, "1: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  c->add_option("--min-p,--min_p", s.min_p, "0: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  c->add_option("--repeat-penalty,--repetition-penalty,--repetition_penalty", s.repeat_penalty, "1: off")
-      ->check(CLI::Range(0.01, 100.0))
-      ->capture_default_str();
-  c->add_option("--repeat-last-n", s.repeat_last_n, "Tokens that the penalty looks back on")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31))
-      ->capture_default_str();
-  c->add_option("-s,--seed", s.seed, "Seed of the sampler")->capture_default_str();
+  add_number_flag(*c, "--temp,--temperature", s.temperature, 0, 100, "0 is greedy");
+  add_integer_flag(*c, "--top-k,--top_k", s.top_k, 0, int64_t{1} << 40, "0: off");
+  add_number_flag(*c, "--top-p,--top_p", s.top_p, 0, 1, "1: off");
+  add_number_flag(*c, "--min-p,--min_p", s.min_p, 0, 1, "0: off");
+  add_number_flag(*c, "--repeat-penalty,--repetition-penalty,--repetition_penalty", s.repeat_penalty, 0.01,
+                  100, "1: off");
+  add_integer_flag(*c, "--repeat-last-n", s.repeat_last_n, 0, int64_t{1} << 31,
+                   "Tokens that the penalty looks back on");
+  add_seed_flag(*c, "-s,--seed", s.seed, f->seed_drawn);
   c->add_flag("--ignore-eos", f->ignore_eos, "Go on after the end of a document");
   as_path(c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given"))
       ->excludes("--tokens");
@@ -328,13 +371,16 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
       "  natrix generate runs/quickstart -f book.txt -n 0 --state-out book.state\n"
       "  natrix generate runs/quickstart --state-in book.state -n 200\n"
       "  mpirun -n 4 natrix generate runs/quickstart -f book.txt -n 0 --state-out book.state\n"
-      "Several ranks read the prompt together (parallel.cp, all of them); then the first one writes.");
+      "Several ranks read the prompt together (parallel.cp, all of them); then the first one writes.\n"
+      "Where logits or the state are not finite neither --out nor --state-out is written, and the status is "
+      "1.");
   c->callback([f, &chosen, &session] {
     chosen = [f, &session] {
       check(*f, session.size());
       std::vector<std::unique_ptr<const AtomicFile>> held;
       if (session.rank() == 0) held = check_outputs(*f);  // the other ranks write nothing
-      return Generation(*f, session).run();
+      return report_nonfinite(f->common.json, session.rank() == 0, f->tokens.empty() ? "text" : "out",
+                              [&] { return Generation(*f, session).run(); });
     };
   });
 }

@@ -1,6 +1,8 @@
 // natrix gradients: dloss/dparameter of the mean next-token cross-entropy of given tokens, under the
 // checkpoint's names.
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -8,7 +10,7 @@
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_checkpoint.h"
 #include "core/io/safetensors.h"
-#include "core/sequence/segment_schedule.h"
+#include "core/train/diagnose.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/warning.h"
@@ -36,7 +38,8 @@ int gradients(const GradientsFlags& flags) {
     throw InputError(fmt::format("{}: a gradient needs at least two tokens a row", flags.tokens));
 
   LocalRoute states, backwards;
-  SegmentSchedule schedule(*model, ctx, states, backwards, {.chunk = std::min(flags.common.chunk, length)});
+  const int64_t chunk = std::min(flags.common.chunk, length);
+  SegmentSchedule schedule(*model, ctx, states, backwards, {.chunk = chunk});
   StepTally tally;
   tally.begin_step(batch * length);
   const Sequences rows{.tokens = tokens.view(), .targets = targets.view()};
@@ -50,8 +53,17 @@ int gradients(const GradientsFlags& flags) {
     convert(t.view, converted.back().view());
     t.view = converted.back().view();
   }
-  write_safetensors(flags.out, named);
   const double loss = result.loss_sum / predictions;
+  const auto sick = std::ranges::find_if(named, [](const NamedTensor& t) { return !all_finite(t.view); });
+  if (!std::isfinite(loss) || sick != named.end()) {
+    OneProcess alone;
+    throw NonfiniteError(fmt::format(
+        "loss {}{}: {}; {} is not written", digits(loss),
+        sick == named.end() ? "" : fmt::format(", the gradient of {} is not finite", sick->name),
+        locate_nonfinite(*model, ctx, {&rows, 1}, {.length = length, .chunk = chunk}, alone.ranks()),
+        flags.out));
+  }
+  write_safetensors(flags.out, named);
   if (flags.common.json) {
     print_json({{"loss", loss}, {"tensors", named.size()}, {"out", flags.out}});
   } else {
@@ -73,8 +85,13 @@ void add_gradients(CLI::App& app, Action& chosen) {
   add_common_flags(*c, flags->common);
   c->footer(
       "Example: natrix gradients runs/quickstart --tokens tokens.safetensors --out gradients.safetensors "
-      "--chunk 512");
-  c->callback([flags, &chosen] { chosen = [flags] { return gradients(*flags); }; });
+      "--chunk 512\n"
+      "Where the loss or a gradient is not finite nothing is written, and the status is 1.");
+  c->callback([flags, &chosen] {
+    chosen = [flags] {
+      return report_nonfinite(flags->common.json, true, "loss", [&] { return gradients(*flags); });
+    };
+  });
 }
 
 }  // namespace natrix

@@ -6,6 +6,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/commands/number_flags.h"
 #include "launch/experiment.h"
 #include "launch/layouts.h"
 #include "launch/plan/print.h"
@@ -91,14 +92,14 @@ void add_plan(CLI::App& app, Action& chosen) {
   auto f = std::make_shared<PlanFlags>();
   as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file"))->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
-  c->add_option("--ranks", f->ranks, "Ranks, a device each: all meshes of so many are compared")
-      ->check(CLI::Range(int64_t{1}, kMostRanks));
+  add_integer_flag(*c, "--ranks", f->ranks, 1, kMostRanks,
+                   "Ranks, a device each: all meshes of so many are compared");
   c->add_option("--layout", f->layout, "Or one mesh: dp2, cp4, dp2cp2ep4, dp2cp4ep8scan");
   as_path(c->add_option(
               "--device", f->device,
               fmt::format("A machine: {}, or a YAML file of its figures", fmt::join(machine_names(), ", "))))
       ->required();
-  c->add_option("--top", f->top, "Meshes to show")->check(CLI::Range(1, 1000))->capture_default_str();
+  add_integer_flag(*c, "--top", f->top, 1, 1000, "Meshes to show");
   c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");
   c->add_flag("-q,--quiet", f->quiet, "No remarks; plan has none, scripts may pass it to every command");
   c->footer(

@@ -1,12 +1,14 @@
 // natrix score: logits and loss of given tokens, streamed to a file chunk by chunk.
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/generate/sampler.h"
 #include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/safetensors.h"
-#include "core/sequence/segment_schedule.h"
+#include "core/train/diagnose.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 
@@ -25,6 +27,14 @@ Buffer columns_of(View v, int64_t first, int64_t count) {
   return part;
 }
 
+/// The first row of logits that says nothing; −1: there is none.
+int64_t first_without_choice(View logits) {
+  for (int64_t r = 0; r < logits.rows(); ++r) {
+    if (!has_choice({logits.row<float>(r), static_cast<size_t>(logits.cols())})) return r;
+  }
+  return -1;
+}
+
 int score(const ScoreFlags& flags) {
   const auto held = check_output("--out", flags.out);
   Context ctx = flags.common.context();
@@ -40,9 +50,19 @@ int score(const ScoreFlags& flags) {
                         {{"logits", Dtype::kF32, {batch, length, vocabulary}}, {"loss", Dtype::kF32, {1}}});
   LocalRoute states;
   CutRoute none;
-  SegmentSchedule schedule(*model, ctx, states, none, {.chunk = std::min(flags.common.chunk, length)});
+  const int64_t chunk = std::min(flags.common.chunk, length);
+  SegmentSchedule schedule(*model, ctx, states, none, {.chunk = chunk});
   double sum = 0;
+  const auto refuse = [&](int64_t end, const std::string& what) {
+    const Sequences read{.tokens = tokens.view().columns(0, end), .targets = targets.view().columns(0, end)};
+    OneProcess alone;
+    throw NonfiniteError(
+        fmt::format("{}: {}; {} is not written", what,
+                    locate_nonfinite(*model, ctx, {&read, 1}, {.length = end, .chunk = chunk}, alone.ranks()),
+                    flags.out));
+  };
   schedule.read({.tokens = tokens.view()}, [&](int64_t first, View hidden) {
+    const int64_t end = first + hidden.extent(1);
     const Buffer part = columns_of(targets.view(), first, hidden.extent(1));
     sum += model->head().loss(ctx, hidden, part.view());
     for (int64_t b = 0; b < batch; ++b) {
@@ -50,8 +70,12 @@ int score(const ScoreFlags& flags) {
       View logits = model->head().logits(ctx, hidden.row_range(b * hidden.extent(1), hidden.extent(1)));
       const Buffer f32(Dtype::kF32, logits.shape);
       convert(logits, f32.view());
+      const int64_t sick = first_without_choice(f32.view());
+      if (sick >= 0)
+        refuse(end, fmt::format("the logits of row {}, position {} are not finite", b, first + sick));
       out.write_at("logits", (b * length + first) * vocabulary, f32.view());
     }
+    if (!std::isfinite(sum)) refuse(end, fmt::format("the loss is {}", digits(sum)));
   });
   const int64_t predictions = batch * (length - 1);
   auto loss = static_cast<float>(predictions > 0 ? sum / static_cast<double>(predictions) : 0.0);
@@ -79,8 +103,14 @@ void add_score(CLI::App& app, Action& chosen) {
       ->required();
   add_common_flags(*c, flags->common);
   add_weights_flag(*c, flags->common);
-  c->footer("Example: natrix score runs/quickstart --tokens tokens.safetensors --out scores.safetensors");
-  c->callback([flags, &chosen] { chosen = [flags] { return score(*flags); }; });
+  c->footer(
+      "Example: natrix score runs/quickstart --tokens tokens.safetensors --out scores.safetensors\n"
+      "Where a logit is not finite nothing is written, and the status is 1.");
+  c->callback([flags, &chosen] {
+    chosen = [flags] {
+      return report_nonfinite(flags->common.json, true, "loss", [&] { return score(*flags); });
+    };
+  });
 }
 
 }  // namespace natrix

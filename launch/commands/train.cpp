@@ -19,6 +19,7 @@
 #include "launch/agreement.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/commands/number_flags.h"
 #include "launch/run_directory.h"
 #include "launch/run_mesh.h"
 
@@ -27,17 +28,12 @@ namespace {
 
 struct TrainFlags {
   std::string config;
-  std::vector<std::string> overrides;
-  std::optional<int64_t> chunk, threads;
-  std::string backend;
+  std::vector<std::string> overrides, keys;  // keys: what flags say that are other names of keys
   bool print_config = false, dry_run = false, json = false, quiet = false;
 
-  /// Flags are overrides with a shorter name.
   std::vector<std::string> all_overrides() const {
     std::vector<std::string> all = overrides;
-    if (chunk) all.push_back(fmt::format("sequence.chunk={}", *chunk));
-    if (threads) all.push_back(fmt::format("device.threads={}", *threads));
-    if (!backend.empty()) all.push_back("device.backend=" + backend);
+    all.insert(all.end(), keys.begin(), keys.end());
     return all;
   }
 };
@@ -205,9 +201,9 @@ void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
   auto f = std::make_shared<TrainFlags>();
   as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file"))->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
-  c->add_option("--chunk", f->chunk, "sequence.chunk");
-  c->add_option("--backend", f->backend, "device.backend");
-  c->add_option("-t,--threads", f->threads, "device.threads");
+  add_key_flag(*c, "--chunk", "sequence.chunk", f->keys);
+  add_key_flag(*c, "--backend", "device.backend", f->keys);
+  add_key_flag(*c, "-t,--threads", "device.threads", f->keys);
   c->add_flag("--print-config", f->print_config,
               "Print the resolved configuration, with where each value came from, and stop");
   c->add_flag("--dry-run", f->dry_run, "Print sizes and memory, and stop")->excludes("--print-config");

@@ -9,11 +9,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "configs/field_types.h"
 #include "core/report/memory.h"
 #include "core/report/units.h"
 #include "core/train/train_step.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/commands/number_flags.h"
 #include "launch/experiment.h"
 #include "launch/layouts.h"
 
@@ -22,16 +24,13 @@ namespace {
 
 struct VerifyFlags {
   std::string config;
-  std::vector<std::string> overrides, chunks, layouts;
-  std::optional<int64_t> threads;
-  std::string backend;
+  std::vector<std::string> overrides, keys, chunks, layouts;  // keys: as in train
   double tolerance = 1e-5;
   bool json = false, quiet = false;
 
   std::vector<std::string> all_overrides() const {
     std::vector<std::string> all = overrides;
-    if (threads) all.push_back(fmt::format("device.threads={}", *threads));
-    if (!backend.empty()) all.push_back("device.backend=" + backend);
+    all.insert(all.end(), keys.begin(), keys.end());
     return all;
   }
 };
@@ -86,8 +85,18 @@ Difference compare(const Gradients& got, const Gradients& want) {
   return d;
 }
 
+/// "whole": the length of the sequence.
+int64_t chunk_of(const std::string& text, int64_t length) {
+  std::optional<int64_t> chunk;
+  const Field field =
+      optional_integer_field("--chunks", chunk, "whole", 1, int64_t{1} << 40, "a chunk to compare");
+  if (!field.read({.texts = {text}}))
+    throw InputError(fmt::format("--chunks: {} is not {}", quoted_yaml(text), field.expects));
+  return chunk.value_or(length);
+}
+
 Row run(Experiment& e, Model& model, Context& ctx, const Batch& batch, const std::string& chunk) {
-  e.config.sequence.chunk = chunk == "whole" ? e.config.sequence.length : std::stoll(chunk);
+  e.config.sequence.chunk = chunk_of(chunk, e.config.sequence.length);
   reset_peak_resident();
   ctx.arena().clear_peak();
   TrainStep step(model, ctx, e.config);
@@ -102,16 +111,6 @@ Row run(Experiment& e, Model& model, Context& ctx, const Batch& batch, const std
     if (p.grad) copy(p.grad, (row.gradients[p.name] = Buffer(p.grad.dtype, p.shape)).view());
   });
   return row;
-}
-
-void check_chunks(const VerifyFlags& flags) {
-  for (const std::string& c : flags.chunks) {
-    const bool number =
-        !c.empty() && c.size() < 13 && c.find_first_not_of("0123456789") == std::string::npos && c[0] != '0';
-    if (c != "whole" && !number) {
-      throw InputError(fmt::format("--chunks: {} is neither \"whole\" nor a number of tokens", c));
-    }
-  }
 }
 
 /// The rows of the second table. Returns whether all were equal.
@@ -154,8 +153,8 @@ int verify(const VerifyFlags& given) {
   // Layouts are compared with the step in one piece; chunks by themselves with each other.
   if (flags.chunks.empty()) flags.chunks = {"whole"};
   if (given.chunks.empty() && flags.layouts.empty()) flags.chunks = {"whole", "4096", "1024", "100"};
-  check_chunks(flags);
-  for (const std::string& layout : flags.layouts) parse_layout(layout);  // before files are read
+  for (const std::string& chunk : flags.chunks) chunk_of(chunk, 0);  // before files are read
+  for (const std::string& layout : flags.layouts) parse_layout(layout);
   std::vector<std::string> overrides = flags.all_overrides();
   refuse_mesh_overrides(overrides,
                         "verify begins with one rank, whatever parallel says; name the meshes to compare "
@@ -233,10 +232,10 @@ void add_verify(CLI::App& app, Action& chosen) {
        "--layouts", f->layouts,
        "Ranks to share the step out over, compared with the first chunk: dp2, cp4, ep2, dp2cp2ep4, cp2scan")
       ->delimiter(',');
-  c->add_option("--tolerance", f->tolerance, "Largest relative difference that counts as equal")
-      ->capture_default_str();
-  c->add_option("--backend", f->backend, "device.backend");
-  c->add_option("-t,--threads", f->threads, "device.threads");
+  add_number_flag(*c, "--tolerance", f->tolerance, 0, std::numeric_limits<double>::infinity(),
+                  "Largest relative difference that counts as equal");
+  add_key_flag(*c, "--backend", "device.backend", f->keys);
+  add_key_flag(*c, "-t,--threads", "device.threads", f->keys);
   c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");
   c->add_flag("-q,--quiet", f->quiet, "No remarks; verify has none, scripts may pass it to every command");
   c->footer(

@@ -29,7 +29,7 @@ const char* kFull =
     "sequential,\n"
     "       documents: joined}\n"
     "train: {steps: 77, batch_size: 6, micro_batch_size: 2, eval_every: 0, eval_tokens: 1, seed: 9, on_nan: "
-    "skip}\n"
+    "skip, max_skipped: 3}\n"
     "optimizer: {lr: 0.1, min_lr: 0.01, schedule: wsd, warmup_steps: 5, decay_steps: 6, betas: [0.1, 0.2], "
     "eps: 1e-9,\n"
     "            weight_decay: 0, clip_grad_norm: 2}\n"

@@ -23,11 +23,13 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AnyOf;
+using ::testing::ContainsRegex;
 using ::testing::Gt;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr int kRanks = 4, kSick = 2;  // the rank that fails
+constexpr float kOverflows = 1e30f;   // as a weight
 
 class Failure : public ::testing::Test {
  protected:
@@ -191,8 +193,8 @@ TEST_F(Failure, OtherDataAreRefused) {
   expect_all_ended();
 }
 
-/// A checkpoint in which one expert of four is not a number: with ep = 4, that of the sick rank.
-std::string spoiled_expert(const TinyRun& tiny) {
+/// A checkpoint in which one expert of four, with ep = 4 that of the sick rank, has this weight.
+std::string spoiled_expert(const TinyRun& tiny, float weight) {
   EXPECT_EQ(tiny.train("spoiled", {"train.steps=1", "optimizer.warmup_steps=0"}).status, 0);
   std::string checkpoint = tiny / "spoiled/checkpoints/step-00000001";
   const std::string weights = checkpoint + "/model.safetensors";
@@ -203,8 +205,8 @@ std::string spoiled_expert(const TinyRun& tiny) {
     for (const auto& [name, view] : file.tensors()) {
       Buffer& b = copies.emplace_back(view.dtype, view.shape);
       copy(view, b.view());
-      if (name.find("experts.2.down") != std::string::npos)
-        b.view().as<float>()[3] = std::numeric_limits<float>::quiet_NaN();
+      if (name.find("experts.2.") != std::string::npos)
+        std::fill_n(b.view().as<float>(), b.view().count(), weight);
       tensors.push_back({name, b.view()});
     }
     write_safetensors(weights, tensors, file.metadata());
@@ -213,24 +215,34 @@ std::string spoiled_expert(const TinyRun& tiny) {
 }
 
 TEST_F(Failure, ANaNOnOneRankStopsAllInTheSameStep) {
-  train({"model.init_from=" + spoiled_expert(tiny_), "parallel.ep=4", "run.rank_logs=true"});
+  train({"model.init_from=" + spoiled_expert(tiny_, kOverflows), "parallel.ep=4", "run.rank_logs=true"});
   EXPECT_EQ(job_.status, 1);
-  const std::string what = "step 1: loss nan, gradient norm nan: rank 2: the weight ";
+  const std::string what = "step 1: loss nan, gradient norm nan: rank ";
   EXPECT_THAT(job_.err, HasSubstr("natrix: " + what));
   for (int r = 0; r < kRanks; ++r) {
     EXPECT_THAT(read_file(fmt::format("{}/ranks/rank-{:03}.log", run_dir(), r)),
                 HasSubstr("warning: " + what));
   }
-  EXPECT_THAT(job_.err, HasSubstr("experts.down is not finite"));
+  EXPECT_THAT(job_.err, ContainsRegex("first seen in the output of sublayer 1 .E., row [0-3], position "));
   EXPECT_EQ(last_step_logged(run_dir()), 0) << "nobody went on";
   expect_all_ended();
 }
 
 TEST_F(Failure, ANaNThatIsSkippedIsSkippedByAll) {
-  train({"model.init_from=" + spoiled_expert(tiny_), "parallel.ep=4", "train.on_nan=skip", "train.steps=3",
-         "optimizer.warmup_steps=1"});
+  train({"model.init_from=" + spoiled_expert(tiny_, kOverflows), "parallel.ep=4", "train.on_nan=skip",
+         "train.steps=3", "optimizer.warmup_steps=1"});
   EXPECT_EQ(job_.status, 0) << job_.err;
-  EXPECT_THAT(job_.err, HasSubstr("step 3: loss nan, gradient norm nan: rank 2: the weight "));
+  EXPECT_THAT(job_.err, HasSubstr("step 3: loss nan, gradient norm nan: rank "));
+}
+
+TEST_F(Failure, AWeightOfOneRankThatIsNotFiniteIsSavedByNone) {
+  train(
+      {"model.init_from=" + spoiled_expert(tiny_, std::numeric_limits<float>::quiet_NaN()), "parallel.ep=4"});
+  EXPECT_EQ(job_.status, 1);
+  EXPECT_THAT(job_.err,
+              ContainsRegex("natrix: before the first step, the weight .*experts\\.2\\..* is not finite"));
+  EXPECT_FALSE(fs::exists(run_dir() + "/checkpoints"));
+  expect_all_ended();
 }
 
 /// launch/mpirun.sh, which knows of stopping what mpirun does not.
