@@ -146,7 +146,8 @@ class DocumentPositions {
 }  // namespace
 
 EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
-                     RankGroup& group, const std::function<void(int64_t)>& progress) {
+                     RankGroup& group, const std::function<void(int64_t)>& progress,
+                     const std::function<void(const std::function<void()>&)>& guard) {
   const RankShare share = group.share();
   const int64_t length = windows.length();
   EvalFigures figures;
@@ -154,7 +155,8 @@ EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int
   for (int64_t round = 0; round < windows.count(); round += rows * share.dp) {
     const int64_t w = round + share.dp_rank * rows;  // past the last window, rows have nothing to predict
     const int64_t batch = share.dp > 1 ? rows : std::min(rows, windows.count() - w);
-    const Batch text = windows.windows(w, batch);
+    Batch text;
+    guard([&] { text = windows.windows(w, batch); });
     reading.begin(length);
     for (int64_t first = 0, n = 0; first < length; first += n) {
       n = reading.next(length - first);

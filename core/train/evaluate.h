@@ -28,9 +28,11 @@ struct EvalFigures {
 /// Reads every window from a zero state. Ranks share them out: those of dp take windows in turn, `rows` at a
 /// time (some of them empty, so that all read as often), and those of cp read each window together.
 /// Collective; every rank returns the sums. progress(tokens of all ranks) is called after each segment.
+/// guard(read) calls read(), which takes this rank's next windows from the disk: all ranks call it as often.
 EvalFigures evaluate(
     Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk, RankGroup& group,
-    const std::function<void(int64_t)>& progress = [](int64_t) {});
+    const std::function<void(int64_t)>& progress = [](int64_t) {},
+    const std::function<void(const std::function<void()>&)>& guard = [](const auto& read) { read(); });
 
 /// Reads the whole corpus as one sequence of any length, `chunk` tokens in a rank's memory at once. Positions
 /// count from the start of a document if documents are packed, else from the start of the corpus. Collective
