@@ -61,8 +61,10 @@ void SourceFile::read(int64_t offset, int64_t count, void* to) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw RunError(fmt::format("cannot read {} at byte {}: {}", path_, offset, reason(errno)));
     if (got == 0) {
-      throw RunError(fmt::format("{} ends at byte {}, but was longer when the program started: {}", path_,
-                                 offset, kMustNotChange));
+      struct stat status = {};
+      const bool known = ::fstat(descriptor_, &status) == 0 && status.st_size < offset;
+      throw RunError(fmt::format("{} ends at byte {}, but had {} bytes when the program started: {}", path_,
+                                 known ? int64_t{status.st_size} : offset, size_, kMustNotChange));
     }
     out += got;
     offset += got;

@@ -88,7 +88,9 @@ int Trainer::agree(int signal) {
   constexpr int64_t kUnreadable = 1 << 10;  // above all signals
   const int64_t news = p_.group.largest(p_.ctx, unreadable_.empty() ? signal : kUnreadable + p_.group.rank());
   if (news < kUnreadable) return static_cast<int>(news);
-  throw UnreadableData(p_.group.from(p_.ctx, news - kUnreadable, unreadable_));
+  const int64_t culprit = news - kUnreadable;
+  const std::string why = p_.group.from(p_.ctx, culprit, unreadable_);
+  throw UnreadableData(culprit == p_.group.rank() ? why : fmt::format("rank {}: {}", culprit, why));
 }
 
 /// Every so many steps, and after the last.
