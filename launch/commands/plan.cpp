@@ -6,6 +6,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/config_source.h"
 #include "launch/experiment.h"
 #include "launch/layouts.h"
 #include "launch/plan/print.h"
@@ -36,7 +37,7 @@ ExperimentConfig read_config(const PlanFlags& flags) {
         o));
   }
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
-  LoadedConfig loaded = load_experiment(flags.config, overrides);
+  LoadedConfig loaded = load_config(flags.config, overrides).loaded;
   const DeviceConfig device = loaded.config.device;
   if (device.dtype == DeviceDtype::kFp64) {
     throw InputError("device.dtype: fp64 is the reference backend's, for tests; plans are of fp32 and bf16");
@@ -97,7 +98,7 @@ void add_plan(CLI::App& app, Action& chosen) {
                             "Memory, communication and time of a step on so many ranks of a machine, before "
                             "it is paid for");
   auto f = std::make_shared<PlanFlags>();
-  c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
+  c->add_option("CONFIG", f->config, "The experiment's YAML file, or a run directory")->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   c->add_option("--ranks", f->ranks, "Ranks, a device each: all meshes of so many are compared")
       ->check(CLI::Range(int64_t{1}, kMostRanks));

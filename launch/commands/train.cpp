@@ -127,8 +127,8 @@ int log_the_end(RunLog& log, const std::function<int()>& run) {
 }
 
 int train(const TrainFlags& flags, MpiSession& session) {
-  const Experiment e =
-      resolve_experiment(load_experiment(flags.config, flags.all_overrides()), session.size());
+  const ConfigSource source = load_config(flags.config, flags.all_overrides());
+  const Experiment e = resolve_experiment(source.loaded, session.size());
   if (flags.print_config) {
     if (session.rank() == 0) std::cout << to_yaml(e.loaded, true);
     return 0;
@@ -138,15 +138,17 @@ int train(const TrainFlags& flags, MpiSession& session) {
     if (session.rank() == 0) describe(e, log);
     return 0;
   }
+  require_recorded_data(source);
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
   const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
                                       e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
   const auto held_out = held_out_of(e);
   RunDirectory run(e);
+  if (session.rank() == 0) run.compare_with_origin(source, *data, held_out.get());
   Context ctx = e.context();
   RunMesh mesh(e.config, ctx, wide(e.dtype()), session.world());
   RankGroup& group = mesh.group();
-  AssembledModel model = e.make_model(mesh.exchange());
+  AssembledModel model = run.goes_on() ? e.make_fresh_model(mesh.exchange()) : e.make_model(mesh.exchange());
   AssembledModel whole = describe_model(e.config.model);
   require_agreement(e, *data, group, ctx);
   const bool first = group.rank() == 0;
@@ -174,7 +176,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
                    .rank_log = rank_log,
                    .group = group,
                    .after_update = [&](const StepTally& tally) { update_router_biases(*model, tally); }});
-  for (const std::string& change : run.changes()) log.info("changed since the run began: " + change);
+  for (const std::string& change : run.changes()) log.info(change);
   const int status = log_the_end(rank_log, [&] {
     trainer.resume();
     if (first) run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
@@ -203,7 +205,8 @@ int train(const TrainFlags& flags, MpiSession& session) {
 void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
   CLI::App* c = add_command(app, "train", "Train the experiment that a YAML describes");
   auto f = std::make_shared<TrainFlags>();
-  c->add_option("CONFIG", f->config, "The experiment's YAML file")->required();
+  c->add_option("CONFIG", f->config, "The experiment's YAML file, or a run directory: that run goes on")
+      ->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   c->add_option("--chunk", f->chunk, "sequence.chunk");
   c->add_option("--backend", f->backend, "device.backend");
@@ -217,7 +220,7 @@ void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
       "Example: natrix train configs/quickstart.yaml train.steps=200 run.dir=runs/short\n"
       "         mpirun -n 4 natrix train configs/quickstart.yaml parallel.cp=2 parallel.ep=4\n"
       "A run that was stopped or killed goes on from its newest checkpoint when the same command is started "
-      "again.");
+      "again,\nor when its directory is given, wherever that lies now: natrix train runs/quickstart.");
   c->callback([f, &chosen, &session] { chosen = [f, &session] { return train(*f, session); }; });
 }
 
