@@ -1,14 +1,18 @@
 #include "launch/experiment.h"
 
+#include <filesystem>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "configs/field.h"
+#include "configs/yaml_leaves.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/io/hf_checkpoint.h"
 #include "core/io/hf_formats.h"
 #include "core/layers/init.h"
 #include "core/text/own_tokenizer.h"
 #include "kernels/base/build.h"
+#include "launch/architecture.h"
 #include "launch/run_mesh.h"
 
 namespace natrix {
@@ -87,6 +91,60 @@ std::unique_ptr<Tokenizer> tokenizer_of_text(const Experiment& e, const OwnToken
       "with data.tokenizer=bytes");
 }
 
+/// The model that the run in run.dir has, if it has checkpoints and says: it resolved init_from when it
+/// began.
+std::optional<ModelConfig> model_of_run(const ExperimentConfig& config) {
+  const std::string& dir = config.run.dir;
+  if (!config.checkpoint.resume || !std::filesystem::exists(dir + "/config.yaml") ||
+      !holds_checkpoints(dir + "/checkpoints"))
+    return std::nullopt;
+  return load_experiment(dir + "/config.yaml").config.model;
+}
+
+/// What init_from names, if it is still there; else nothing.
+std::string init_dir_if_any(const std::string& init_from) {
+  try {
+    return resolve_model_dir(init_from);
+  } catch (const InputError&) {
+    return "";
+  }
+}
+
+/// A run that goes on has its weights in its own checkpoints, so that init_from may have moved or be gone.
+/// Keys that are not set are the run's; RunDirectory compares those that are.
+void adopt_run(Experiment& e, const ModelConfig& of_run,
+               const std::function<void(const std::string&)>& warn) {
+  const ModelConfig asked = e.config.model;
+  ExperimentConfig own;
+  own.model = of_run;
+  const std::vector<Field> from = fields_of(own), to = fields_of(e.config);
+  const auto was_set = [&](const std::string& key) {
+    if (key == "model.pattern" || key == "model.repeat")  // one of them says what the other means
+      return e.loaded.was_set("model.pattern") || e.loaded.was_set("model.repeat");
+    return e.loaded.was_set(key);
+  };
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (to[i].key.starts_with("model.") && !was_set(to[i].key))
+      to[i].read(read_yaml_value(from[i].print(), to[i].key));
+  }
+  e.config.model.init_from = asked.init_from;
+  e.init_dir = init_dir_if_any(asked.init_from);
+  if (!e.init_dir.empty()) {
+    ModelConfig found = read_model_config(e.init_dir, warn);
+    found.moe.aux_loss_coef = of_run.moe.aux_loss_coef;  // what a checkpoint need not hold
+    found.moe.z_loss_coef = of_run.moe.z_loss_coef;
+    found.moe.capacity_factor = of_run.moe.capacity_factor;
+    found.moe.bias_update_rate = of_run.moe.bias_update_rate;
+    const std::vector<std::string> differing = differing_model_keys(of_run, found, *e.kinds);
+    if (differing.empty()) return;
+    throw InputError(fmt::format(
+        "{}: model.init_from: {} is another model than that of the run in run.dir {}, by {}; a run keeps its "
+        "model: choose another run.dir to begin from this one",
+        e.loaded.origin_of("model.init_from"), e.init_dir, e.config.run.dir, fmt::join(differing, ", ")));
+  }
+  if (const auto newest = newest_with_texts(e.config.run.dir + "/checkpoints")) e.init_dir = newest->dir;
+}
+
 void settle_vocabulary(Experiment& e) {
   const OwnTokenizer own = e.init_dir.empty() ? OwnTokenizer() : tokenizer_of(e.init_dir);
   std::optional<int64_t>& size = e.config.model.vocab_size;
@@ -107,7 +165,7 @@ void settle_vocabulary(Experiment& e) {
 
 /// The printed configuration says what was left open, and where that came from.
 void record_resolved(Experiment& e) {
-  const std::string source = e.init_dir.empty() ? "the tokenizer" : "model.init_from";
+  const std::string source = e.config.model.init_from.empty() ? "the tokenizer" : "model.init_from";
   ExperimentConfig resolved = e.config;
   const std::vector<Field> before = fields_of(e.loaded.config), after = fields_of(resolved);
   for (size_t i = 0; i < after.size(); ++i) {
@@ -126,7 +184,10 @@ Experiment resolve_experiment(LoadedConfig loaded, int ranks,
   e.loaded = std::move(loaded);
   settle_mesh(e.config.parallel, ranks);  // before files are read
   kinds.check(e.config.model.pattern, e.loaded.origin_of("model.pattern"));
-  if (!e.config.model.init_from.empty()) adopt_checkpoint(e, warn);
+  if (!e.config.model.init_from.empty()) {
+    const std::optional<ModelConfig> of_run = model_of_run(e.config);
+    of_run ? adopt_run(e, *of_run, warn) : adopt_checkpoint(e, warn);
+  }
   settle_vocabulary(e);
   check_layout(e.config, needs_of(*e.describe()), settle_mesh(e.config.parallel, ranks));
   record_resolved(e);
@@ -168,13 +229,16 @@ AssembledModel Experiment::describe() const {
   return describe_model(config.model, nullptr, *kinds);
 }
 
-AssembledModel Experiment::make_model(std::unique_ptr<RowExchange> exchange) const {
-  const Memory memory = memory_of(backend());
-  if (!init_dir.empty())
-    return load_model(init_dir, config.model, dtype(), true, memory, std::move(exchange), *kinds);
-  AssembledModel model = assemble_model(config.model, dtype(), true, memory, std::move(exchange), *kinds);
+AssembledModel Experiment::make_fresh_model(std::unique_ptr<RowExchange> exchange) const {
+  AssembledModel model =
+      assemble_model(config.model, dtype(), true, memory_of(backend()), std::move(exchange), *kinds);
   initialise(model->params(), config.train.seed, static_cast<int64_t>(config.model.stack().size()));
   return model;
+}
+
+AssembledModel Experiment::make_model(std::unique_ptr<RowExchange> exchange) const {
+  if (init_dir.empty()) return make_fresh_model(std::move(exchange));
+  return load_model(init_dir, config.model, dtype(), true, memory_of(backend()), std::move(exchange), *kinds);
 }
 
 }  // namespace natrix

@@ -16,8 +16,10 @@ struct Experiment {
   LoadedConfig loaded;                   // the same with where each value came from, for printing
   ExperimentConfig config;               // resolved: model from init_from, vocabulary from the tokenizer
   std::unique_ptr<Tokenizer> tokenizer;  // null with data.batches of what is not bytes
-  std::string init_dir;                  // the directory of model.init_from, or empty
-  const LayerKinds* kinds = nullptr;     // what the letters of the pattern stand for; never null
+  /// The directory of model.init_from, or empty. Where that is gone, and the run in run.dir has checkpoints
+  /// of its own: the newest of those.
+  std::string init_dir;
+  const LayerKinds* kinds = nullptr;  // what the letters of the pattern stand for; never null
 
   Backend backend() const;
   Dtype dtype() const;
@@ -28,6 +30,9 @@ struct Experiment {
   /// The model with its first weights: those of init_from, or drawn from train.seed.
   /// exchange: between the ranks that hold the experts; null, all of them are here.
   AssembledModel make_model(std::unique_ptr<RowExchange> exchange = nullptr) const;
+  /// The model with weights drawn from train.seed, whatever init_from says: for a run that goes on, which
+  /// reads those of its checkpoint.
+  AssembledModel make_fresh_model(std::unique_ptr<RowExchange> exchange) const;
 };
 
 /// InputError where parts of the configuration contradict each other, this build, or the number of ranks.

@@ -31,6 +31,13 @@ void LayerKinds::check(const std::string& pattern, const std::string& origin) co
   }
 }
 
+bool LayerKinds::uses(const std::string& stack, const std::string& key) const {
+  return std::ranges::none_of(rows_, [&](const LayerKind& kind) {
+    const std::string section = kind.section;
+    return !section.empty() && key.starts_with(section + ".") && stack.find(kind.letter) == std::string::npos;
+  });
+}
+
 std::unique_ptr<Layer> LayerKinds::make(char letter, const LayerSite& site) const {
   if (find(letter) == nullptr) check({letter});
   return find(letter)->make(site);

@@ -35,6 +35,9 @@ class LayerKinds {
   /// InputError for a letter of the pattern that no row has: it names the letter and lists the others.
   /// `origin` says where the pattern was set, and may be empty.
   void check(const std::string& pattern, const std::string& origin = {}) const;
+  /// Whether a key of the configuration matters to a model of this stack: false for the settings of layers
+  /// that the stack does not have.
+  bool uses(const std::string& stack, const std::string& key) const;
   std::unique_ptr<Layer> make(char letter, const LayerSite& site) const;
 
  private:

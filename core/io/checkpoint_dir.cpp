@@ -114,10 +114,25 @@ void verify_file(const std::string& dir, const JsonObject& entry, Verify what) {
     throw InputError(fmt::format("{}: has {} bytes, but the manifest says {}", path, found_size, size));
   }
   if (what == Verify::kModel && name.starts_with(kTrainerFolder)) return;
+  if (what == Verify::kTexts && !name.ends_with(".json")) return;
   if (const std::string found_hash = hash_file(path); found_hash != hash) {
     throw InputError(
         fmt::format("{}: is damaged: its checksum is {}, but the manifest says {}", path, found_hash, hash));
   }
+}
+
+// A link that leads nowhere, in words; else empty.
+std::string broken_link(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_symlink(fs::symlink_status(path, ignored)) || fs::exists(path, ignored)) return "";
+  return fmt::format("{} is a link to {}, which is not there", path.string(),
+                     fs::read_symlink(path, ignored).string());
+}
+
+// Whether a writer was killed while it replaced a checkpoint by one of the same step.
+bool was_being_replaced(const fs::path& root, const std::string& name) {
+  return fs::exists(root / fmt::format("{}{}", kAsidePrefix, name)) ||
+         fs::exists(root / fmt::format("{}removed-{}", kAsidePrefix, name));
 }
 
 // The name that ROOT/latest holds.
@@ -131,6 +146,33 @@ std::string read_latest(const std::string& root) {
                                  step_name(100)));
   }
   return std::string(name);
+}
+
+// Whether ROOT/latest names a checkpoint that is there, whole or not.
+bool names_a_checkpoint(const std::string& root) {
+  try {
+    return fs::is_directory(root + "/" + read_latest(root));
+  } catch (const std::runtime_error&) {
+    return false;
+  }
+}
+
+std::optional<FoundCheckpoint> newest_valid(const std::string& root, const Warn& warn) {
+  const std::vector<FoundCheckpoint> all = checkpoints_newest_first(root);
+  try {
+    if (!all.empty() && fs::exists(root + "/" + kLatest)) read_latest(root);
+  } catch (const std::runtime_error& e) {
+    warn(fmt::format("{}; the newest checkpoint that is whole is taken instead", e.what()));
+  }
+  for (const FoundCheckpoint& found : all) {
+    try {
+      verify_checkpoint(found.dir);
+      return found;
+    } catch (const std::runtime_error& e) {  // damaged, or the disk fails
+      warn(fmt::format("checkpoint {} cannot be used, trying the one before: {}", found.dir, e.what()));
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -179,24 +221,59 @@ void verify_checkpoint(const std::string& dir, Verify what) {
 std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const Warn& warn) {
   return on_disk("look for checkpoints", root, [&]() -> std::optional<FoundCheckpoint> {
     if (!fs::is_directory(root)) return std::nullopt;
+    const std::optional<FoundCheckpoint> found = newest_valid(root, warn);
+    // Before the rest of a replacement goes, which tells a killed writer from a checkpoint that somebody
+    // removed.
+    if (found && !names_a_checkpoint(root)) {
+      write_file(root + "/" + kLatest, fs::path(found->dir).filename().string() + "\n");
+    }
     for (const auto& entry : fs::directory_iterator(root)) {
       if (entry.path().filename().string().starts_with(kAsidePrefix)) fs::remove_all(entry.path());
     }
-    for (const FoundCheckpoint& found : checkpoints_newest_first(root)) {
-      try {
-        verify_checkpoint(found.dir);
-        return found;
-      } catch (const std::runtime_error& e) {  // damaged, or the disk fails
-        warn(fmt::format("checkpoint {} cannot be used, trying the one before: {}", found.dir, e.what()));
-      }
-    }
-    return std::nullopt;
+    return found;
   });
 }
 
 bool holds_checkpoints(const std::string& root) {
   return on_disk("look for checkpoints", root,
                  [&] { return fs::is_directory(root) && !checkpoints_newest_first(root).empty(); });
+}
+
+std::optional<FoundCheckpoint> newest_with_texts(const std::string& root) {
+  return on_disk("look for checkpoints", root, [&]() -> std::optional<FoundCheckpoint> {
+    if (!fs::is_directory(root)) return std::nullopt;
+    for (const FoundCheckpoint& found : checkpoints_newest_first(root)) {
+      try {
+        verify_checkpoint(found.dir, Verify::kTexts);
+        return found;
+      } catch (const std::runtime_error&) {  // whoever loads it says why
+      }
+    }
+    return std::nullopt;
+  });
+}
+
+std::string missing_checkpoint(const std::string& root) {
+  return on_disk("look for checkpoints", root, [&]() -> std::string {
+    if (const std::string broken = broken_link(root); !broken.empty()) return broken;
+    if (!fs::is_directory(root)) return "";
+    const std::string latest = root + "/" + kLatest;
+    if (const std::string broken = broken_link(latest); !broken.empty()) return broken;
+    if (!fs::exists(latest)) return "";
+    const std::vector<FoundCheckpoint> left = checkpoints_newest_first(root);
+    std::string name;
+    try {
+      name = read_latest(root);
+    } catch (const InputError& e) {  // find_latest_valid warns of it where it can do without
+      return left.empty() ? e.what() : "";
+    }
+    if (fs::is_directory(root + "/" + name) || was_being_replaced(root, name)) return "";
+    std::string text = fmt::format("{} names {}, which is not there", latest, name);
+    if (left.empty()) return text;
+    const std::string newest = fs::path(left[0].dir).filename().string();
+    return fmt::format("{}; the newest that is there is {}: to go on from it, echo {} > {}", text, newest,
+                       newest, latest);
+  });
 }
 
 void prune_checkpoints(const std::string& root, int64_t keep) {
@@ -214,6 +291,12 @@ std::string resolve_model_dir(const std::string& path) {
   std::error_code ignored;  // what cannot be searched is not there for us
   if (fs::exists(path + "/config.json", ignored)) return path;
   for (const std::string& root : {path + "/checkpoints", path}) {
+    const auto is_there = [&](const std::string& name) {
+      return fs::exists(fs::symlink_status(name, ignored));
+    };
+    if (is_there(root + "/" + kLatest) || fs::is_symlink(fs::symlink_status(root, ignored))) {
+      if (const std::string missing = missing_checkpoint(root); !missing.empty()) throw InputError(missing);
+    }
     if (!fs::exists(root + "/" + kLatest, ignored)) continue;
     const std::string dir = root + "/" + read_latest(root);
     try {

@@ -32,8 +32,9 @@ class CheckpointWriter {
   bool committed_ = false;
 };
 
-/// What verify_checkpoint reads: everything, or, to run a model only, everything but the trainer's state.
-enum class Verify { kAll, kModel };
+/// What verify_checkpoint reads: everything; to run a model only, everything but the trainer's state; or JSON
+/// alone (configuration, tokenizer), which takes no time.
+enum class Verify { kAll, kModel, kTexts };
 
 /// Compares sizes and checksums with the manifest. InputError with the file and the reason.
 void verify_checkpoint(const std::string& dir, Verify what = Verify::kAll);
@@ -45,11 +46,19 @@ struct FoundCheckpoint {
 using Warn = std::function<void(const std::string&)>;
 
 /// The newest checkpoint under `root` that is whole, after a warning for each newer one that is not; nothing
-/// if there is none. Removes what killed writers left: only the process that writes to `root` may call it.
+/// if there is none. Removes what killed writers left, and has `latest` name a checkpoint that is there: only
+/// the process that writes to `root` may call it.
 std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const Warn& warn);
 
 /// Whether there is a checkpoint under `root`, whole or damaged.
 bool holds_checkpoints(const std::string& root);
+
+/// The newest one whose texts are whole, without looking at its tensors; nothing if there is none.
+std::optional<FoundCheckpoint> newest_with_texts(const std::string& root);
+
+/// Where something says that there were checkpoints under `root` and they are not there: what it says, and
+/// which others are left. Empty if nothing is missing, also where there never were any.
+std::string missing_checkpoint(const std::string& root);
 
 /// Removes all but the newest `keep` checkpoints; never the one that `latest` names.
 void prune_checkpoints(const std::string& root, int64_t keep);

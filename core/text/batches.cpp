@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <vector>
 
+#include "core/io/mapped_file.h"
 #include "core/io/safetensors.h"
+#include "core/io/safetensors_header.h"
 #include "core/io/xxhash64.h"
 #include "core/text/random_order.h"
 #include "kernels/loss.h"
@@ -120,6 +122,7 @@ class ShuffledWindows final : public BatchSource {
 
   int64_t batches_per_epoch() const override { return (windows_ + batch_size_ - 1) / batch_size_; }
   std::string identity() const override { return identity_of(*corpus_); }
+  std::vector<DataFile> files() const override { return corpus_->files(); }
 
  private:
   int64_t window_begin(int64_t epoch, int64_t index) const {
@@ -165,6 +168,7 @@ class SequentialStretches final : public BatchSource {
 
   int64_t batches_per_epoch() const override { return windows_; }
   std::string identity() const override { return identity_of(*corpus_); }
+  std::vector<DataFile> files() const override { return corpus_->files(); }
 
  private:
   std::shared_ptr<const Corpus> corpus_;
@@ -173,71 +177,94 @@ class SequentialStretches final : public BatchSource {
   int64_t stretch_ = 0, windows_ = 0;  // tokens, and whole windows, of a row's stretch
 };
 
+/// Rows are read and not mapped: where the file is cut short under a running training, that is then an error
+/// with a name, not a SIGBUS.
 class FixedBatches final : public BatchSource {
  public:
   FixedBatches(const std::string& path, int64_t length, int64_t batch_size, int64_t steps, int64_t vocab_size)
-      : file_(path), tokens_(file_.at("tokens")), length_(length), batch_size_(batch_size) {
-    if (tokens_.dtype != Dtype::kI64 || tokens_.shape.rank() != 3) {
+      : file_(path), length_(length), batch_size_(batch_size), vocab_size_(vocab_size) {
+    const Safetensors stored(path);
+    const View tokens = stored.at("tokens");
+    if (tokens.dtype != Dtype::kI64 || tokens.shape.rank() != 3) {
       throw InputError(fmt::format("{}: \"tokens\" is {}; expected i64[steps, batch, length + 1]", path,
-                                   tokens_.to_string()));
+                                   tokens.to_string()));
     }
-    if (tokens_.extent(1) != batch_size) {
+    if (tokens.extent(1) != batch_size) {
       throw InputError(fmt::format("{}: \"tokens\" has {} rows a step, but train.batch_size is {}", path,
-                                   tokens_.extent(1), batch_size));
+                                   tokens.extent(1), batch_size));
     }
-    if (tokens_.extent(2) != length + 1) {
+    if (tokens.extent(2) != length + 1) {
       throw InputError(
           fmt::format("{}: \"tokens\" has {} tokens a row, but sequence.length is {}, which takes {}", path,
-                      tokens_.extent(2), length, length + 1));
+                      tokens.extent(2), length, length + 1));
     }
-    if (tokens_.extent(0) < steps) {
+    if (tokens.extent(0) < steps) {
       throw InputError(
-          fmt::format("{}: \"tokens\" has {} steps, but train.steps is {}", path, tokens_.extent(0), steps));
+          fmt::format("{}: \"tokens\" has {} steps, but train.steps is {}", path, tokens.extent(0), steps));
     }
-    check_vocabulary(steps, vocab_size);
+    steps_ = tokens.extent(0);
+    first_byte_ = first_byte_of(path, "tokens");
+    for (int64_t row = 0; row < steps * batch_size_; ++row) check_row(row, tokens.row<int64_t>(row));
   }
 
   Batch batch(int64_t step, int64_t row_begin, int64_t row_count) const override {
     check_rows(step, row_begin, row_count, batch_size_);
-    if (step >= tokens_.extent(0)) {
-      throw InputError(fmt::format("{}: \"tokens\" has {} steps, and step {} was asked for", file_.path(),
-                                   tokens_.extent(0), step));
+    if (step >= steps_) {
+      throw InputError(
+          fmt::format("{}: \"tokens\" has {} steps, and step {} was asked for", file_.path(), steps_, step));
     }
     Batch batch;
     batch.tokens = Buffer(Dtype::kI64, {row_count, length_});
     batch.targets = Buffer(Dtype::kI64, {row_count, length_});
+    std::vector<int64_t> stored(static_cast<size_t>(length_ + 1));
     for (int64_t row = 0; row < row_count; ++row) {
-      const int64_t* stored = tokens_.row<int64_t>(step * batch_size_ + row_begin + row);
-      std::copy_n(stored, length_, batch.tokens.view().row<int64_t>(row));
-      std::copy_n(stored + 1, length_, batch.targets.view().row<int64_t>(row));
+      const int64_t in_file = step * batch_size_ + row_begin + row;
+      read(in_file * (length_ + 1), length_ + 1, stored.data());
+      check_row(in_file, stored.data());
+      std::copy_n(stored.data(), length_, batch.tokens.view().row<int64_t>(row));
+      std::copy_n(stored.data() + 1, length_, batch.targets.view().row<int64_t>(row));
     }
     return batch;
   }
 
   int64_t batches_per_epoch() const override { return -1; }
   std::string identity() const override {
-    return hash_samples(tokens_.count(), [&](int64_t begin, int64_t count, int64_t* to) {
-      std::copy_n(tokens_.as<int64_t>() + begin, count, to);
-    });
+    return hash_samples(steps_ * batch_size_ * (length_ + 1),
+                        [&](int64_t begin, int64_t count, int64_t* to) { read(begin, count, to); });
+  }
+  std::vector<DataFile> files() const override {
+    return {{.path = file_.path(), .size = file_.size(), .checksum = {}}};
   }
 
  private:
-  void check_vocabulary(int64_t steps, int64_t vocab_size) const {
-    for (int64_t row = 0; row < steps * batch_size_; ++row) {
-      const int64_t* stored = tokens_.row<int64_t>(row);
-      for (int64_t t = 0; t <= length_; ++t) {
-        if (0 <= stored[t] && stored[t] < vocab_size) continue;
-        throw InputError(
-            fmt::format("{}: \"tokens\" at step {}, row {}, position {} is {}, outside of the model's "
-                        "vocabulary of {}",
-                        file_.path(), row / batch_size_, row % batch_size_, t, stored[t], vocab_size));
-      }
+  /// Of a tensor's data, from the start of the file.
+  static int64_t first_byte_of(const std::string& path, std::string_view tensor) {
+    const MappedFile map(path);
+    const SafetensorsHeader header = parse_safetensors_header(map.text(), path);
+    for (const StoredTensor& t : header.tensors) {
+      if (t.name == tensor) return header.data_start + t.begin;
+    }
+    throw RunError(fmt::format("{} was changed while it was opened", path));
+  }
+
+  void read(int64_t begin, int64_t count, int64_t* to) const {
+    constexpr int64_t kBytes = sizeof(int64_t);
+    file_.read(first_byte_ + begin * kBytes, count * kBytes, to);
+  }
+
+  void check_row(int64_t row, const int64_t* stored) const {
+    for (int64_t t = 0; t <= length_; ++t) {
+      if (0 <= stored[t] && stored[t] < vocab_size_) continue;
+      throw InputError(
+          fmt::format("{}: \"tokens\" at step {}, row {}, position {} is {}, outside of the model's "
+                      "vocabulary of {}",
+                      file_.path(), row / batch_size_, row % batch_size_, t, stored[t], vocab_size_));
     }
   }
 
-  Safetensors file_;
-  View tokens_;
-  int64_t length_, batch_size_;
+  SourceFile file_;
+  int64_t length_, batch_size_, vocab_size_;
+  int64_t steps_ = 0, first_byte_ = 0;
 };
 
 }  // namespace

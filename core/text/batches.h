@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "configs/experiment.h"
 #include "core/text/corpus.h"
@@ -36,6 +37,8 @@ class BatchSource {
   virtual int64_t batches_per_epoch() const = 0;
   /// Tells these data from others, wherever they lie, as identity_of() does.
   virtual std::string identity() const = 0;
+  /// What it is read from, in order; empty where there are no files.
+  virtual std::vector<DataFile> files() const { return {}; }
 };
 
 /// order: shuffled. The corpus is cut into windows of T inputs, at another random phase and in another random
@@ -51,7 +54,8 @@ std::unique_ptr<BatchSource> sequential_stretches(std::shared_ptr<const Corpus> 
                                                   int64_t length, int64_t batch_size);
 
 /// data.batches: the rows of "tokens" [steps, B, T + 1] i64 in a safetensors file, in order, without resets.
-/// All its tokens are checked against `vocab_size` here, before training starts.
+/// All its tokens are checked against `vocab_size` here, before training starts, and once more when they are
+/// read: the file may have changed.
 std::unique_ptr<BatchSource> fixed_batches(const std::string& path, int64_t length, int64_t batch_size,
                                            int64_t steps, int64_t vocab_size);
 
@@ -74,6 +78,7 @@ class EvalWindows {
   int64_t length() const { return length_; }            // inputs a window
   int64_t predictions() const { return predictions_; }  // targets in all windows together
   int64_t bytes() const { return bytes_; }              // of text that these targets stand for
+  std::vector<DataFile> files() const { return corpus_->files(); }
   /// Windows [begin, begin + rows) as rows of a batch; past count() a row has nothing to predict.
   Batch windows(int64_t begin, int64_t rows) const { return windows(begin, rows, 0, length_); }
   /// Of these, tokens [first, first + count) only: a window may be longer than memory.

@@ -1,9 +1,9 @@
 #include "core/text/corpus.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <fmt/format.h>
 
+#include "core/text/document_list.h"
 #include "core/text/source_files.h"
 #include "core/text/token_shards.h"
 #include "kernels/base/check.h"
@@ -11,16 +11,17 @@
 namespace natrix {
 namespace {
 
-namespace fs = std::filesystem;
-
 /// Files read as bytes. A byte's id is its value, so a position in the corpus is an offset in a file.
 class FileCorpus final : public Corpus {
  public:
-  FileCorpus(std::string name, const std::vector<std::string>& paths, int64_t eod)
+  FileCorpus(std::string name, const std::vector<std::string>& paths, int64_t eod, const std::string& key)
       : name_(std::move(name)), eod_(eod), separator_(eod == kNoEod ? 0 : 1) {
     for (const auto& path : paths) {
+      SourceFile file(path);
+      if (is_shard_file(file)) fail_mixed_shards(key, path);  // where its directory is not one of shards
       starts_.push_back(size_);
-      size_ += separator_ + files_.add(path);
+      size_ += separator_ + file.size();
+      files_.add(std::move(file));
     }
     starts_.push_back(size_);  // the last separator: an empty document after all others
     size_ += separator_;
@@ -30,6 +31,7 @@ class FileCorpus final : public Corpus {
   int64_t size() const override { return size_; }
   int64_t documents() const override { return static_cast<int64_t>(files_.count()); }
   int64_t eod() const override { return eod_; }
+  std::vector<DataFile> files() const override { return files_.all(); }
 
   void read(int64_t begin, int64_t count, int64_t* tokens, uint8_t* starts) const override {
     require(begin >= 0 && count >= 0 && begin + count <= size_, "tokens outside of the corpus");
@@ -77,56 +79,6 @@ class FileCorpus final : public Corpus {
   int64_t size_ = 0;
 };
 
-[[noreturn]] void fail_mixed(const std::string& shards) {
-  throw InputError(
-      fmt::format("{} holds token shards, which cannot be mixed with other paths; give it alone, or make one "
-                  "directory of all sources with natrix data",
-                  shards));
-}
-
-/// Every regular file below `directory` in order of its path's bytes: the same on every machine.
-std::vector<std::string> files_below(const std::string& directory) {
-  std::vector<std::string> files;
-  try {
-    for (fs::recursive_directory_iterator at(directory), end; at != end; ++at) {
-      if (at->path().filename().string().starts_with('.')) {
-        at.disable_recursion_pending();
-      } else if (at->is_directory() && !at->is_symlink() && is_token_shards(at->path().string())) {
-        fail_mixed(at->path().string());
-      } else if (at->is_regular_file()) {
-        files.push_back(at->path().string());
-      }
-    }
-  } catch (const fs::filesystem_error& error) {
-    throw InputError(fmt::format("cannot list {}: {}", directory, error.code().message()));
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
-std::vector<std::string> list_documents(const std::vector<std::string>& paths, const std::string& key) {
-  std::vector<std::string> files;
-  for (const auto& path : paths) {
-    std::error_code error;
-    const auto status = fs::status(path, error);
-    if (status.type() == fs::file_type::not_found) {
-      throw InputError(fmt::format("{}: {} does not exist", key, path));
-    }
-    if (error) throw InputError(fmt::format("{}: cannot read {}: {}", key, path, error.message()));
-    if (!fs::is_directory(status)) {
-      files.push_back(path);
-      continue;
-    }
-    if (is_token_shards(path)) fail_mixed(path);
-    const auto below = files_below(path);
-    if (below.empty()) {
-      throw InputError(fmt::format("{}: there are no files below {} (hidden ones do not count)", key, path));
-    }
-    files.insert(files.end(), below.begin(), below.end());
-  }
-  return files;
-}
-
 }  // namespace
 
 std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
@@ -134,7 +86,9 @@ std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const
   if (paths.empty()) {
     throw InputError(fmt::format("{} names no files; give files or directories of text", key));
   }
-  if (paths.size() == 1 && is_token_shards(paths[0])) return open_token_shards(paths[0], tokenizer);
+  if (const std::string dir = directory_of_shards(paths, key); !dir.empty()) {
+    return open_token_shards(dir, tokenizer);
+  }
   if (tokenizer.name() != "bytes") {
     throw InputError(
         fmt::format("{}: {} is text, which the tokenizer '{}' does not read on the fly; make token shards of "
@@ -142,7 +96,8 @@ std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const
                     key, paths[0], tokenizer.name(), tokenizer.name()));
   }
   auto name = paths.size() == 1 ? paths[0] : fmt::format("{} and {} more", paths[0], paths.size() - 1);
-  auto corpus = std::make_unique<FileCorpus>(std::move(name), list_documents(paths, key), tokenizer.eod());
+  auto corpus =
+      std::make_unique<FileCorpus>(std::move(name), list_documents(paths, key), tokenizer.eod(), key);
   if (corpus->text_bytes(0, corpus->size()) == 0) {
     throw InputError(
         fmt::format("{}: {} has no text: {} file(s) of 0 bytes", key, corpus->name(), corpus->documents()));

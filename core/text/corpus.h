@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/text/source_files.h"
 #include "core/text/tokenizer.h"
 
 namespace natrix {
@@ -32,11 +33,13 @@ class Corpus {
   virtual void read(int64_t begin, int64_t count, int64_t* tokens, uint8_t* starts) const = 0;
   /// Bytes of text that tokens [begin, begin + count) stand for; separators are no text.
   virtual int64_t text_bytes(int64_t begin, int64_t count) const = 0;
+  /// What it is read from, in order.
+  virtual std::vector<DataFile> files() const = 0;
 };
 
-/// Files, directories (every regular file below, in order of path, without hidden ones), or one directory of
-/// token shards. `key` names the setting that holds the paths, for messages. InputError for a path that is
-/// missing, cannot be read, or holds no text.
+/// Files, directories (core/text/document_list.h), or token shards: one directory of them, or all files of
+/// one, in whatever order. `key` names the setting that holds the paths, for messages. InputError for a path
+/// that is missing, cannot be read, or holds no text.
 std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
                                     const std::string& key = "data.train");
 

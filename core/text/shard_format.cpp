@@ -19,8 +19,6 @@ namespace fs = std::filesystem;
 
 static_assert(std::endian::native == std::endian::little, "shards are little-endian and read as they lie");
 
-constexpr std::string_view kMagic = "NATRIXTK";
-
 int64_t most_ids(int64_t token_bytes) {
   return int64_t{1} << (8 * token_bytes);
 }
@@ -114,7 +112,7 @@ void write_shard_index(const std::string& path, const ShardIndex& index,
 
 ShardHeader make_header(const ShardEntry& shard, const ShardSummary& summary) {
   ShardHeader header = {};
-  kMagic.copy(header.magic, sizeof header.magic);
+  kShardMagic.copy(header.magic, sizeof header.magic);
   header.version = static_cast<uint32_t>(kShardVersion);
   header.token_bytes = static_cast<uint32_t>(summary.token_bytes);
   header.tokens = shard.tokens;
@@ -129,8 +127,8 @@ void check_header(const ShardHeader& header, int64_t file_size, const ShardEntry
   const int64_t payload = file_size - int64_t{sizeof header};
   if (payload < 0)
     fail_shard(shard.path, fmt::format("is {} bytes long, shorter than its header", file_size));
-  if (std::string_view(header.magic, sizeof header.magic) != kMagic) {
-    fail_shard(shard.path, fmt::format("does not start with {}", kMagic));
+  if (std::string_view(header.magic, sizeof header.magic) != kShardMagic) {
+    fail_shard(shard.path, fmt::format("does not start with {}", kShardMagic));
   }
   const auto expect = [&](const char* field, int64_t found, int64_t expected) {
     if (found != expected)

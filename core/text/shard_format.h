@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace natrix {
 
 inline constexpr const char* kShardFormat = "natrix-token-shards";  // "format" in index.json
 inline constexpr int64_t kShardVersion = 1;
+inline constexpr std::string_view kShardMagic = "NATRIXTK";  // that a shard begins with
 
 struct ShardHeader {
   char magic[8];  // NATRIXTK

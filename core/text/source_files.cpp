@@ -14,6 +14,7 @@ namespace natrix {
 namespace {
 
 constexpr size_t kKeptOpen = 256;  // of the 1,024 descriptors that a process usually has
+constexpr const char* kMustNotChange = "it must not change while it is in use";
 
 std::string reason(int error) {
   return std::generic_category().message(error);
@@ -60,10 +61,10 @@ void SourceFile::read(int64_t offset, int64_t count, void* to) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw RunError(fmt::format("cannot read {} at byte {}: {}", path_, offset, reason(errno)));
     if (got == 0) {
-      throw RunError(
-          fmt::format("{} ends at byte {}, but was longer when the program started: it must not change "
-                      "while it is in use",
-                      path_, offset));
+      struct stat status = {};
+      const bool known = ::fstat(descriptor_, &status) == 0 && status.st_size < offset;
+      throw RunError(fmt::format("{} ends at byte {}, but had {} bytes when the program started: {}", path_,
+                                 known ? int64_t{status.st_size} : offset, size_, kMustNotChange));
     }
     out += got;
     offset += got;
@@ -71,17 +72,20 @@ void SourceFile::read(int64_t offset, int64_t count, void* to) const {
   }
 }
 
-int64_t SourceFiles::add(std::string path) {
-  SourceFile file(path);
-  const int64_t size = file.size();
-  paths_.push_back(std::move(path));
+void SourceFiles::add(SourceFile file) {
+  files_.push_back({.path = file.path(), .size = file.size(), .checksum = {}});
   if (open_.size() < kKeptOpen) open_.push_back(std::move(file));
-  return size;
 }
 
 void SourceFiles::read(size_t index, int64_t offset, int64_t count, void* to) const {
   if (index < open_.size()) return open_[index].read(offset, count, to);
-  SourceFile(paths_[index]).read(offset, count, to);
+  const DataFile& known = files_[index];
+  const SourceFile again(known.path);
+  if (again.size() != known.size) {
+    throw RunError(fmt::format("{} has {} bytes, but had {} when the program started: {}", known.path,
+                               again.size(), known.size, kMustNotChange));
+  }
+  again.read(offset, count, to);
 }
 
 }  // namespace natrix

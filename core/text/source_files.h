@@ -29,20 +29,28 @@ class SourceFile {
   int64_t size_ = 0;
 };
 
+/// What is known of a file that data are read from.
+struct DataFile {
+  std::string path;
+  int64_t size = 0;      // bytes, when it was opened
+  std::string checksum;  // of its content, where it is written down somewhere; else empty
+};
+
 /// Any number of files. The first few stay open; the others are opened for each read, since descriptors are
 /// scarce.
 class SourceFiles {
  public:
-  /// Returns the file's size; opening it here shows early that it can be read.
-  int64_t add(std::string path);
+  void add(SourceFile file);
 
-  size_t count() const { return paths_.size(); }
-  const std::string& path(size_t index) const { return paths_[index]; }
+  size_t count() const { return files_.size(); }
+  const std::string& path(size_t index) const { return files_[index].path; }
+  const std::vector<DataFile>& all() const { return files_; }
+  /// RunError where the file is gone, or no longer has the size that it had.
   void read(size_t index, int64_t offset, int64_t count, void* to) const;
 
  private:
-  std::vector<std::string> paths_;
-  std::vector<SourceFile> open_;  // of the first paths
+  std::vector<DataFile> files_;
+  std::vector<SourceFile> open_;  // the first of them
 };
 
 }  // namespace natrix

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <set>
 
 #include "core/io/xxhash64.h"
 #include "core/text/source_files.h"
@@ -11,6 +12,8 @@
 
 namespace natrix {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr int64_t kTokensAtOnce = 1 << 20;  // of a scan through everything
 
@@ -27,10 +30,12 @@ class ShardCorpus final : public Corpus {
  public:
   ShardCorpus(std::string dir, ShardIndex index) : dir_(std::move(dir)), summary_(std::move(index.summary)) {
     for (const auto& shard : index.shards) {
-      const int64_t file_size = files_.add(shard.path);
+      SourceFile file(shard.path);
       ShardHeader header = {};
-      files_.read(files_.count() - 1, 0, std::min(file_size, int64_t{sizeof header}), &header);
-      check_header(header, file_size, shard, summary_);
+      file.read(0, std::min(file.size(), int64_t{sizeof header}), &header);
+      check_header(header, file.size(), shard, summary_);
+      files_.add(std::move(file));
+      checksums_.push_back(shard.xxh3);
       starts_.push_back(size_);
       size_ += shard.tokens;
     }
@@ -55,6 +60,11 @@ class ShardCorpus final : public Corpus {
   int64_t size() const override { return size_; }
   int64_t documents() const override { return summary_.documents; }
   int64_t eod() const override { return summary_.eod; }
+  std::vector<DataFile> files() const override {
+    std::vector<DataFile> all = files_.all();
+    for (size_t i = 0; i < all.size(); ++i) all[i].checksum = checksums_[i];
+    return all;
+  }
 
   void read(int64_t begin, int64_t count, int64_t* tokens, uint8_t* starts) const override {
     require(begin >= 0 && count >= 0 && begin + count <= size_, "tokens outside of the corpus");
@@ -97,10 +107,34 @@ class ShardCorpus final : public Corpus {
   std::string dir_;
   ShardSummary summary_;
   SourceFiles files_;
+  std::vector<std::string> checksums_;  // of each file's tokens, as the index has them
   std::vector<int64_t> starts_;         // position of each shard's first token
   std::vector<int64_t> text_bytes_of_;  // by id
   int64_t size_ = 0;
 };
+
+/// A directory of shards, and a file's name in it.
+struct NamedShard {
+  fs::path dir;
+  std::string name;
+};
+
+/// The directory that a path names, or, where that has no index, the one in which the linked file lies.
+NamedShard place_of_shard(const std::string& path) {
+  const fs::path named(path);
+  const NamedShard here = {named.has_parent_path() ? named.parent_path() : fs::path("."),
+                           named.filename().string()};
+  std::error_code error;
+  if (fs::exists(here.dir / "index.json", error)) return here;
+  const fs::path real = fs::canonical(named, error);
+  if (error || !fs::exists(real.parent_path() / "index.json", error)) return here;
+  return {real.parent_path(), real.filename().string()};
+}
+
+bool begins_as_shard(const std::string& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error) && is_shard_file(SourceFile(path));
+}
 
 }  // namespace
 
@@ -113,6 +147,39 @@ bool is_token_shards(const std::string& dir) {
   std::string beginning(4096, '\0');
   index.read(beginning.data(), static_cast<std::streamsize>(beginning.size()));
   return beginning.find(kShardFormat) != std::string::npos;
+}
+
+bool is_shard_file(const SourceFile& file) {
+  std::string beginning(kShardMagic.size(), '\0');
+  if (file.size() < static_cast<int64_t>(beginning.size())) return false;
+  file.read(0, static_cast<int64_t>(beginning.size()), beginning.data());
+  return beginning == kShardMagic;
+}
+
+std::string directory_of_shards(const std::vector<std::string>& paths, const std::string& key) {
+  if (paths.size() == 1 && is_token_shards(paths[0])) return paths[0];
+  const auto first = std::find_if(paths.begin(), paths.end(), begins_as_shard);
+  if (first == paths.end()) return "";
+  const std::string dir = place_of_shard(*first).dir.string();
+  const ShardIndex index = read_shard_index(dir);
+  std::set<std::string> missing;
+  for (const auto& shard : index.shards) missing.insert(fs::path(shard.path).filename().string());
+  for (const auto& path : paths) {
+    const NamedShard place = place_of_shard(path);
+    std::error_code error;
+    if (!fs::equivalent(place.dir, dir, error) ||
+        (place.name != "index.json" && !missing.erase(place.name))) {
+      throw InputError(fmt::format(
+          "{}: {} is a file of token shards, not text, and cannot be mixed with other paths such as "
+          "{}; give its directory, {}, alone, or make one directory of all sources with natrix data",
+          key, *first, path, dir));
+    }
+  }
+  if (missing.empty()) return dir;
+  throw InputError(
+      fmt::format("{}: {} is one of the {} files of token shards in {}, and {} is not named; give the "
+                  "directory, {}, which stands for all of them",
+                  key, *first, index.shards.size(), dir, *missing.begin(), dir));
 }
 
 std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenizer& tokenizer) {

@@ -22,6 +22,14 @@ namespace natrix {
 /// True for a directory that natrix data wrote, also where it is damaged.
 bool is_token_shards(const std::string& dir);
 
+/// Whether a file begins as a file of token shards does, whatever it is called.
+bool is_shard_file(const SourceFile& file);
+
+/// The directory of token shards that paths stand for: one directory, or all of its shards one by one, in any
+/// order, with or without the index. Empty for text. InputError for some of the shards, and for shards beside
+/// anything else: it names the directory to give.
+std::string directory_of_shards(const std::vector<std::string>& paths, const std::string& key);
+
 /// InputError if the shards are damaged, or were made with another tokenizer than this.
 std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenizer& tokenizer);
 

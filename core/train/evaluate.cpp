@@ -211,7 +211,7 @@ EvalFigures count_text(Model& model, Context& ctx, const Ranks& ranks, int64_t c
 
 /// Every window from a zero state, `rows` a rank at once.
 void read_windows(JointReading& reading, const EvalWindows& windows, int64_t rows, RankShare share,
-                  const Visitor& visitor) {
+                  const ReadGuard& guard, const Visitor& visitor) {
   const int64_t length = windows.length();
   for (int64_t round = 0; round < windows.count(); round += rows * share.dp) {
     const int64_t w = round + share.dp_rank * rows;  // past the last window, rows have nothing to predict
@@ -220,7 +220,8 @@ void read_windows(JointReading& reading, const EvalWindows& windows, int64_t row
     for (int64_t first = 0, n = 0; first < length; first += n) {
       n = reading.next(length - first);
       const RankShare::Stretch mine = reading.part(first, n);
-      const Batch text = windows.windows(w, batch, mine.first, mine.count);
+      Batch text;
+      guard([&] { text = windows.windows(w, batch, mine.first, mine.count); });
       std::vector<int64_t> positions(static_cast<size_t>(mine.count));
       std::iota(positions.begin(), positions.end(), mine.first);
       const Sequences part{.tokens = text.tokens.view(), .targets = {}, .doc_start = view_of(text.doc_start)};
@@ -265,10 +266,11 @@ void read_stream(JointReading& reading, const Corpus& corpus, Documents document
 }  // namespace
 
 EvalFigures evaluate(Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk,
-                     const Ranks& ranks, const std::function<void(int64_t)>& progress) {
+                     const Ranks& ranks, const std::function<void(int64_t)>& progress,
+                     const ReadGuard& guard) {
   EvalFigures all = count_text(model, ctx, ranks, std::min(chunk, windows.length()), windows.length(), {},
                                progress, [&](JointReading& reading, const Visitor& visitor) {
-                                 read_windows(reading, windows, rows, ranks.share, visitor);
+                                 read_windows(reading, windows, rows, ranks.share, guard, visitor);
                                });
   all.bytes = windows.bytes();
   return all;

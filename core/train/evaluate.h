@@ -28,12 +28,17 @@ struct EvalFigures {
   double perplexity() const;
 };
 
+/// guard(read) calls read(), which reads this rank's next tokens from the disk.
+using ReadGuard = std::function<void(const std::function<void()>&)>;
+
 /// Reads every window from a zero state. Ranks share them out: those of dp take windows in turn, `rows` at a
 /// time (some of them empty, so that all read as often), and those of cp read each window together.
 /// Collective; every rank returns the sums. progress(tokens of all ranks) is called after each segment.
+/// All ranks call `guard` equally often.
 EvalFigures evaluate(
     Model& model, Context& ctx, const EvalWindows& windows, int64_t rows, int64_t chunk, const Ranks& ranks,
-    const std::function<void(int64_t)>& progress = [](int64_t) {});
+    const std::function<void(int64_t)>& progress = [](int64_t) {},
+    const ReadGuard& guard = [](const auto& read) { read(); });
 
 /// Reads the whole corpus as one sequence of any length, `chunk` tokens in a rank's memory at once. Positions
 /// count from the start of a document if documents are packed, else from the start of the corpus. Collective

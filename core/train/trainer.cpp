@@ -23,6 +23,11 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// A rank could not read its part of the data. All ranks throw it at the same point.
+struct UnreadableData : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 }  // namespace
 
 Trainer::Trainer(TrainerParts parts) : p_(std::move(parts)) {}
@@ -32,11 +37,32 @@ int Trainer::run() {
   const StopSignal stop;
   require(resumed_, "Trainer::resume comes before run");
   if (saved_step_ < 0) save();  // the first weights: what a run that fails early goes back to
+  try {
+    return train(stop);
+  } catch (const UnreadableData& e) {
+    save();
+    throw RunError(
+        fmt::format("{}; the run ends after step {}, with all saved in {}; put the file back and start the "
+                    "same command again to go on",
+                    e.what(), position_.step, p_.config.run.dir));
+  }
+}
+
+int Trainer::train(const StopSignal& stop) {
+  const auto read_next = [&] {
+    if (position_.step == p_.config.train.steps) return;
+    const auto start = std::chrono::steady_clock::now();
+    try_to_read([&] { next_ = p_.ranks.share.take(p_.data, position_.step, p_.config); });
+    read_seconds_ = seconds_since(start);
+  };
+  read_next();
+  agree(0);
   while (position_.step < p_.config.train.steps) {
     one_step();
     if (p_.held_out != nullptr && due(p_.config.train.eval_every)) evaluate_held_out();
+    read_next();
     // The signal reaches ranks in different steps, or only some of them: one that has it stops all.
-    if (const auto signal = static_cast<int>(p_.ranks.world.max(p_.ctx, stop.received())); signal != 0) {
+    if (const int signal = agree(stop.received()); signal != 0) {
       save();
       p_.log.info(fmt::format(
           "stopped by {} after step {}; all is saved in {}; start the same command again to go on",
@@ -48,6 +74,27 @@ int Trainer::run() {
     if (due(p_.config.checkpoint.every) && (skipped_ == 0 || position_.step == p_.config.train.steps)) save();
   }
   return 0;
+}
+
+/// Keeps the reason where that fails, until all ranks hear of it in agree().
+void Trainer::try_to_read(const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const std::runtime_error& e) {  // InputError too: the data were right when the run started
+    unreadable_ = e.what();
+  }
+}
+
+/// Returns a signal that any rank has received, or 0. UnreadableData on all ranks if one could not read: so
+/// they save together, and nobody waits for the one that failed.
+int Trainer::agree(int signal) {
+  constexpr int64_t kUnreadable = 1 << 10;  // above all signals
+  const int64_t news =
+      p_.ranks.world.max(p_.ctx, unreadable_.empty() ? signal : kUnreadable + p_.ranks.world.rank());
+  if (news < kUnreadable) return static_cast<int>(news);
+  const int64_t culprit = news - kUnreadable;
+  const std::string why = p_.ranks.world.broadcast(p_.ctx, culprit, unreadable_);
+  throw UnreadableData(culprit == p_.ranks.world.rank() ? why : fmt::format("rank {}: {}", culprit, why));
 }
 
 /// Every so many steps, and after the last.
@@ -75,7 +122,7 @@ void Trainer::one_step() {
   const auto start = std::chrono::steady_clock::now();
   const double waited = p_.ranks.world.seconds_waited();
   p_.ranks.world.begin_step(position_.step + 1);
-  const Batch batch = p_.ranks.share.take(p_.data, position_.step, p_.config);
+  const Batch batch = std::move(next_);
   const StepFigures figures = p_.step.compute(batch);
   p_.rank_log.info(fmt::format(
       "step {}: loss {:.6f} of {} predictions here, {:.4f} s, of which it waited for others {:.4f} s",
@@ -92,7 +139,7 @@ void Trainer::one_step() {
   }
   ++position_.step;
   position_.tokens += figures.tokens;
-  record(figures, norm, lr, seconds_since(start));
+  record(figures, norm, lr, read_seconds_ + seconds_since(start));
 }
 
 void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, double norm) {
@@ -160,9 +207,13 @@ void Trainer::record(const StepFigures& f, double norm, double lr, double second
 }
 
 void Trainer::evaluate_held_out() {
-  const EvalFigures f =
-      evaluate(p_.model, p_.ctx, *p_.held_out, std::max<int64_t>(p_.step.micro_batch_size(), 1),
-               p_.config.sequence.chunk, p_.ranks);
+  const EvalFigures f = evaluate(
+      p_.model, p_.ctx, *p_.held_out, std::max<int64_t>(p_.step.micro_batch_size(), 1),
+      p_.config.sequence.chunk, p_.ranks, [](int64_t) {},
+      [&](const std::function<void()>& read) {
+        try_to_read(read);
+        agree(0);
+      });
   if (!f.nonfinite.empty())
     p_.log.warn(
         fmt::format("step {}: the held-out loss is {}: {}", position_.step, digits(f.loss()), f.nonfinite));

@@ -13,6 +13,8 @@
 
 namespace natrix {
 
+class StopSignal;
+
 /// What a run works on; all borrowed.
 struct TrainerParts {
   const ExperimentConfig& config;
@@ -38,14 +40,18 @@ class Trainer {
   void resume();
   /// Trains to the last step. Returns the exit status: 0, or
   /// 75 if a signal stopped it (all saved). RunError where the loss is not finite and train.on_nan says stop,
-  /// or as many steps as train.max_skipped were left out in a row; and instead of a checkpoint whose weights
-  /// would not be finite. The checkpoints from before stay.
+  /// or as many steps as train.max_skipped were left out in a row; instead of a checkpoint whose weights
+  /// would not be finite; and, after all is saved, where a rank can no longer read the data. The checkpoints
+  /// from before stay.
   int run();
   /// Where the run stands.
   const RunPosition& position() const { return position_; }
 
  private:
+  int train(const StopSignal& stop);
   void one_step();
+  void try_to_read(const std::function<void()>& read);
+  int agree(int signal);
   void refuse_nonfinite(const Batch& batch, const StepFigures& figures, double norm);
   void record(const StepFigures& figures, double norm, double lr, double seconds);
   void evaluate_held_out();
@@ -60,6 +66,9 @@ class Trainer {
   int64_t skipped_ = 0;  // steps in a row, up to the last one
   std::string last_checkpoint_;
   StepScorer scorer_;
+  Batch next_;                           // of the step that comes next
+  double read_seconds_ = 0;              // that it took to read
+  std::string unreadable_;               // why this rank could not read it, in words; else empty
   double mean_seconds_ = 0;              // of a step, for the remaining time
   std::unique_ptr<MetricsLog> metrics_;  // of rank 0
   bool resumed_ = false;

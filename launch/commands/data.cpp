@@ -39,15 +39,17 @@ void print_summary(const DataFlags& flags, const std::string& dir, const ShardSu
 }
 
 int check_shards(const DataFlags& flags) {
-  if (flags.paths.size() != 1 || !flags.out.empty()) {
+  const std::string named = directory_of_shards(flags.paths, "PATH");
+  if ((named.empty() && flags.paths.size() != 1) || !flags.out.empty()) {
     throw InputError("--check takes one directory of token shards and no --out");
   }
-  const int64_t tokens = read_shard_index(flags.paths[0]).summary.tokens;
+  const std::string dir = named.empty() ? flags.paths[0] : named;
+  const int64_t tokens = read_shard_index(dir).summary.tokens;
   const auto summary = [&] {
     Progress progress("checking", tokens, "tokens", {.quiet = flags.quiet});
-    return check_token_shards(flags.paths[0], [&](int64_t done) { progress.advance(done); });
+    return check_token_shards(dir, [&](int64_t done) { progress.advance(done); });
   }();
-  print_summary(flags, flags.paths[0], summary);
+  print_summary(flags, dir, summary);
   return 0;
 }
 

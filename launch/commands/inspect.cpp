@@ -13,6 +13,7 @@
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/config_source.h"
 #include "launch/experiment.h"
 #include "launch/warning.h"
 
@@ -129,7 +130,7 @@ int inspect(const InspectFlags& flags) {
              {"about", s.about},
              {"bytes", std::filesystem::file_size(flags.what)}};
   } else if (std::filesystem::is_regular_file(flags.what)) {
-    const Experiment e = resolve_experiment(load_experiment(flags.what, flags.overrides));
+    const Experiment e = resolve_experiment(load_config(flags.what, flags.overrides).loaded);
     facts = experiment_facts(e);
     model = e.config.model;
     resolved = to_yaml(e.loaded, true);

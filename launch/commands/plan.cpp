@@ -7,6 +7,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/commands/number_flags.h"
+#include "launch/config_source.h"
 #include "launch/experiment.h"
 #include "launch/layouts.h"
 #include "launch/plan/print.h"
@@ -29,7 +30,7 @@ ExperimentConfig read_config(const PlanFlags& flags) {
                         "plan looks for the mesh by itself, whatever parallel says; name one with --layout, "
                         "such as --layout dp2cp4ep8scan");
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
-  LoadedConfig loaded = load_experiment(flags.config, overrides);
+  LoadedConfig loaded = load_config(flags.config, overrides).loaded;
   const DeviceConfig device = loaded.config.device;
   if (device.dtype == DeviceDtype::kFp64) {
     throw InputError("device.dtype: fp64 is the reference backend's, for tests; plans are of fp32 and bf16");
@@ -90,7 +91,7 @@ void add_plan(CLI::App& app, Action& chosen) {
                             "Memory, communication and time of a step on so many ranks of a machine, before "
                             "it is paid for");
   auto f = std::make_shared<PlanFlags>();
-  as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file"))->required();
+  as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file, or a run directory"))->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   add_integer_flag(*c, "--ranks", f->ranks, 1, kMostRanks,
                    "Ranks, a device each: all meshes of so many are compared");

@@ -117,9 +117,9 @@ int log_the_end(RunLog& log, const std::function<int()>& run) {
 
 int train(const TrainFlags& flags, MpiSession& session) {
   std::vector<std::string> warnings;  // for the run's log, which comes later
-  const Experiment e =
-      resolve_experiment(load_experiment(flags.config, flags.all_overrides()), session.size(),
-                         [&](const std::string& what) { warnings.push_back(what); });
+  const ConfigSource source = load_config(flags.config, flags.all_overrides());
+  const Experiment e = resolve_experiment(source.loaded, session.size(),
+                                          [&](const std::string& what) { warnings.push_back(what); });
   if (session.rank() == 0 && (flags.print_config || flags.dry_run)) {
     for (const std::string& what : warnings) print_warning(what);
   }
@@ -132,16 +132,18 @@ int train(const TrainFlags& flags, MpiSession& session) {
     if (session.rank() == 0) describe(e, log);
     return 0;
   }
+  require_recorded_data(source);
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
   const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
                                       e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
   const auto held_out = held_out_of(e);
   RunDirectory run(e);
+  if (session.rank() == 0) run.compare_with_origin(source, *data, held_out.get());
   if (session.rank() == 0) run.check_writable();
   Context ctx = e.context();
   RunMesh mesh(e.config, ctx, session.world());
   const Ranks ranks = mesh.ranks();
-  AssembledModel model = e.make_model(mesh.exchange());
+  AssembledModel model = run.goes_on() ? e.make_fresh_model(mesh.exchange()) : e.make_model(mesh.exchange());
   AssembledModel whole = e.describe();
   require_agreement(e, *data, ranks.world, ctx);
   const bool first = ranks.world.rank() == 0;
@@ -170,7 +172,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
                    .log = log,
                    .rank_log = rank_log,
                    .ranks = ranks});
-  for (const std::string& change : run.changes()) log.info("changed since the run began: " + change);
+  for (const std::string& change : run.changes()) log.info(change);
   const int status = log_the_end(rank_log, [&] {
     trainer.resume();
     if (first) run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
@@ -199,7 +201,9 @@ int train(const TrainFlags& flags, MpiSession& session) {
 void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
   CLI::App* c = add_command(app, "train", "Train the experiment that a YAML describes");
   auto f = std::make_shared<TrainFlags>();
-  as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file"))->required();
+  as_path(
+      c->add_option("CONFIG", f->config, "The experiment's YAML file, or a run directory: that run goes on"))
+      ->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   add_key_flag(*c, "--chunk", "sequence.chunk", f->keys);
   add_key_flag(*c, "--backend", "device.backend", f->keys);
@@ -214,7 +218,7 @@ void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
       "Example: natrix train configs/quickstart.yaml train.steps=200 run.dir=runs/short\n"
       "         mpirun -n 4 natrix train configs/quickstart.yaml parallel.cp=2 parallel.ep=4\n"
       "A run that was stopped or killed goes on from its newest checkpoint when the same command is started "
-      "again.");
+      "again,\nor when its directory is given, wherever that lies now: natrix train runs/quickstart.");
   c->callback([f, &chosen, &session] { chosen = [f, &session] { return train(*f, session); }; });
 }
 

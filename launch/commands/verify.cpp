@@ -16,6 +16,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/commands/number_flags.h"
+#include "launch/config_source.h"
 #include "launch/experiment.h"
 #include "launch/layouts.h"
 
@@ -160,7 +161,7 @@ int verify(const VerifyFlags& given) {
                         "verify begins with one rank, whatever parallel says; name the meshes to compare "
                         "with --layouts, such as --layouts dp2cp4ep8scan");
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
-  Experiment e = resolve_experiment(load_experiment(flags.config, overrides));
+  Experiment e = resolve_experiment(load_config(flags.config, overrides).loaded);
   for (const std::string& layout : flags.layouts)
     check_layout(e.config, needs_of(*e.describe()), parse_layout(layout));
   const int64_t chunk = e.config.sequence.chunk;
@@ -223,7 +224,7 @@ void add_verify(CLI::App& app, Action& chosen) {
       add_command(app, "verify",
                   "The same loss and gradients however the sequence is cut, over any ranks; prints a table");
   auto f = std::make_shared<VerifyFlags>();
-  as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file"))->required();
+  as_path(c->add_option("CONFIG", f->config, "The experiment's YAML file, or a run directory"))->required();
   c->add_option("OVERRIDES", f->overrides, "section.key=value, over what the file says");
   c->add_option("--chunks", f->chunks, "Chunks to compare, the first with the others")
       ->delimiter(',')

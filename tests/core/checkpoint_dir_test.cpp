@@ -193,6 +193,69 @@ TEST(CheckpointDir, AKillBeforeLatestIsReplacedLosesNothing) {
   EXPECT_EQ(find(dir.path()).checkpoint->step, 200);
 }
 
+TEST(CheckpointDir, SaysWhatIsMissing) {
+  const ScratchDir dir;
+  const std::string root = dir / "checkpoints";
+  EXPECT_EQ(missing_checkpoint(root), "");  // never any
+  write_checkpoint(root, 100);
+  write_checkpoint(root, 200);
+  EXPECT_EQ(missing_checkpoint(root), "");
+  fs::rename(root + "/step-00000200", dir / "aside");
+  std::string missing = missing_checkpoint(root);
+  EXPECT_TRUE(mentions(missing, "latest names step-00000200, which is not there")) << missing;
+  EXPECT_TRUE(mentions(missing, "echo step-00000100 > " + root + "/latest")) << missing;
+  EXPECT_TRUE(mentions(message_of<InputError>([&] { resolve_model_dir(dir.path()); }), "step-00000200"));
+  fs::create_directory_symlink(dir / "aside", root + "/step-00000200");
+  EXPECT_EQ(missing_checkpoint(root), "");
+  fs::rename(dir / "aside", dir / "unmounted");
+  EXPECT_TRUE(mentions(missing_checkpoint(root), "step-00000200, which is not there"));
+  fs::remove_all(root + "/step-00000100");
+  missing = missing_checkpoint(root);
+  EXPECT_TRUE(mentions(missing, "step-00000200, which is not there")) << missing;
+  EXPECT_FALSE(mentions(missing, "echo")) << missing;
+  test::write_file(root + "/latest", "garbage");
+  EXPECT_TRUE(mentions(missing_checkpoint(root), "garbage"));
+  fs::remove(root + "/latest");
+  fs::create_symlink("gone", root + "/latest");
+  EXPECT_TRUE(mentions(missing_checkpoint(root), "latest is a link to gone, which is not there"));
+  fs::create_directory_symlink("unmounted-disk", dir / "linked");
+  EXPECT_TRUE(
+      mentions(missing_checkpoint(dir / "linked"), "is a link to unmounted-disk, which is not there"));
+}
+
+TEST(CheckpointDir, ADamagedLatestIsWarnedOfAndNotNeeded) {
+  const ScratchDir dir;
+  const std::string good = write_checkpoint(dir.path(), 100);
+  test::write_file(dir / "latest", "");
+  EXPECT_EQ(missing_checkpoint(dir.path()), "");
+  const Found f = find(dir.path());
+  EXPECT_EQ(f.checkpoint->dir, good);
+  ASSERT_EQ(f.warnings.size(), 1u);
+  EXPECT_TRUE(mentions(f.warnings[0], "latest")) << f.warnings[0];
+}
+
+// A checkpoint is replaced by one of the same step where the run went back: a kill in between loses nothing.
+TEST(CheckpointDir, AKillWhileTheLatestIsReplacedIsNoLoss) {
+  const ScratchDir dir;
+  const std::string good = write_checkpoint(dir.path(), 100);
+  write_checkpoint(dir.path(), 200);
+  fs::rename(dir / "step-00000200", dir / ".tmp-removed-step-00000200");
+  for (int start = 0; start < 2; ++start) {  // the first one removes what the killed writer left
+    EXPECT_EQ(missing_checkpoint(dir.path()), "");
+    EXPECT_EQ(find(dir.path()).checkpoint->dir, good);
+  }
+}
+
+TEST(CheckpointDir, FindsTheNewestWhoseTextsAreWhole) {
+  const ScratchDir dir;
+  EXPECT_FALSE(newest_with_texts(dir / "none").has_value());
+  const std::string first = write_checkpoint(dir.path(), 100), second = write_checkpoint(dir.path(), 200);
+  flip_bit(second + "/model.safetensors", 0);
+  EXPECT_EQ(newest_with_texts(dir.path())->dir, second);
+  flip_bit(second + "/config.json", 0);
+  EXPECT_EQ(newest_with_texts(dir.path())->dir, first);
+}
+
 TEST(CheckpointDir, PruneKeepsTheNewestAndTheLatest) {
   const ScratchDir dir;
   for (int64_t step = 1; step <= 5; ++step) write_checkpoint(dir.path(), step);

@@ -65,11 +65,61 @@ TEST(Corpus, ListsADirectoryInOrderWithoutHiddenFiles) {
   scratch.write("d/c.txt", "3");
   const auto single = scratch.write("e", "4");
   const auto hidden = scratch.write(".named", "5");
-  fs::create_symlink(scratch / "gone", scratch / "d/broken-link");
-  fs::create_directory_symlink(scratch / "d", scratch / "d/loop");
-  ::mkfifo((scratch / "d/pipe").c_str(), 0600);
+  fs::create_symlink(scratch / "gone", scratch / "d/.broken-link");
+  fs::create_directory_symlink(scratch / "d", scratch / "d/.git/loop");
+  ::mkfifo((scratch / "d/.pipe").c_str(), 0600);
   const auto corpus = open_corpus({scratch / "d", single, hidden}, *kBytes);
   EXPECT_EQ(read_tokens(*corpus, 0, corpus->size()), expected_tokens({"0", "1", "2", "3", "4", "5"}));
+}
+
+TEST(Corpus, FollowsLinks) {
+  const ScratchDir scratch;
+  scratch.write("elsewhere/b", "1");
+  scratch.write("elsewhere/sub/c", "2");
+  scratch.write("elsewhere/.hidden", "X");
+  scratch.write("single", "3");
+  scratch.write("d/a", "0");
+  fs::create_directory_symlink("../elsewhere", scratch / "d/more");
+  fs::create_symlink("../single", scratch / "d/one");
+  fs::create_directory_symlink("more/sub", scratch / "d/twice");  // what is reached twice counts twice
+  fs::create_directory_symlink(scratch / "d", scratch / "link-to-d");
+  for (const std::string dir : {"d", "d/", "link-to-d"}) {
+    const auto corpus = open_corpus({scratch / dir}, *kBytes);
+    EXPECT_EQ(read_tokens(*corpus, 0, corpus->size()), expected_tokens({"0", "1", "2", "3", "2"})) << dir;
+  }
+}
+
+TEST(Corpus, NamesWhatInADirectoryIsNoDocument) {
+  const ScratchDir scratch;
+  const auto expect_refused = [&](const std::string& name, std::vector<std::string> parts) {
+    scratch.write(name + "/a", "text");
+    parts.insert(parts.end(), {"PATH: " + scratch / name, "begins with a dot"});
+    expect_error<InputError>([&] { open_corpus({scratch / name}, *kBytes, "PATH"); }, parts);
+  };
+  fs::create_directories(scratch / "broken/sub");
+  fs::create_symlink("../../gone", scratch / "broken/sub/x");
+  expect_refused("broken", {scratch / "broken/sub/x, a link to ../../gone, leads nowhere"});
+  fs::create_directories(scratch / "up/sub");
+  fs::create_directory_symlink("..", scratch / "up/sub/loop");
+  expect_refused("up", {scratch / "up/sub/loop, a link to .., leads back"});
+  fs::create_directories(scratch / "self");
+  fs::create_directory_symlink(".", scratch / "self/loop");
+  expect_refused("self", {scratch / "self/loop, a link to ., leads back"});
+  fs::create_directories(scratch / "ring");
+  fs::create_symlink("two", scratch / "ring/one");
+  fs::create_symlink("one", scratch / "ring/two");
+  expect_refused("ring", {", a link to ", "cannot be read"});
+  fs::create_directories(scratch / "mutual/x");
+  fs::create_directories(scratch / "mutual/y");
+  fs::create_directory_symlink("../y", scratch / "mutual/x/to-y");
+  fs::create_directory_symlink("../x", scratch / "mutual/y/to-x");
+  expect_refused("mutual", {"to-", "leads back"});
+  fs::create_directories(scratch / "pipes");
+  ::mkfifo((scratch / "pipes/p").c_str(), 0600);
+  expect_refused("pipes", {scratch / "pipes/p is a named pipe"});
+  fs::create_directories(scratch / "devices");
+  fs::create_symlink("/dev/null", scratch / "devices/null");
+  expect_refused("devices", {scratch / "devices/null, a link to /dev/null, is a device"});
 }
 
 TEST(Corpus, ReadsMoreFilesThanItKeepsOpen) {
@@ -104,6 +154,9 @@ TEST(Corpus, NamesThePathThatCannotBeUsed) {
   };
   expect_error<InputError>(open({}), {"data.eval", "names no files"});
   expect_error<InputError>(open({scratch / "gone"}), {"data.eval", scratch / "gone", "does not exist"});
+  fs::create_symlink("gone", scratch / "link");
+  expect_error<InputError>(open({scratch / "link"}),
+                           {"data.eval", scratch / "link, a link to gone, leads nowhere"});
   expect_error<InputError>(open({scratch.write("empty", "")}), {"data.eval", scratch / "empty", "no text"});
   expect_error<InputError>(open({scratch / "empty/below"}), {scratch / "empty/below", "does not exist"});
   expect_error<InputError>(open({std::string(300, 'x')}), {"data.eval", "File name too long"});
@@ -128,6 +181,30 @@ TEST(Corpus, SaysThatAFileShrankUnderIt) {
   fs::resize_file(path, 40);
   EXPECT_EQ(read_tokens(*corpus, 1, 40), std::vector<int64_t>(40, 'a'));
   expect_error<RunError>([&] { read_tokens(*corpus, 1, 41); }, {path, "byte 40", "must not change"});
+}
+
+TEST(Corpus, SaysThatAFileThatIsNotKeptOpenChangedOrWent) {
+  const ScratchDir scratch;
+  const auto dir = write_documents(scratch, "many", std::vector<std::string>(300, "abc"));
+  const auto corpus = open_corpus({dir}, *kBytes);
+  const auto last = dir + "/10299.txt";
+  const auto read_all = [&] { read_tokens(*corpus, 0, corpus->size()); };
+  EXPECT_NO_THROW(read_all());
+  scratch.write("many/10299.txt", "abcdef");
+  expect_error<RunError>(read_all, {last, "has 6 bytes, but had 3", "must not change"});
+  fs::remove(last);
+  expect_error<InputError>(read_all, {last, "No such file"});
+}
+
+TEST(Corpus, SaysWhatItIsReadFrom) {
+  const ScratchDir scratch;
+  const auto dir = write_documents(scratch, "d", {"abc", ""});
+  const auto files = open_corpus({dir, scratch.write("e", "x")}, *kBytes)->files();
+  ASSERT_EQ(files.size(), 3u);
+  EXPECT_EQ(files[0].path, dir + "/10000.txt");
+  EXPECT_EQ(files[0].size, 3);
+  EXPECT_EQ(files[2].path, scratch / "e");
+  EXPECT_EQ(files[2].checksum, "");
 }
 
 TEST(Corpus, TextNeedsATokenizerThatReadsIt) {

@@ -44,6 +44,20 @@ TEST_F(FixedBatches, AreTheFilesRowsInOrder) {
   expect_error<InputError>([&] { source->batch(kSteps, 0, 1); }, {"b.safetensors", "3 steps", "step 3"});
 }
 
+TEST_F(FixedBatches, SayThatTheFileChangedUnderThem) {
+  const auto path = write(random_tokens());
+  const auto source = fixed_batches(path, kLength, kRows, kSteps, kVocab);
+  const auto size = std::filesystem::file_size(path);
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary)
+      .seekp(-8, std::ios::end)
+      .write("\x7f", 1);
+  expect_error<InputError>([&] { source->batch(2, 1, 1); },
+                           {path, "step 2, row 1, position 5", "vocabulary of 16"});
+  std::filesystem::resize_file(path, size - 8);
+  EXPECT_NO_THROW(source->batch(2, 0, 1));
+  expect_error<RunError>([&] { source->batch(2, 1, 1); }, {path, "ends at byte", "must not change"});
+}
+
 TEST_F(FixedBatches, NameWhatDoesNotFit) {
   const auto path = write(random_tokens());
   const auto open = [&](int64_t length, int64_t rows, int64_t steps, int64_t vocab) {

@@ -1,0 +1,94 @@
+#include "launch/config_source.h"
+
+#include <filesystem>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <vector>
+
+#include "kernels/base/check.h"
+#include "launch/run_origin.h"
+
+namespace natrix {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRunsOwn = "config.yaml";
+
+/// The record marks a run; those of earlier versions have none, but a curve and checkpoints.
+bool lies_in_run(const fs::path& file) {
+  std::error_code error;
+  if (file.filename() != kRunsOwn) return false;
+  const fs::path dir = file.parent_path();
+  if (fs::exists(dir / "run.json", error)) return read_run_origin((dir / "run.json").string()).has_value();
+  return fs::exists(dir / "metrics.jsonl", error) &&
+         fs::exists(fs::symlink_status(dir / "checkpoints", error));
+}
+
+/// Where a path would be that kept its place relative to the run; empty if nothing is there.
+std::string moved_along(const ConfigSource& source, const std::string& path) {
+  std::error_code error;
+  const fs::path from_run = fs::path(path).lexically_relative(source.recorded_dir);
+  if (from_run.empty()) return "";
+  const fs::path now = (fs::absolute(source.file, error).parent_path() / from_run).lexically_normal();
+  return fs::exists(now, error) ? now.string() : "";
+}
+
+void require_recorded(const ConfigSource& source, const std::string& key,
+                      const std::vector<std::string>& paths, bool list) {
+  std::error_code error;
+  if (!source.loaded.origin_of(key).starts_with(source.file)) return;  // the command line says it
+  std::string missing;
+  std::vector<std::string> now;
+  bool all_found = true;
+  for (const std::string& path : paths) {
+    if (fs::exists(path, error)) {
+      now.push_back(path);
+      continue;
+    }
+    if (missing.empty()) missing = path;
+    now.push_back(moved_along(source, path));
+    all_found = all_found && !now.back().empty();
+  }
+  if (missing.empty()) return;
+  const std::string value = !all_found ? "PATH" : fmt::format("{}", fmt::join(now, ", "));
+  const std::string setting = list ? fmt::format("'{}=[{}]'", key, value) : fmt::format("{}={}", key, value);
+  throw InputError(
+      fmt::format("{}: {}: {} does not exist; if it has moved{}, say on the command line where it is now: {}",
+                  source.loaded.origin_of(key), key, missing, all_found ? " with the run" : "", setting));
+}
+
+}  // namespace
+
+ConfigSource load_config(const std::string& config, std::span<const std::string> overrides) {
+  std::error_code error;
+  ConfigSource source{.file = config, .loaded = {}, .is_runs = false, .recorded_dir = {}};
+  if (fs::is_directory(config, error)) {
+    source.file = (fs::path(config) / kRunsOwn).string();
+    if (!fs::exists(source.file, error) || !lies_in_run(source.file)) {
+      throw InputError(fmt::format(
+          "{} is a directory, but not that of a run; expected a YAML file, or a run directory, which "
+          "holds config.yaml and checkpoints",
+          config));
+    }
+  }
+  source.loaded = load_experiment(source.file, overrides);
+  source.is_runs = lies_in_run(source.file);
+  if (!source.is_runs) return source;
+  source.recorded_dir = load_experiment(source.file).config.run.dir;
+  if (source.loaded.origin_of("run.dir") == "command line") return source;
+  const fs::path folder = fs::path(source.file).parent_path();
+  source.loaded.config.run.dir = folder.empty() ? fs::current_path(error).string() : folder.string();
+  source.loaded.origin["run.dir"] = "where " + source.file + " lies";
+  return source;
+}
+
+void require_recorded_data(const ConfigSource& source) {
+  if (!source.is_runs) return;
+  const DataConfig& data = source.loaded.config.data;
+  require_recorded(source, "data.train", data.train, true);
+  require_recorded(source, "data.eval", data.eval, true);
+  if (!data.batches.empty()) require_recorded(source, "data.batches", {data.batches}, false);
+}
+
+}  // namespace natrix
