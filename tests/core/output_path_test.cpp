@@ -12,11 +12,11 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
-#include <thread>
 #include <unistd.h>
 
 #include "core/io/atomic_file.h"
 #include "io_helpers.h"
+#include "tests/pipe_reader.h"
 
 namespace natrix {
 namespace {
@@ -24,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using test::mentions;
 using test::message_of;
+using test::PipeReader;
 using test::ScratchDir;
 
 std::string refusal(const std::string& path) {
@@ -175,32 +176,6 @@ TEST(OutputPath, AnotherUsersFileInAStickyDirectoryIsRefused) {
   EXPECT_EQ(status, 0);
 }
 
-/// Reads a pipe to its end on a thread of its own, at most `most` bytes.
-class Reader {
- public:
-  explicit Reader(const std::string& path, int64_t most = INT64_MAX)
-      : thread_([this, path, most] {
-          const int fd = open(path.c_str(), O_RDONLY);
-          char piece[1000];
-          ssize_t got = 0;
-          while (static_cast<int64_t>(text_.size()) < most && (got = read(fd, piece, sizeof piece)) > 0) {
-            text_.append(piece, static_cast<size_t>(got));
-          }
-          close(fd);
-        }) {}
-  ~Reader() {
-    if (thread_.joinable()) thread_.join();
-  }
-  std::string text() {
-    thread_.join();
-    return text_;
-  }
-
- private:
-  std::string text_;
-  std::thread thread_;
-};
-
 constexpr int64_t kMany = 300'000;  // more than a pipe holds
 
 TEST(OutputPath, APipeGivesItsReaderTheWholeFileInOrder) {
@@ -208,7 +183,7 @@ TEST(OutputPath, APipeGivesItsReaderTheWholeFileInOrder) {
   ASSERT_EQ(mkfifo((dir / "pipe").c_str(), 0600), 0);
   fs::create_symlink("pipe", dir / "link");
   for (const char* name : {"pipe", "link"}) {
-    Reader reader(dir / "pipe");
+    PipeReader reader(dir / "pipe");
     {
       const auto held = check_output("--out", dir / name);
       AtomicFile file(dir / name);
@@ -228,7 +203,7 @@ TEST(OutputPath, APipeGivesItsReaderTheWholeFileInOrder) {
 TEST(OutputPath, WithoutCommitAPipesReaderGetsNothing) {
   const ScratchDir dir;
   ASSERT_EQ(mkfifo((dir / "pipe").c_str(), 0600), 0);
-  Reader reader(dir / "pipe");
+  PipeReader reader(dir / "pipe");
   { AtomicFile(dir / "pipe").write_at(0, "half", 4); }
   EXPECT_EQ(reader.text(), "");
 }
@@ -236,7 +211,7 @@ TEST(OutputPath, WithoutCommitAPipesReaderGetsNothing) {
 TEST(OutputPath, AReaderThatGoesAwayIsAnErrorAndNoSignal) {
   const ScratchDir dir;
   ASSERT_EQ(mkfifo((dir / "pipe").c_str(), 0600), 0);
-  Reader reader(dir / "pipe", 1);
+  PipeReader reader(dir / "pipe", 1);
   const std::string message = message_of<RunError>([&] {
     AtomicFile file(dir / "pipe");
     file.write_at(0, std::string(static_cast<size_t>(kMany), 'x').data(), kMany);
@@ -250,7 +225,7 @@ TEST(OutputPath, AReaderThatGoesAwayIsAnErrorAndNoSignal) {
 TEST(OutputPath, WhatIsKeptForAPipeNamesItsDirectoryWhereThatFails) {
   const ScratchDir dir;
   ASSERT_EQ(mkfifo((dir / "pipe").c_str(), 0600), 0);
-  Reader reader(dir / "pipe");
+  PipeReader reader(dir / "pipe");
   const int status = test::status_of_child([&] {
     setenv("TMPDIR", (dir / "gone").c_str(), 1);
     const std::string message = message_of<RunError>([&] { write_file(dir / "pipe", "text"); });
