@@ -9,8 +9,8 @@ namespace natrix {
 
 class JointPrefill {
  public:
-  /// Borrowed. Every rank's session stands at the same place; chunk: tokens a row that a rank has in memory
-  /// at once.
+  /// Borrowed. Every rank's session stands at the same place; chunk:
+  /// tokens a row that a rank has in memory at once.
   JointPrefill(Session& session, Model& model, Context& ctx, RankGroup& group, int64_t chunk);
 
   using Progress = std::function<void(int64_t)>;

@@ -2,8 +2,8 @@
 //
 // The bytes go to PATH.tmp; commit() syncs it, renames it to PATH and syncs the directory. Any failure (no
 // space, a read-only or failing disk) is a RunError naming the path and the reason, and PATH.tmp is removed;
-// an earlier file under PATH stays as it was. A process killed half-way leaves only PATH.tmp, which the next
-// writer overwrites.
+// an earlier file under PATH stays as it was. A process killed half-way leaves
+// only PATH.tmp, which the next writer overwrites.
 //
 // A write past RLIMIT_FSIZE raises SIGXFSZ before it fails: programs ignore that signal to get the RunError.
 #pragma once
@@ -22,8 +22,8 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   const std::string& path() const { return path_; }
-  /// Takes the disk space of the whole file now, so that a full disk shows before hours of work and not
-  /// after.
+  /// Takes the disk space of the whole file now, so that a full disk
+  /// shows before hours of work and not after.
   void reserve(int64_t bytes);
   void write_at(int64_t offset, const void* data, int64_t bytes);
   void commit();

@@ -16,8 +16,8 @@ constexpr size_t kMostQuoted = 120;  // bytes of foreign text in a message
 
 using nlohmann::json;
 
-// nlohmann keeps the last of two equal keys without a word; a reader that keeps the first would see another
-// file.
+// nlohmann keeps the last of two equal keys without a word;
+// a reader that keeps the first would see another file.
 class DuplicateKeys {
  public:
   explicit DuplicateKeys(const std::string& origin) : origin_(origin) {}

@@ -11,8 +11,8 @@
 
 namespace natrix {
 
-/// Text from a file, fit for a message: quoted, cut to a line's length, bytes that are not printable ASCII
-/// escaped.
+/// Text from a file, fit for a message: quoted, cut to a line's length,
+/// bytes that are not printable ASCII escaped.
 std::string excerpt(std::string_view text);
 
 /// One JSON value and nothing after it, in UTF-8, without NaN, repeated keys, or nesting beyond 32 levels.

@@ -1,5 +1,5 @@
-// safetensors files (https://github.com/huggingface/safetensors): 8 bytes of header length, a JSON header,
-// the data.
+// safetensors files (https://github.com/huggingface/safetensors):
+// 8 bytes of header length, a JSON header, the data.
 //
 // Reading maps the file and checks the whole header before it hands out anything: sizes are bounded by the
 // file's own, offsets must tile the data without overlap or hole, products are overflow-checked. InputError
@@ -44,8 +44,8 @@ struct NamedTensor {
   View view;  // contiguous or strided rows, in any memory; written contiguous
 };
 
-/// Writes aside (path + ".tmp"), fsyncs, renames. RunError on any I/O failure, leaving no partial file under
-/// `path`.
+/// Writes aside (path + ".tmp"), fsyncs, renames.
+/// RunError on any I/O failure, leaving no partial file under `path`.
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 

@@ -1,5 +1,5 @@
-// What a model carries along a sequence: the name and shape of each carried state, a function of its
-// configuration.
+// What a model carries along a sequence: the name and shape of each carried state,
+// a function of its configuration.
 #pragma once
 
 #include <string>
@@ -12,8 +12,8 @@
 
 namespace natrix {
 
-/// In the order of the stack, for `batch` rows: conv tail [B, K − 1, I] and SSM state [B, I, N] of each Mamba
-/// layer.
+/// In the order of the stack, for `batch` rows:
+/// conv tail [B, K − 1, I] and SSM state [B, I, N] of each Mamba layer.
 std::vector<std::pair<CarryKey, Shape>> carried_shapes(const ModelConfig& config, int64_t batch);
 
 /// Bytes of all of them together.

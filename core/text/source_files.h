@@ -29,8 +29,8 @@ class SourceFile {
   int64_t size_ = 0;
 };
 
-/// Any number of files. The first few stay open; the others are opened for each read, since descriptors are
-/// scarce.
+/// Any number of files. The first few stay open;
+/// the others are opened for each read, since descriptors are scarce.
 class SourceFiles {
  public:
   /// Returns the file's size; opening it here shows early that it can be read.

@@ -34,8 +34,8 @@ struct RankShare {
   Batch take(const BatchSource& source, int64_t step, const ExperimentConfig& config) const;
 };
 
-/// InputError, saying which numbers would do, where rows or tokens cannot be shared out evenly over dp and
-/// cp.
+/// InputError, saying which numbers would do, where rows or tokens
+/// cannot be shared out evenly over dp and cp.
 void check_share(const ExperimentConfig& config, int64_t dp, int64_t cp);
 
 }  // namespace natrix
