@@ -104,6 +104,7 @@ int main(int argc, char** argv) {
   natrix::add_data(app, chosen);
   natrix::add_plan(app, chosen);
   natrix::add_plot(app, chosen);
+  natrix::add_completion(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

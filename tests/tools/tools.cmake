@@ -10,5 +10,6 @@ set(tools ${CMAKE_CURRENT_SOURCE_DIR}/tools)
 if(UNIX)
   natrix_tool_test(version ${tools}/version_test.sh $<TARGET_FILE:natrix> ${PROJECT_VERSION}
                    ${PROJECT_BINARY_DIR}/NatrixConfigVersion.cmake)
+  natrix_tool_test(completion ${tools}/completion_test.sh $<TARGET_FILE:natrix>)
   natrix_tool_test(checks ${tools}/checks_test.sh)
 endif()
