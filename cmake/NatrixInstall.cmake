@@ -3,8 +3,8 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-install(TARGETS natrix RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(DIRECTORY ${PROJECT_BINARY_DIR}/share/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}
+install(TARGETS natrix RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
+install(DIRECTORY ${PROJECT_BINARY_DIR}/share/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR} COMPONENT program
         OPTIONAL)  # of target natrix_share
 install(TARGETS natrix_kernels natrix_configs natrix_core natrix_moe natrix_distributed natrix_launch
         EXPORT NatrixTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
