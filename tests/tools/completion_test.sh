@@ -44,7 +44,7 @@ for command in "${commands[@]}"; do
   grep -qF -- "-a $command " "$fish_script" || fail "fish lacks $command"
   for flag in $(flags_of "$command"); do
     grep -qF -- "${flag//-/\\-}\\fR" "$page" || fail "$page lacks $flag"
-    sed -n "/^    $command)\$/,/^      ;;\$/p" "$bash_script" | grep -E -- "[ ']$flag[ ']" >/dev/null ||
+    sed -n "/^    $command)\$/,/^      ;;\$/p" "$bash_script" | grep -E -- "[ ']${flag}[ ']" >/dev/null ||
       fail "bash lacks $command $flag"
     in_zsh "$command" "$flag" || fail "zsh lacks $command $flag"
     name=${flag#-} long=${flag#--}

@@ -16,7 +16,7 @@ cpack -G TGZ --config "$build/CPackConfig.cmake" -B "$scratch/made" >"$scratch/l
   cat "$scratch/log" >&2
   exit 1
 }
-archive=$(echo "$scratch/made"/natrix-"$version"-*.tar.gz)
+archive=$(find "$scratch/made" -maxdepth 1 -name "natrix-$version-*.tar.gz")
 [ -f "$archive" ] || fail "no natrix-$version-*.tar.gz in $(ls "$scratch/made")"
 mkdir "$scratch/any where"
 tar xzf "$archive" -C "$scratch/any where" --strip-components=1
