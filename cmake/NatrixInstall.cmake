@@ -1,8 +1,11 @@
-# cmake --install: the program, the libraries with their headers, and a package for find_package(Natrix).
+# cmake --install: the program, its manual pages and shell completions, the libraries with their headers, and a package
+# for find_package(Natrix).
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-install(TARGETS natrix RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS natrix RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
+install(DIRECTORY ${PROJECT_BINARY_DIR}/share/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR} COMPONENT program
+        OPTIONAL)  # of target natrix_share
 install(TARGETS natrix_kernels natrix_configs natrix_core natrix_moe natrix_distributed natrix_launch
         EXPORT NatrixTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(folder kernels configs core moe distributed launch)

@@ -18,7 +18,11 @@ target_compile_options(natrix_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -W
 # Bit-for-bit repeatability: the compiler may not contract a*b+c as it pleases in one build and not in another.
 target_compile_options(natrix_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 if(CMAKE_UNITY_BUILD)  # where every file is an included one, of which that warning thinks as of headers
-  target_compile_options(natrix_flags INTERFACE -Wno-subobject-linkage)
+  target_compile_options(natrix_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 16)
+  # Clang 14 and 15 cannot read the std::source_location of g++ 12's library.
+  target_include_directories(natrix_flags SYSTEM BEFORE INTERFACE ${PROJECT_SOURCE_DIR}/tests/fuzz/compat)
 endif()
 if(NATRIX_SANITIZE)  # under which GCC takes members that are set for ones that may not be
   target_compile_options(natrix_flags INTERFACE -fsanitize=${NATRIX_SANITIZE} -fno-omit-frame-pointer

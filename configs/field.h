@@ -1,6 +1,6 @@
 // Field: one key of an experiment, bound to the member that holds its value. The list of all fields
-// (fields.cpp) is the only place that knows the keys: it parses, validates, prints, hashes and documents
-// them.
+// (fields.cpp) is the only place that knows the keys:
+// it parses, validates, prints, hashes and documents them.
 #pragma once
 
 #include <functional>

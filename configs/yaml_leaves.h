@@ -1,5 +1,5 @@
-// YAML, read strictly into leaves: the values of a nested mapping under dotted keys, with the lines they
-// stand on.
+// YAML, read strictly into leaves: the values of a nested mapping under
+// dotted keys, with the lines they stand on.
 //
 // What YAML allows beyond that (anchors, aliases, tags, merge keys, several documents, complex keys, nested
 // lists, texts over several lines, keys without a value, tabs) is refused by name: in an experiment each has

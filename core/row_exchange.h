@@ -56,8 +56,8 @@ class RowExchange {
   /// Experts [first, first + count) of `num_experts` are owned here.
   virtual int64_t first_expert(int64_t num_experts) const = 0;
   virtual int64_t owned_experts(int64_t num_experts) const = 0;
-  /// home_offsets: rows [o[e], o[e + 1]) here at home chose expert e of all E. row_bytes: of one row that
-  /// travels.
+  /// home_offsets: rows [o[e], o[e + 1]) here at home chose expert e of all E.
+  /// row_bytes: of one row that travels.
   virtual RowPlan plan(Context& ctx, std::span<const int64_t> home_offsets, int64_t row_bytes) = 0;
   /// Room for what arrives from home, or at home, in the arena; `rows` themselves where nothing has to move.
   virtual View room_at_owner(Context& ctx, const RowPlan& plan, View rows) = 0;

@@ -1,5 +1,5 @@
-// The composition root: turns a ModelConfig into a model, with the row exchange its MoE layers speak to
-// plugged in.
+// The composition root: turns a ModelConfig into a model, with the row
+// exchange its MoE layers speak to plugged in.
 #pragma once
 
 #include <memory>

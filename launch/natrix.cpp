@@ -83,7 +83,7 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit then fails with a reason, instead of ending us
   CLI::App app("Natrix trains and runs Mamba-MoE models on very long sequences.", "natrix");
   app.require_subcommand(1);
-  app.set_version_flag("--version", "natrix 0.1.0");
+  app.set_version_flag("--version", "natrix " NATRIX_VERSION);
   natrix::Action chosen;
   std::optional<natrix::MpiSession> session;
   try {
@@ -102,6 +102,7 @@ int main(int argc, char** argv) {
   natrix::add_data(app, chosen);
   natrix::add_plan(app, chosen);
   natrix::add_plot(app, chosen);
+  natrix::add_completion(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -32,8 +32,8 @@ class ReadingRanks {
   bool first() { return ranks().world.rank() == 0; }
   /// The model with this rank's share of the experts.
   AssembledModel load_model();
-  /// InputError on a rank with another program, model, flags of the machine, or something of `list`.
-  /// Collective.
+  /// InputError on a rank with another program, model, flags of the machine,
+  /// or something of `list`. Collective.
   void require_agreement(Model& model, std::vector<Agreed> list);
 
  private:

@@ -15,7 +15,7 @@
 # `scancel --signal=USR1 --batch JOB` does it at any time. natrix, the data and run.dir lie on a file system that all
 # nodes see.
 set -uo pipefail
-cd "${SLURM_SUBMIT_DIR:-.}"
+cd "${SLURM_SUBMIT_DIR:-.}" || exit
 if [ ! -x launch/mpirun.sh ]; then
   echo "sbatch.sh: no launch/mpirun.sh in $PWD; submit from the root of the Natrix tree" >&2
   exit 2

@@ -1,5 +1,5 @@
-// Sampler: the next token from logits. The chain is llama.cpp's: repetition penalty, top-k, top-p, min-p,
-// temperature.
+// Sampler: the next token from logits. The chain is llama.cpp's:
+// repetition penalty, top-k, top-p, min-p, temperature.
 #pragma once
 
 #include <cstdint>

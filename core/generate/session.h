@@ -1,5 +1,5 @@
-// Session: a model reading and writing one stream of tokens a row, in memory that does not depend on its
-// length.
+// Session: a model reading and writing one stream of tokens a row,
+// in memory that does not depend on its length.
 //
 // The same layers prefill in chunks of any size and decode token by token. The last token given is held back
 // until its logits are asked for: a saved session is (states before that token, that token), so reading and

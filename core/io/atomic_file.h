@@ -39,8 +39,8 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   const std::string& path() const { return path_; }
-  /// Takes the disk space of the whole file now, so that a full disk shows before hours of work and not
-  /// after.
+  /// Takes the disk space of the whole file now, so that a full disk
+  /// shows before hours of work and not after.
   void reserve(int64_t bytes);
   void write_at(int64_t offset, const void* data, int64_t bytes);
   void commit();

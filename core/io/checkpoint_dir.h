@@ -23,8 +23,8 @@ class CheckpointWriter {
 
   /// Where the caller writes the checkpoint's files; sub-directories are fine.
   const std::string& path() const { return aside_; }
-  /// Returns the checkpoint's final directory. A checkpoint of the same step from an earlier attempt is
-  /// replaced.
+  /// Returns the checkpoint's final directory.
+  /// A checkpoint of the same step from an earlier attempt is replaced.
   std::string commit();
 
  private:
@@ -64,8 +64,8 @@ std::string missing_checkpoint(const std::string& root);
 void prune_checkpoints(const std::string& root, int64_t keep);
 
 /// The directory that holds a model's config.json, from what a user calls a model: that directory itself, a
-/// run directory or its checkpoints directory (then the checkpoint that `latest` names, verified). InputError
-/// otherwise.
+/// run directory or its checkpoints directory (then the checkpoint that `latest` names,
+/// verified). InputError otherwise.
 std::string resolve_model_dir(const std::string& path);
 
 }  // namespace natrix

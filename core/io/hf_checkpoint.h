@@ -1,5 +1,5 @@
-// The weights of a model in a Hugging Face directory: model.safetensors, or shards and
-// model.safetensors.index.json.
+// The weights of a model in a Hugging Face directory: model.safetensors,
+// or shards and model.safetensors.index.json.
 //
 // Names and shapes are the ParamParts'. A directory must hold exactly the model's tensors: one that is
 // missing, unexpected or of another shape is an InputError that lists the first few.

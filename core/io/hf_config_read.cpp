@@ -1,5 +1,5 @@
-// config.json → ModelConfig. Absent keys take the defaults of the HF class, except for sizes, which must be
-// there.
+// config.json → ModelConfig. Absent keys take the defaults of the HF class,
+// except for sizes, which must be there.
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -11,8 +11,8 @@
 namespace natrix {
 namespace {
 
-// Far above any real model, and low enough that no product of two extents overflows; check_size() bounds the
-// rest.
+// Far above any real model, and low enough that no product of two extents overflows;
+// check_size() bounds the rest.
 constexpr int64_t kMostLayers = 100'000;
 constexpr int64_t kMostWidth = int64_t{1} << 24;
 constexpr int64_t kMostVocabulary = int64_t{1} << 31;

@@ -1,12 +1,11 @@
 // Hugging Face directories: config.json to and from ModelConfig, and the names of tensors.
 //
-// A stack that a HF class can say is saved as that class; anything else in the same layout with model_type
-// "natrix".
+// A stack that a HF class can say is saved as that class;
+// anything else in the same layout with model_type "natrix".
 //   MambaForCausalLM   all M, inner_norms off
 //   JambaForCausalLM   a mixer M followed by E or -, the E at a fixed period and offset; inner_norms on,
-//   SwiGLU,
-//                      softmax routing without renormalisation, no shared experts or selection bias, one d_ff
-//                      for all
+//                      SwiGLU, softmax routing without renormalisation, no shared experts or selection bias,
+//                      one d_ff for all
 #pragma once
 
 #include <cstdint>
@@ -32,13 +31,13 @@ ModelConfig read_hf_config(const std::string& dir);
 /// The same from the text of a config.json; `origin` names it in errors.
 ModelConfig parse_hf_config(std::string_view text, const std::string& origin);
 
-/// The ids that end a document: eos_token_id of generation_config.json, else of config.json; often one, maybe
-/// none.
+/// The ids that end a document: eos_token_id of generation_config.json,
+/// else of config.json; often one, maybe none.
 std::vector<int64_t> read_hf_eos_token_ids(const std::string& dir);
 
 /// The text of config.json. Without an end-of-document token its id is null. `inherited` is the config.json
-/// that the model was initialised from, or empty: its keys that natrix does not interpret (bos_token_id, …)
-/// are kept.
+/// that the model was initialised from, or empty:
+/// its keys that natrix does not interpret (bos_token_id, …) are kept.
 std::string hf_config_json(const ModelConfig& config, std::optional<int64_t> eos_token_id,
                            const std::string& inherited = {});
 /// The text of generation_config.json that goes with it.

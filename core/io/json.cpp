@@ -21,8 +21,8 @@ constexpr std::array<std::string_view, 3> kNonFinite = {"-Infinity", "Infinity",
 
 using nlohmann::json;
 
-// nlohmann keeps the last of two equal keys without a word; a reader that keeps the first would see another
-// file.
+// nlohmann keeps the last of two equal keys without a word;
+// a reader that keeps the first would see another file.
 class DuplicateKeys {
  public:
   explicit DuplicateKeys(const std::string& origin) : origin_(origin) {}

@@ -11,8 +11,8 @@
 
 namespace natrix {
 
-/// Text from a file, fit for a message: quoted, cut to a line's length, bytes that are not printable ASCII
-/// escaped.
+/// Text from a file, fit for a message: quoted, cut to a line's length,
+/// bytes that are not printable ASCII escaped.
 std::string excerpt(std::string_view text);
 
 /// What becomes of Infinity, -Infinity and NaN, which JSON does not have and Python's json writes.

@@ -1,5 +1,5 @@
-// safetensors files (https://github.com/huggingface/safetensors): 8 bytes of header length, a JSON header,
-// the data.
+// safetensors files (https://github.com/huggingface/safetensors):
+// 8 bytes of header length, a JSON header, the data.
 //
 // Reading maps the file and checks the whole header before it hands out anything: sizes are bounded by the
 // file's own, offsets must tile the data without overlap or hole, products are overflow-checked. InputError

@@ -27,8 +27,8 @@ struct SafetensorsHeader {
 /// `file` is the whole file. InputError names `path` and, where it is one tensor's fault, the tensor.
 SafetensorsHeader parse_safetensors_header(std::string_view file, const std::string& path);
 
-/// Gives every tensor its offsets: in the order of `tensors`, but wider elements first, so that all are
-/// aligned.
+/// Gives every tensor its offsets: in the order of `tensors`,
+/// but wider elements first, so that all are aligned.
 void place_tensors(std::vector<StoredTensor>& tensors);
 
 /// The length and the JSON text, padded so that the data starts at a multiple of eight.

@@ -1,6 +1,6 @@
 // Prefix states: what a model carries after reading a text, as a safetensors file whose size does not depend
-// on how long that text was. Metadata: natrix_state (version), model (hash_weights), tokens (position),
-// checksum, about.
+// on how long that text was. Metadata: natrix_state (version),
+// model (hash_weights), tokens (position), checksum, about.
 #pragma once
 
 #include <cstdint>

@@ -8,8 +8,8 @@
 //   other matrices, the convolution and its bias   U(±fan_in^−1/2), that is Kaiming-uniform with a = √5
 //   out_proj, down   the same divided by √(number of residual additions)
 //
-// Every tensor draws from a generator of its own, seeded by (seed, name): adding a layer does not change the
-// others.
+// Every tensor draws from a generator of its own, seeded by (seed, name):
+// adding a layer does not change the others.
 #pragma once
 
 #include <cstdint>

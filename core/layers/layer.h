@@ -1,8 +1,8 @@
 // Layer: a sublayer f of the residual stack  x + f(norm(x)), with an explicit backward.
 //
 // Explicit and not a tape, because the segment schedule must own memory and order. A layer keeps no state
-// between calls but its weights: activations live in the segment's arena, carried states arrive through the
-// CarryLink.
+// between calls but its weights: activations live in the segment's arena,
+// carried states arrive through the CarryLink.
 #pragma once
 
 #include "core/carry/carry_spec.h"

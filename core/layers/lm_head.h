@@ -1,5 +1,5 @@
-// LmHead: from hidden states to the loss, in tiles of tokens, so that logits [T, V] of a sequence never
-// exist.
+// LmHead: from hidden states to the loss, in tiles of tokens,
+// so that logits [T, V] of a sequence never exist.
 #pragma once
 
 #include "core/layers/layer.h"

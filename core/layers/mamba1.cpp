@@ -72,8 +72,8 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
   const Dtype state = wide(x.dtype);  // of what is carried
   View tail_out = room(p, kConvTail, state, tail_shape(seg));
   View c = p.arena().take(x.dtype, u.shape);
-  // The tail that this segment leaves does not depend on the one it enters with, unless it is shorter than K
-  // − 1.
+  // The tail that this segment leaves does not depend on the one it enters with,
+  // unless the segment is shorter than K − 1.
   View tail = p.carry.enter({layer_, kConvTail}, state, tail_shape(seg), [&] {
     require(seg.tokens >= d_conv_ - 1,
             "a segment between ranks must be at least as long as the convolution's tail");

@@ -1,5 +1,5 @@
-// The Mamba-1 mixer (arXiv 2312.00752, figure 3), with Jamba's norms on dt, B and C where the model has them
-// (arXiv 2403.19887).
+// The Mamba-1 mixer (arXiv 2312.00752, figure 3), with Jamba's norms on dt,
+// B and C where the model has them (arXiv 2403.19887).
 //
 //   [u; z]    = W_in x
 //   c         = silu(causal_conv1d(u) + b)

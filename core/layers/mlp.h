@@ -9,8 +9,8 @@ namespace natrix {
 
 bool is_gated(MlpActivation activation);
 Activation function_of(MlpActivation activation);
-/// The names of the matrices that `width` rows of hidden units are read from: {gate_proj, up_proj} or
-/// {up_proj}.
+/// The names of the matrices that `width` rows of hidden units are read from:
+/// {gate_proj, up_proj} or {up_proj}.
 std::vector<std::string> input_projections(MlpActivation activation);
 
 /// hidden [R, F or 2F] → f(hidden), or f(first half) ⊙ second half: [R, F].

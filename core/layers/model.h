@@ -1,7 +1,7 @@
 // Model: embedding, a stack of residual sublayers x + f(norm(x)), a final norm, and a head.
 //
-// The layers themselves are made by launch/assemble from the pattern string; this file knows only their
-// interface.
+// The layers themselves are made by launch/assemble from the pattern string;
+// this file knows only their interface.
 #pragma once
 
 #include <memory>
@@ -37,8 +37,8 @@ class Model {
   void append(const std::string& norm_name, std::unique_ptr<Layer> layer);
   /// Allocates all parameters and their gradients (zero) where the context that will run the model computes.
   /// Call once, after the last append. dtype: of activations. bf16 leaves f32 what needs it: parameters and
-  /// their gradients, the residual stream, carried states, Δ, the router, norms' statistics, logits, the
-  /// loss.
+  /// their gradients, the residual stream, carried states, Δ, the router,
+  /// norms' statistics, logits, the loss.
   void allocate(Dtype dtype, bool with_gradients, Memory memory = Memory::kHost);
   /// For reading only from now on: large weights in a format that is streamed (kernels/packed_weight.h). The
   /// model is f32 and without gradients; what reads Param::value, as saving does, comes before.
@@ -50,8 +50,8 @@ class Model {
   /// tokens [B, T] i64 → the final norm's output [B, T, D], an activation in the arena. Pushes what backward
   /// pops when pass.keeps().
   View hidden(Pass& pass, View tokens) const;
-  /// hidden() for what layers leave behind alone (Layer::leaves_behind): what would only make the output is
-  /// left out.
+  /// hidden() for what layers leave behind alone (Layer::leaves_behind):
+  /// what would only make the output is left out.
   void pass_over(Pass& pass, View tokens) const;
   /// Whether hidden() of so many tokens, without backward, can be recorded.
   bool runs_ahead(int64_t tokens) const;

@@ -1,5 +1,5 @@
-// Param: one trainable tensor. A layer's visit() list of them serves initialisation, AdamW, checkpoints and
-// names.
+// Param: one trainable tensor. A layer's visit() list of them serves
+// initialisation, AdamW, checkpoints and names.
 #pragma once
 
 #include <functional>

@@ -21,8 +21,8 @@ class ParamStore {
              Memory memory = Memory::kHost);
   void zero_gradients(Context& ctx);  // those that products write become so with adds_to_gradient()
   /// For reading from now on: packs what packs (Param::packs), one after another, and gives up its f32
-  /// values. The store must have no gradients. InputError with the parameter's name if the format cannot hold
-  /// it.
+  /// values. The store must have no gradients.
+  /// InputError with the parameter's name if the format cannot hold it.
   void pack(Context& ctx, WeightFormat format);
   /// For reading from now on: gives up the f32 values of parameters that are read in bf16, but for `kept`.
   /// The store must have no gradients.

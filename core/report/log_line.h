@@ -19,8 +19,8 @@ namespace natrix {
 class OutlierScore {
  public:
   /// (x - mean) / deviation of the values in the window, which x then joins. None while the window holds
-  /// fewer than kFewest values or they are all alike, and for an x that is not finite, which stays out of the
-  /// window.
+  /// fewer than kFewest values or they are all alike, and for an x that is not finite,
+  /// which stays out of the window.
   std::optional<double> update(double x);
 
   static constexpr size_t kWindow = 128, kFewest = 8;

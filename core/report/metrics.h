@@ -2,12 +2,12 @@
 //
 //   {"step": 10, "tokens": 81920, "loss": 5.1, "grad_norm": …, "lr": …, "aux_loss": …, "z_loss": …,
 //    "tokens_per_second": …, "seconds": …, "memory_bytes": …, "expert_load": [[…], …]}
-//   {"step": 100, "eval_loss": 4.2, "eval_bits_per_byte": …, "eval_loss_by_position": [{"from": 0, "loss":
-//   …}, …]}
+//   {"step": 100, "eval_loss": 4.2, "eval_bits_per_byte": …,
+//    "eval_loss_by_position": [{"from": 0, "loss": …}, …]}
 //
 // Numbers are printed so that they read back bit for bit. JSON has no NaN: a number that is not finite is
-// null, which pandas reads as NaN and jq as null, and the line's "nonfinite" object keeps which it was,
-// {"loss": "-inf"}.
+// null, which pandas reads as NaN and jq as null, and the line's "nonfinite"
+// object keeps which it was, {"loss": "-inf"}.
 //
 // A run that was interrupted and resumed leaves the same lines as one that was not, timings aside: lines
 // beyond the step it resumes from are dropped, and so is a last line that a killed process left half-written.
@@ -79,12 +79,12 @@ struct Metrics {
 };
 
 /// Reads a metrics.jsonl, also one that is being written: a half-written last line is left out. Keys that are
-/// not known are ignored, numbers that are absent are kNotMeasured. InputError naming file and line for
-/// anything else.
+/// not known are ignored, numbers that are absent are kNotMeasured.
+/// InputError naming file and line for anything else.
 Metrics read_metrics(const std::string& path);
 
-/// How evenly experts are used: entropy of their shares over its maximum; 1 when all alike, 0 when one takes
-/// all.
+/// How evenly experts are used: entropy of their shares over its maximum;
+/// 1 when all alike, 0 when one takes all.
 double load_entropy(const std::vector<double>& shares);
 /// Mean over the layers; NaN without any.
 double mean_load_entropy(const std::vector<std::vector<double>>& expert_load);

@@ -61,8 +61,8 @@ struct ProgressState {
   int64_t done = 0, total = 0;
   double seconds = 0;
 };
-/// At most width - 1 columns, so that the cursor never wraps: first the bar gives way, then figures from the
-/// right.
+/// At most width - 1 columns, so that the cursor never wraps:
+/// first the bar gives way, then figures from the right.
 std::string render_bar(const ProgressState& state, const ProgressStyle& style);
 std::string render_line(const ProgressState& state);
 

@@ -6,8 +6,8 @@
 
 namespace natrix {
 
-/// 812 · 10.1k · 3.4M · 1.2G: steps of 1000; below 1000 at most three significant digits. "nan" and "inf" as
-/// such.
+/// 812 · 10.1k · 3.4M · 1.2G: steps of 1000; below 1000 at most three significant digits.
+/// "nan" and "inf" as such.
 std::string human_count(double count);
 /// 312 B · 1.2 GiB: steps of 1024.
 std::string human_bytes(int64_t bytes);

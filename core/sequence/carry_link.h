@@ -3,8 +3,8 @@
 // What a stretch hands on is an element of a monoid: the affine map  S_out = decay ⊙ S_in + state  (for a
 // convolution tail or at a document start, decay = 0). Chunked training, truncated BPTT, context parallelism,
 // prefill, decode and prefix files differ only in where carries come from and go to, so layers call enter(),
-// room() and leave() and nothing else. In the backward pass the same calls carry gradients, backwards in
-// time.
+// room() and leave() and nothing else. In the backward pass the same
+// calls carry gradients, backwards in time.
 #pragma once
 
 #include <compare>
@@ -20,8 +20,8 @@ struct CarryKey {
   auto operator<=>(const CarryKey&) const = default;
 };
 
-/// A segment as a map of its entering state. An empty `decay` stands for zero: the entering state does not
-/// matter.
+/// A segment as a map of its entering state. An empty `decay` stands for zero:
+/// the entering state does not matter.
 struct SegmentMap {
   View decay, state;
 };

@@ -13,8 +13,8 @@ class CarryRoute : public CarryLink {
   virtual void resume(const CarryStates* states) = 0;
   /// The sweep starts at a segment within the sequence, for which this process recorded `boundary`.
   virtual void rejoin(const CarryStates& boundary) = 0;
-  /// The next segment begins: what was left is now what is entered with. last: no other follows in this
-  /// sweep.
+  /// The next segment begins: what was left is now what is entered with.
+  /// last: no other follows in this sweep.
   virtual void begin_segment(bool last) = 0;
   /// After a last segment: the states that it left behind. Between ranks, those of the rank that has them:
   /// see CarryAxis::to_first.

@@ -6,8 +6,8 @@
 namespace natrix {
 namespace {
 
-/// Segments before the next boundary to keep. Griewank and Walther's window of optimal choices, its right
-/// end.
+/// Segments before the next boundary to keep.
+/// Griewank and Walther's window of optimal choices, its right end.
 int64_t optimal_split(int64_t length, int64_t slots) {
   int64_t t = 1;
   while (reversible_length(slots, t) < length) ++t;

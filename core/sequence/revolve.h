@@ -12,8 +12,8 @@
 
 namespace natrix {
 
-/// The longest sequence that `slots` slots reverse with at most `repeats` forward runs of a segment;
-/// saturates.
+/// The longest sequence that `slots` slots reverse with at most
+/// `repeats` forward runs of a segment; saturates.
 int64_t reversible_length(int64_t slots, int64_t repeats);
 
 /// Boundaries to keep on a forward run from `first` (held) on, when [first, last) is then reversed:

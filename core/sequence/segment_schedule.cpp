@@ -187,8 +187,8 @@ void SegmentSchedule::retrace(Sweep& w, StepTally& tally, double scale) {
   }
 }
 
-/// Runs forward from the nearest held boundary up to boundary `last`, keeping boundaries on the way where
-/// they fit.
+/// Runs forward from the nearest held boundary up to boundary `last`,
+/// keeping boundaries on the way where they fit.
 void SegmentSchedule::advance(Sweep& w, StepTally& tally, int64_t last) {
   const int64_t from = w.boundaries.empty() ? 0 : w.boundaries.back().segment;
   if (w.boundaries.empty()) {

@@ -4,13 +4,13 @@
 //
 //   sweep 1, forward in time     run every segment, keep only boundary states; the tally fills
 //   (the tally is completed: expert counts of the whole step, over chunks, micro-batches and ranks)
-//   sweep 2, backwards in time   restore a boundary, run the segment again keeping activations, take its
-//   loss, and run
-//                                it backward, seeded with the state gradient of the segment after it
+//   sweep 2, backwards in time   restore a boundary, run the segment again keeping activations,
+//                                take its loss, and run it backward, seeded with the state gradient of the
+//                                segment after it
 //
 // The last segment records during sweep 1 where it can, so the monolithic step (one segment) pays no
-// recomputation and is no special case. Boundaries beyond `boundary_memory` are thinned by a binomial
-// schedule (revolve.h).
+// recomputation and is no special case. Boundaries beyond `boundary_memory`
+// are thinned by a binomial schedule (revolve.h).
 #pragma once
 
 #include <optional>

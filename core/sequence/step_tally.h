@@ -1,6 +1,6 @@
 // StepTally: what the auxiliary losses need to know of a whole optimizer step, whatever its chunks,
-// micro-batches and ranks: how often each expert was chosen, and the sums behind the load-balancing loss and
-// the z-loss.
+// micro-batches and ranks: how often each expert was chosen,
+// and the sums behind the load-balancing loss and the z-loss.
 //
 // Sweep 1 fills it; sweep 2 reads the completed tally, so a gradient never depends on how the step was cut
 // (arXiv 2401.04081 for the loss; facts on layout dependence: docs/math/balance.md).

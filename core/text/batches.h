@@ -30,8 +30,8 @@ std::string identity_of(const Corpus& corpus);
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
-  /// Rows [row_begin, row_begin + row_count) of a step's B. The same on every machine and for every split
-  /// into rows.
+  /// Rows [row_begin, row_begin + row_count) of a step's B.
+  /// The same on every machine and for every split into rows.
   virtual Batch batch(int64_t step, int64_t row_begin, int64_t row_count) const = 0;
   /// Steps that go through the corpus once, rounded up; −1 where there is no such thing.
   virtual int64_t batches_per_epoch() const = 0;

@@ -6,8 +6,8 @@
 // there, so changing one document changes nothing of another. After a document's last byte the target is EOD,
 // whatever document comes next. A tokenizer without EOD gives  doc1 doc2 … docN.
 //
-// A document is one file. Nothing is kept in memory but the documents' sizes; read() makes tokens as they are
-// needed.
+// A document is one file. Nothing is kept in memory but the documents' sizes;
+// read() makes tokens as they are needed.
 #pragma once
 
 #include <cstdint>

@@ -31,8 +31,8 @@ class Tokenizer {
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::optional<int64_t> model_vocab = {});
 
 /// Decodes a stream of tokens for display, holding back the first bytes of a UTF-8 character until the rest
-/// arrives. Bytes that cannot be UTF-8 pass as they are; the concatenated output is decode() of all tokens,
-/// always.
+/// arrives. Bytes that cannot be UTF-8 pass as they are;
+/// the concatenated output is decode() of all tokens, always.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}

@@ -121,8 +121,8 @@ View view_of(const Buffer& b) {
   return b ? b.view() : View{};
 }
 
-/// Where tokens stand in their documents, for whoever reads a corpus from its beginning and leaves stretches
-/// out.
+/// Where tokens stand in their documents, for whoever reads a corpus
+/// from its beginning and leaves stretches out.
 class DocumentPositions {
  public:
   DocumentPositions(const Corpus& corpus, Documents documents)

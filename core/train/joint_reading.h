@@ -1,6 +1,6 @@
 // JointReading: rows of tokens read by the ranks of the cp axis together, a super-segment of cp · chunk
-// tokens at a time (core/train/rank_share.h), without keeping anything for backward. One process reads its
-// chunks alone.
+// tokens at a time (core/train/rank_share.h), without keeping anything for backward.
+// One process reads its chunks alone.
 //
 //   reading.begin(length);
 //   for (first = 0; first < length; first += n) {

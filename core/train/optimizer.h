@@ -22,8 +22,8 @@ class Optimizer {
   /// The L2 norm of all gradients together, those of parameters on other ranks too.
   double gradient_norm(Context& ctx) const;
 
-  /// Clips by the given global norm and updates every parameter, on every rank. step counts from 1 (bias
-  /// correction).
+  /// Clips by the given global norm and updates every parameter, on every rank.
+  /// step counts from 1 (bias correction).
   void update(Context& ctx, double lr, double gradient_norm, int64_t step);
 
   /// What this rank writes of the moments. "m.NAME" and "v.NAME" are those of a whole parameter; what is

@@ -3,8 +3,8 @@
 //   config.json, model.safetensors, …    the model, as Hugging Face reads it
 //   trainer/state.json                   step, tokens
 //   trainer/optimizer.safetensors        AdamW's moments
-//   trainer/carried.safetensors          states that all rows carry into the next step, where the run carries
-//   them
+//   trainer/carried.safetensors          states that all rows carry into the next step,
+//                                        where the run carries them
 //
 // Of several ranks each writes a part: model-00001-of-00004.safetensors and so on with an index, as Hugging
 // Face knows them, and the moments likewise. No rank needs the memory of more than it holds.

@@ -29,10 +29,9 @@ class TrainStep {
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config);
 
   /// batch: this rank's part of the step's (RankShare::take). Figures and gradients are those of all ranks
-  /// together, the same on each (of gradients, where ranks
-  /// share updates, those that it owns). Zeroes the gradients, then computes them. Where the batch continues
-  /// the one before and the configuration carries states, rows start from the states that the last call ended
-  /// with.
+  /// together, the same on each (of gradients, where ranks share updates, those that it owns). Zeroes the
+  /// gradients, then computes them. Where the batch continues the one before and the configuration carries
+  /// states, rows start from the states that the last call ended with.
   StepFigures compute(const Batch& batch);
 
   const StepTally& tally() const { return tally_; }

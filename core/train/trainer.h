@@ -35,8 +35,8 @@ class Trainer {
   explicit Trainer(TrainerParts parts);
   ~Trainer();
 
-  /// Goes back to where the run's newest usable checkpoint stands, if it has any and may resume. Call once,
-  /// before run().
+  /// Goes back to where the run's newest usable checkpoint stands,
+  /// if it has any and may resume. Call once, before run().
   void resume();
   /// Trains to the last step. Returns the exit status: 0, or
   /// 75 if a signal stopped it (all saved). RunError where the loss is not finite and train.on_nan says stop,

@@ -26,5 +26,6 @@ void add_verify(CLI::App& app, Action& chosen);
 void add_data(CLI::App& app, Action& chosen);
 void add_plan(CLI::App& app, Action& chosen);
 void add_plot(CLI::App& app, Action& chosen);
+void add_completion(CLI::App& app, Action& chosen);  // and describe, for packagers; app is used when they run
 
 }  // namespace natrix

@@ -1,5 +1,5 @@
-// natrix gradients: dloss/dparameter of the mean next-token cross-entropy of given tokens, under the
-// checkpoint's names.
+// natrix gradients: dloss/dparameter of the mean next-token cross-entropy
+// of given tokens, under the checkpoint's names.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>

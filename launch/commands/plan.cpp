@@ -41,8 +41,8 @@ ExperimentConfig read_config(const PlanFlags& flags) {
   return config;
 }
 
-/// The least number of ranks that can hold what `ranks` cannot, among its doubles and the powers of two; or
-/// 0.
+/// The least number of ranks that can hold what `ranks` cannot,
+/// among its doubles and the powers of two; or 0.
 int64_t first_that_fits(const ExperimentConfig& config, const MachineConfig& machine, int64_t ranks) {
   std::vector<int64_t> numbers;
   for (int64_t n = 2 * ranks; n <= kMostRanks; n *= 2) numbers.push_back(n);

@@ -65,9 +65,10 @@ Difference compare(const Gradients& got, const Gradients& want) {
   for (const auto& [name, gradient] : want) {
     double scale = 0, worst = 0;
     bool finite = true;
-    for_float(gradient.view().dtype, [&](auto zero) {
-      const auto *a = got.at(name).view().as<decltype(zero)>(), *b = gradient.view().as<decltype(zero)>();
-      for (int64_t j = 0; j < gradient.view().count(); ++j) {
+    const View ours = got.at(name).view(), expected = gradient.view();  // clang 14 captures no bindings
+    for_float(expected.dtype, [&](auto zero) {
+      const auto *a = ours.as<decltype(zero)>(), *b = expected.as<decltype(zero)>();
+      for (int64_t j = 0; j < expected.count(); ++j) {
         worst = std::max(worst, static_cast<double>(std::fabs(a[j] - b[j])));
         scale = std::max(scale, static_cast<double>(std::fabs(b[j])));
         finite = finite && std::isfinite(a[j]) && std::isfinite(b[j]);  // a maximum steps over a NaN

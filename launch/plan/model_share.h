@@ -1,5 +1,5 @@
-// What a rank of an ep group holds of a model: bytes, and the stretches of gradients that are summed
-// together.
+// What a rank of an ep group holds of a model:
+// bytes, and the stretches of gradients that are summed together.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // What a step of training costs a rank: memory, communication, time. Pure functions of the experiment, a mesh
 // and a machine; docs/planning.md has the formulas. Memory, bytes and messages are those of the program as it
-// is, and tests/launch/plan_test.cpp holds them to measured steps; times are estimates from the machine's
-// figures.
+// is, and tests/launch/plan_test.cpp holds them to measured steps;
+// times are estimates from the machine's figures.
 #pragma once
 
 #include <map>
@@ -76,8 +76,8 @@ class StepPlanner {
   /// The mesh of `config` does not matter.
   StepPlanner(ExperimentConfig config, MachineConfig machine);
 
-  /// InputError where this mesh cannot hold this experiment (launch/run_mesh.h), or the machine has no such
-  /// link.
+  /// InputError where this mesh cannot hold this experiment (launch/run_mesh.h),
+  /// or the machine has no such link.
   StepPlan plan(const PlannedMesh& mesh);
 
  private:

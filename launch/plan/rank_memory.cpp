@@ -11,8 +11,8 @@
 namespace natrix {
 namespace {
 
-/// Views of one sublayer, in bytes: those that live until backward has read them, and those of backward
-/// itself.
+/// Views of one sublayer, in bytes: those that live until backward
+/// has read them, and those of backward itself.
 struct Views {
   int64_t saved = 0, scratch = 0;  // scratch: on top of saved while forward runs
   int64_t backward = 0;            // on top of saved
@@ -27,8 +27,8 @@ int64_t scan_scratch(const Workload& w) {
 }
 
 /// uz, c, W_x c, Δ, y, gated and out, and on a CPU states before tiles; then duz, gated, dgated, dy, dc, dΔ,
-/// dB, dC, dΔ rounded, dt's gradient, d(W_x c), dx. Δ, B, C and W_x c, and gradients of the first three, stay
-/// wide.
+/// dB, dC, dΔ rounded, dt's gradient, d(W_x c), dx. Δ, B, C and W_x c,
+/// and gradients of the first three, stay wide.
 Views mamba_views(const Workload& w, DeviceBackend backend) {
   const ModelConfig& m = w.model;
   const int64_t t = w.segment_tokens * w.activation, wide = w.segment_tokens * kFloat;

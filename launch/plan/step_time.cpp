@@ -15,8 +15,8 @@ double real(int64_t n) {
   return static_cast<double>(n);
 }
 
-/// Work of one rank in a step. flops: of products of activations; wide_flops: of those in f32 whatever
-/// activations are.
+/// Work of one rank in a step. flops: of products of activations; wide_flops:
+/// of those in f32 whatever activations are.
 struct Work {
   double flops = 0, wide_flops = 0, exps = 0, bytes = 0;
 };
@@ -59,15 +59,15 @@ class Machine {
   double wide_rate_, rate_;  // operations a second of products
 };
 
-/// Forward and backward of one run of a segment (of experts: of one layer over it), on the rank that has most
-/// to do.
+/// Forward and backward of one run of a segment (of experts:
+/// of one layer over it), on the rank that has most to do.
 struct Passes {
   Work forward, backward;
 };
 
 /// Two operations an element of a weight and token, twice that backward, which also adds to the gradient:
-/// that is in f32, the weight itself of `width` bytes an element. `held` elements are read for what meets a
-/// token.
+/// that is in f32, the weight itself of `width` bytes an element.
+/// `held` elements are read for what meets a token.
 Passes products(double tokens, double elements, double held, int64_t width) {
   return {.forward = {.flops = 2 * tokens * elements, .bytes = held * real(width)},
           .backward = {.flops = 4 * tokens * elements, .bytes = held * real(width + 2 * kFloat)}};

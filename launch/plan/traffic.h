@@ -1,5 +1,5 @@
-// What the ranks of a mesh send each other in a step: bytes and messages, counted as the communicators count
-// them (distributed/rank_communicator.cpp).
+// What the ranks of a mesh send each other in a step: bytes and messages,
+// counted as the communicators count them (distributed/rank_communicator.cpp).
 #pragma once
 
 #include "launch/plan/workload.h"

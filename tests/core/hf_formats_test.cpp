@@ -94,7 +94,7 @@ TEST(HfFormats, RefusesWhatItCannotRunByName) {
       {"mamba2", "Mamba2ForCausalLM"},
       {"nemotron_h", "NemotronHForCausalLM"}};
   for (const auto& [name, architecture] : refused) {
-    const std::string message = message_of<InputError>([&] { read_hf_config(folder(name)); });
+    const std::string message = message_of<InputError>([&name = name] { read_hf_config(folder(name)); });
     EXPECT_TRUE(mentions(message, folder(name) + "/config.json"));
     EXPECT_TRUE(mentions(message, architecture));
     EXPECT_TRUE(mentions(message, "MambaForCausalLM, JambaForCausalLM"));
@@ -199,7 +199,8 @@ TEST(HfFormats, BrokenTextsAreRefusedByFile) {
       {std::string(1'000'000, '['), "nested"},
   };
   for (const auto& [text, part] : texts) {
-    const std::string message = message_of<InputError>([&] { parse_hf_config(text, "dir/config.json"); });
+    const std::string message =
+        message_of<InputError>([&text = text] { parse_hf_config(text, "dir/config.json"); });
     EXPECT_TRUE(mentions(message, "dir/config.json"));
     EXPECT_TRUE(mentions(message, part));
     EXPECT_LT(message.size(), 400u);

@@ -43,7 +43,7 @@ def random_jamba(pick):
         num_experts_per_tok=pick.randint(1, min(3, experts)), mamba_d_state=pick.randint(1, 21),
         mamba_d_conv=pick.randint(2, 5), mamba_expand=pick.randint(1, 3),
         mamba_dt_rank=pick.choice(["auto", 1, pick.randint(2, 9)]), mamba_proj_bias=pick.random() < 0.5,
-        mamba_conv_bias=pick.random() < 0.5, tie_word_embeddings=pick.random() < 0.5, 
+        mamba_conv_bias=pick.random() < 0.5, tie_word_embeddings=pick.random() < 0.5,
         rms_norm_eps=pick.choice([1e-5, 1e-6, 1e-3]), output_router_logits=False, pad_token_id=None))
 
 

@@ -13,9 +13,9 @@ ScanCase ScanCase::fresh(Random& random, Dtype dtype, ScanSizes size, ScanExtras
   ScanCase c{size, {}, {}};
   c.in["x"] = random.normal(dtype, {B, T, I});
   c.in["dt"] = random.uniform(dtype, {B, T, I}, std::log(1e-3), std::log(1.0));
-  for_float(dtype, [&](auto zero) {  // log-uniform, as at initialisation and beyond
+  for_float(dtype, [&, count = B * T * I](auto zero) {  // log-uniform, as at initialisation and beyond
     auto* p = c.in["dt"].view().as<decltype(zero)>();
-    for (int64_t i = 0; i < B * T * I; ++i) p[i] = std::exp(p[i]);
+    for (int64_t i = 0; i < count; ++i) p[i] = std::exp(p[i]);
   });
   c.in["A_log"] = random.uniform(dtype, {I, N}, std::log(0.2), std::log(16.0));
   c.in["B"] = random.normal(dtype, {B, T, N});

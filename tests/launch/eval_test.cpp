@@ -101,7 +101,8 @@ INSTANTIATE_TEST_SUITE_P(Context, Eval, ::testing::Values(0, 50, 100000),
 TEST(EvalDocuments, AWindowThatHoldsAllEqualsTheStream) {
   const TinyRun tiny;
   fs::create_directory(tiny / "texts");
-  for (uint64_t seed : {1, 2, 3}) write_file(tiny / "texts/" + std::to_string(seed), some_text(100, seed));
+  for (const uint64_t seed : {1u, 2u, 3u})
+    write_file(tiny / "texts/" + std::to_string(seed), some_text(100, seed));
   for (const std::string vocabulary : {"257", "256"}) {
     ASSERT_EQ(tiny.train(vocabulary, {"model.vocab_size=" + vocabulary, "train.steps=10"}).status, 0);
     for (const bool joined : {false, true}) {

@@ -180,7 +180,9 @@ TEST_P(AuxiliaryGradient, OfTheRouterHasTheSizeOfOneProcess) {
     ++routers;
     double here = 0, there = 0;  // ⟨auxiliary gradient here, and in one process, with that of one process⟩
     for (int64_t i = 0; i < gradient.view().count(); ++i) {
-      const auto at = [&](const WholeStep& s) { return s.gradients.at(name).view().as<double>()[i]; };
+      const auto at = [i, &name = name](const WholeStep& s) {
+        return s.gradients.at(name).view().as<double>()[i];
+      };
       here += (at(with) - at(without)) * (at(one_with) - at(one_without));
       there += (at(one_with) - at(one_without)) * (at(one_with) - at(one_without));
     }

@@ -1,0 +1,15 @@
+// Manual pages in roff (man(7)), from what the parser defines.
+#pragma once
+
+#include <string>
+
+#include "launch/describe/command_line.h"
+
+namespace natrix {
+
+/// natrix(1): its commands and exit statuses.
+std::string man_page(const ProgramText& program);
+/// natrix-COMMAND(1).
+std::string man_page(const ProgramText& program, const CommandText& command);
+
+}  // namespace natrix
