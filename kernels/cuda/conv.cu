@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreads) conv_backward_kernel(Inputs<T> in, G
   const int64_t step = int64_t{gridDim.y} * kTilesOfABlock;
   for (int64_t tile = int64_t{blockIdx.y} * kTilesOfABlock + threadIdx.y; tile < in.tiles; tile += step) {
     const int64_t first = tile * in.tile, end = first + in.tile < in.tokens ? first + in.tile : in.tokens;
-    const int64_t from = tile == 0 ? -(K - 1) : first;  // gradients of inputs [from, end) are this tile's
+    const int64_t from = tile == 0 ? -(K - 1) : first;  // this tile writes gradients [from, end)
     Quad dweight[K] = {}, dbias = {}, dinput[K] = {};   // dinput[k] belongs to token t − (K−1) + k
     Window<K> window;
     window.fill(in, b, first, i);
