@@ -1,4 +1,4 @@
-// MeshGroup: answers a training run's questions to the other ranks over the axes of a process mesh.
+// MeshGroup: the RankGroup of a training run, implemented with the axes of a process mesh.
 #pragma once
 
 #include <memory>
@@ -12,8 +12,8 @@ namespace natrix {
 
 class MeshGroup final : public RankGroup {
  public:
-  /// `mesh` and `ctx` are borrowed. dtype: of the model, and so of the carried states. Link, bucket and
-  /// zero are those of `parallel`.
+  /// `mesh` and `ctx` are borrowed. dtype: dtype of the model and so of the carried states. The carry link,
+  /// the bucket size and ZeRO come from `parallel`.
   MeshGroup(ProcessMesh& mesh, Context& ctx, Dtype dtype, const ParallelConfig& parallel);
   ~MeshGroup() override;
 
@@ -43,7 +43,7 @@ class MeshGroup final : public RankGroup {
   CarryLinkKind link_;
   std::unique_ptr<CarryRoute> states_, gradients_;
   GradSync sync_;
-  bool shares_;  // of the optimizer's state
+  bool shares_;  // ranks share the optimizer's state
 };
 
 }  // namespace natrix
