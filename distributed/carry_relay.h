@@ -1,7 +1,7 @@
 // CarryRelay: passes states from rank to rank along a sequence. The sequence is divided into super-segments
 // of P chunks, one for each of the P ranks of the cp axis (core/train/rank_share.h).
 //
-//   forward    rank r waits for the state of rank r − 1 in the same layer; rank 0 waits for that of rank P − 1
+//   forward    rank r waits for the state of rank r − 1 in the same layer; rank 0 for the state of rank P − 1
 //              in the previous super-segment
 //   backward   the reverse: gradients travel from rank r to rank r − 1, and from rank 0 to rank P − 1 of the
 //              previous super-segment
