@@ -6,7 +6,7 @@
 //
 // Memory that an operation reads or writes must stay valid and untouched until the operation has ended. No
 // thread runs in the background: poll() advances one operation. A rank that waits, for whatever reason,
-// advances all its operations in flight. waits, for whatever it is, moves on all that it has under way.
+// advances all its operations in flight.
 #pragma once
 
 #include <memory>

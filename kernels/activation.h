@@ -60,14 +60,14 @@ struct SoftplusBackward {
   View dx;  // out (=); may alias dy if it has its dtype
 };
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
+
 /// y += x. x has the dtype of y; where y is bf16, x may also be f32.
-/// y += x; x in the dtype of y, or in f32 where y is bf16.
 struct Accumulate {
   View x, y;
 };
 void accumulate(Context& ctx, const Accumulate& args);
+
 /// to = from, converted: f32 to bf16 (round to nearest), bf16 to f32, or a copy where the dtypes are equal.
-/// to = from, in its own dtype: f32 to bf16 (the nearest) or back, or the same.
 struct Cast {
   View from, to;
 };

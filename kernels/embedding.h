@@ -11,8 +11,8 @@ struct EmbeddingForward {
   View y;       // out, [R.., D]
 };
 void embedding_forward(Context& ctx, const EmbeddingForward& args);
+
 /// dweight[tokens[r]] += dy[r]. Rows are added in order, so the sum does not depend on the number of threads.
-/// dweight[tokens[r]] += dy[r], rows in order, so that the sum does not depend on threads.
 struct EmbeddingBackward {
   View tokens, dy;
   View dweight;  // out (+=), [V, D]

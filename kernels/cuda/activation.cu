@@ -22,7 +22,7 @@ void backward(Context& ctx, const ActivationBackward& a) {
   const Activation f = a.f;
   for_quads(ctx, a.x.rows(), a.x.cols(), {a.x, a.up, a.dout, a.dx, a.dup}, [=] __device__(int64_t r, auto c) {
     const Quad x_rc = c.load(x[r]), dout_rc = c.load(dout[r]);
-    const Quad up_rc = up ? c.load(up[r]) : all(1);  // read first: dx and dup may alias x, up and dout
+    const Quad up_rc = up ? c.load(up[r]) : all(1);  // read first: dx and dup may alias the operands
     c.store(dx[r], each([&](int k) { return dout_rc[k] * up_rc[k] * activation_derivative(f, x_rc[k]); }));
     if (dup) c.store(dup[r], each([&](int k) { return dout_rc[k] * activation_value(f, x_rc[k]); }));
   });

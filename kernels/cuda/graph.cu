@@ -44,7 +44,7 @@ std::shared_ptr<Graph> record(Context& ctx, const std::function<void()>& work) {
     work();
   } catch (...) {
     end_capture(stream, error);
-    cudaGetLastError();  // clear the sticky error; the exception already tells what went wrong
+    cudaGetLastError();  // clears the last error; the exception already tells what went wrong
     throw;
   }
   const Description graph = end_capture(stream, error);
