@@ -27,9 +27,9 @@ namespace {
 constexpr int64_t kFmaRounds = 50'000;
 constexpr int64_t kExpRounds = 20'000;
 
-/// Multiply-adds on twelve independent sums: enough to hide the latency of two units, few enough for 16
-/// registers. They start apart: a compiler computes equal sums once. Returns the number of operations; *sink
-/// keeps the compiler from dropping them.
+/// Multiply-adds on twelve independent sums: enough to hide the latency of two units, and few enough for 16
+/// registers. The sums start with different values, because a compiler computes equal sums once. Returns the
+/// number of operations. *sink keeps the compiler from removing them.
 double fma_work(float seed, float* sink) {
   const hn::ScalableTag<float> d;
   const auto a = hn::Set(d, seed), b = hn::Set(d, 1 - seed);
@@ -72,8 +72,8 @@ double exp_work(float seed, float* sink) {
   return 4.0 * static_cast<double>(kExpRounds) * static_cast<double>(hn::Lanes(d));
 }
 
-/// Adds count floats up, eight vectors at a time, from so many places side by side: nothing but loads that
-/// wait for memory.
+/// Adds up count floats, eight vectors at a time, from kStreams places side by side: nothing but
+/// loads that wait for memory.
 template <int kStreams>
 float sum_of_streams(const float* x, int64_t count) {
   const hn::ScalableTag<float> d;
@@ -98,8 +98,7 @@ float sum_of_four(const float* x, int64_t count) {
   return sum_of_streams<4>(x, count);
 }
 
-/// Halves count floats in place. What is overwritten has been read already: a copy may have to fetch it for
-/// that.
+/// Halves count floats in place. Unlike a copy, it overwrites only memory that it has already read.
 void halve(float* x, int64_t count) {
   const hn::ScalableTag<float> d;
   const auto half = hn::Set(d, 0.5f);
@@ -130,9 +129,9 @@ double do_exp_work(float seed, float* sink) {
   return HWY_DYNAMIC_DISPATCH(exp_work)(seed, sink);
 }
 
-constexpr double kPatience = 0.3;  // seconds spent on each ceiling at least,
-constexpr int kAttempts = 5;       // and attempts: one alone may be one that was disturbed
-// A multiple of what today's last-level caches hold for two cores.
+constexpr double kPatience = 0.3;  // least seconds spent on each ceiling
+constexpr int kAttempts = 5;       // least attempts: a single one may be disturbed
+                                   // Several times the size of today's last-level caches for two cores.
 constexpr int64_t kStreamBytes = int64_t{192} << 20;
 
 using Clock = std::chrono::steady_clock;
@@ -141,7 +140,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// The best of the rates that `attempt` returns.
+/// The highest of the rates that `attempt` returns.
 double best_rate(const std::function<double()>& attempt) {
   double best = 0;
   const auto begin = Clock::now();
@@ -149,10 +148,10 @@ double best_rate(const std::function<double()>& attempt) {
   return best;
 }
 
-/// All threads at once, each by its own clock: an attempt takes a fraction of a millisecond, and waking
-/// threads up for it would be most of what a common clock saw.
+/// Runs all threads at once; each measures its own time. An attempt takes a fraction of a millisecond, and a
+/// common clock would mostly measure the waking of threads.
 double best_rate_in_registers(Context& ctx, double (*work)(float, float*)) {
-  const volatile float seed = 0.5f;  // volatile: the compiler may not compute the result beforehand
+  const volatile float seed = 0.5f;  // volatile keeps the compiler from computing the result in advance
   std::vector<float> sinks(static_cast<size_t>(ctx.threads()));
   std::vector<double> rates(sinks.size());
   return best_rate([&] {
@@ -167,8 +166,8 @@ double best_rate_in_registers(Context& ctx, double (*work)(float, float*)) {
 }
 
 double best_copy_rate(Context& ctx) {
-  const Buffer from(Dtype::kU8, {kStreamBytes}),
-      to(Dtype::kU8, {kStreamBytes});  // zeroed, hence already paged in
+  // Zeroed, and so already paged in.
+  const Buffer from(Dtype::kU8, {kStreamBytes}), to(Dtype::kU8, {kStreamBytes});
   const int64_t share = kStreamBytes / ctx.threads();
   return best_rate([&] {
     const auto start = Clock::now();

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Natrix beside what a user would otherwise run, in one run on this machine:
+# Compares Natrix with what a user would otherwise run, in one run on this machine:
 #
 #   bench/compare.sh [--rounds N] [--rows REGEX] [--out DIR]
 #
-# Peers (PyTorch, Hugging Face transformers, mamba.py, llama.cpp) come from PyPI: see launch/python_env.sh for where
-# they go. Models for llama.cpp, two gigabytes, are made once in $MODELS (default ~/.cache/natrix/models).
+# The peers (PyTorch, Hugging Face transformers, mamba.py, llama.cpp) come from PyPI; launch/python_env.sh says where
+# they are installed. Models for llama.cpp, two gigabytes, are made once in $MODELS (default ~/.cache/natrix/models).
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 models=${MODELS:-$HOME/.cache/natrix/models}
 python=$("$repository/launch/python_env.sh" compare torch transformers mambapy einops safetensors numpy sentencepiece \
   google.protobuf=protobuf llama_cpp=llama-cpp-python)
 
-# The converter is part of llama.cpp's sources, which the installed package does not bring along.
+# The converter is part of llama.cpp's sources, which the installed package does not contain.
 mkdir -p "$models"
 find_converter() { find "$models/llama_cpp_source" -name convert_hf_to_gguf.py -print -quit 2>/dev/null || true; }
 if [ -z "$(find_converter)" ]; then

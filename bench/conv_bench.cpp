@@ -1,5 +1,5 @@
-// The short convolution with SiLU: bound by memory where its operands do not fit a cache, by the exponential
-// of the SiLU where they do.
+// The short convolution with SiLU. Bound by memory where its operands do not fit a cache,
+// otherwise by SiLU's exponential.
 #include <fmt/format.h>
 
 #include "bench/harness.h"
@@ -18,7 +18,7 @@ struct Sizes {
   double elements() const { return static_cast<double>(tokens * channels); }
 };
 
-/// x is the left half of what in_proj writes, so its rows lie twice as far apart as they are long.
+/// x is the left half of in_proj's output, so its row stride is twice its width.
 struct Operands {
   Operands(Memory memory, const Sizes& s)
       : xz(normal_activations(memory, {1, s.tokens, 2 * s.channels}, s.dtype, 1)),
@@ -77,7 +77,7 @@ int main(int argc, char** argv) {
   natrix::bench::Suite suite("conv");
   natrix::bench::add_cases(suite, {.tokens = 512, .channels = 1536, .taps = 4});    // a chunk of Mamba-130M
   natrix::bench::add_cases(suite, {.tokens = 16384, .channels = 1536, .taps = 4});  // beyond every cache
-  natrix::bench::add_cases(suite, {.tokens = 40, .channels = 64, .taps = 4});       // to see that it works
+  natrix::bench::add_cases(suite, {.tokens = 40, .channels = 64, .taps = 4});       // smoke test
   for (const int64_t tokens : {40, 16384}) {
     natrix::bench::add_cases(suite,
                              {.tokens = tokens, .channels = 1536, .taps = 4, .dtype = natrix::Dtype::kBF16});

@@ -1,4 +1,4 @@
-// What a device can do at most: copying and adding up arrays beyond its cache, cuBLAS' largest products, and
+// The ceilings of a device: copying and summing arrays larger than its cache, cuBLAS's largest products, and
 // exponentials in registers.
 #include <algorithm>
 #include <chrono>
@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kThreads = 256, kBlocksEach = 8, kChains = 4;
 
-/// kChains chains of exponentials, each the argument of the next: x, 2^-x, … stays within (0, 1].
+/// kChains chains of exponentials. Each result is the argument of the next: x, 2^-x, … stays within (0, 1].
 __global__ void __launch_bounds__(kThreads) exps_kernel(int rounds, float* sink) {
   float x[kChains];
   for (int k = 0; k < kChains; ++k) x[k] = static_cast<float>(threadIdx.x + k) * 1e-3f;
@@ -24,10 +24,10 @@ __global__ void __launch_bounds__(kThreads) exps_kernel(int rounds, float* sink)
   }
   float sum = 0;
   for (int k = 0; k < kChains; ++k) sum += x[k];
-  if (sum < 0) *sink = sum;  // never, which the compiler does not know
+  if (sum < 0) *sink = sum;  // never true, but the compiler does not know
 }
 
-/// `amount` a run, over the time of the best of some runs.
+/// `amount` per run, divided by the time of the fastest of several runs.
 template <class F>
 double best_rate(Context& ctx, double amount, F run) {
   constexpr int kAttempts = 10, kTogether = 5;

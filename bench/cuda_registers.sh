@@ -1,11 +1,12 @@
 #!/bin/bash
-# The table of registers in docs/performance.md: bench/cuda_registers.sh > table.md
+# The table of registers in docs/notes/performance-experiments.md: bench/cuda_registers.sh > table.md
 #
-# Compiles kernels/cuda with nvcc (no GPU is needed) for NATRIX_ARCHITECTURES ("80 90a 100") and prints, of each
-# kernel and architecture, the registers of a thread, f32 beside bf16 where both exist, and after them the warps that a
-# multiprocessor holds of the larger (of 64), by arithmetic: 65,536 registers, shared memory, 32 blocks. Each is the
-# most of all instantiations, but that the convolution of four taps and the scan of 16 states in whole quads, which
-# models have, stand apart from others. Kernels made of a lambda go by their file. Exit status 1 if any spills.
+# Compiles kernels/cuda with nvcc (no GPU is needed) for NATRIX_ARCHITECTURES ("80 90a 100"). For each kernel and
+# architecture it prints the registers of a thread, in f32 and in bf16 where both exist. After them it prints how many
+# warps (of 64) a multiprocessor holds with the larger number, computed from 65,536 registers, shared memory and 32
+# blocks. Each number is the maximum over all instantiations. The convolution of four taps and the scan of 16 states in
+# whole quads, which models use, have rows of their own. Kernels made from a lambda are listed under their file. Exit
+# status 1 if any kernel spills.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/cuda/bin
@@ -29,10 +30,10 @@ awk -v architectures="$architectures" '
     if (name ~ /scan_[a-z]+_kernel<|summarise_kernel</) return ", others"
     return ""
   }
-  # Dynamic shared memory of 16 states: the states before each stretch and what is summed over warps, of four.
+  # Dynamic shared memory for 16 states: the states before each stretch, and the sums over four warps.
   function dynamic_shared(name) { return name ~ /scan_backward_kernel/ ? 20480 : 0 }
   function threads(name) { return name ~ /cross_entropy|quads|cells/ ? 256 : 128 }
-  # Registers go to warps in steps of 8 a thread; a block keeps 1 KiB of shared memory for itself.
+  # Registers are allocated to warps in steps of 8 per thread. Each block reserves 1 KiB of shared memory.
   function warps_held(name, registers, shared, arch,   of_block, blocks, by_shared) {
     of_block = threads(name) / 32
     blocks = int(int(65536 / (int((registers + 7) / 8) * 8 * 32)) / of_block)

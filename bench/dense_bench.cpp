@@ -1,5 +1,5 @@
 // The kernels between the products: RMSNorm, activations, embedding, cross-entropy, AdamW, the global norm.
-// Bound by memory beyond the caches, and by the exponential where there is one and the operands fit.
+// Bound by memory beyond the caches; within them, by the exponential where there is one.
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -24,7 +24,7 @@ struct Sizes {
   double elements() const { return static_cast<double>(rows * cols); }
 };
 
-/// Enough arrays of one shape for any element-wise kernel.
+/// Enough arrays of one shape for every element-wise kernel.
 struct Arrays {
   Arrays(Memory memory, const Sizes& s)
       : x(normal(memory, {s.rows, s.cols}, 1)),
@@ -47,7 +47,7 @@ struct Arrays {
   Buffer inv_rms, y, dup, dweight;
 };
 
-/// Runs one kernel; returns what it wrote.
+/// Runs one kernel and returns the views that it wrote.
 using Run = std::vector<View> (*)(Context&, const Arrays&);
 
 std::vector<View> norm_forward(Context& ctx, const Arrays& o) {
@@ -105,7 +105,7 @@ std::vector<View> dt_forward(Context& ctx, const Arrays& o) {
   return {o.y.view()};
 }
 
-/// dup stands for what the forward pass computed: it is positive as long as nobody writes there.
+/// dup stands for the output of the forward pass. It is positive as long as no kernel writes to it.
 std::vector<View> dt_backward(Context& ctx, const Arrays& o) {
   softplus_backward(ctx, {.y = o.dup.view(), .dy = o.dy.view(), .dx = o.y.view()});
   return {o.y.view()};
@@ -117,7 +117,7 @@ std::vector<View> add_up(Context& ctx, const Arrays& o) {
 }
 
 void add_element_wise(Suite& suite, const Sizes& s) {
-  /// arrays: of [T, D], how many are read or written. exps: exponentials an element.
+  /// arrays: number of [T, D] arrays read or written. exps: exponentials per element.
   const auto add = [&](const char* family, double arrays, double exps, Run run) {
     suite.add({.family = family,
                .shape = s.to_string(),
@@ -261,6 +261,6 @@ int main(int argc, char** argv) {
   add_loss(suite, {.rows = 64, .cols = 50280});            // a tile of a large vocabulary
   add_embedding(suite, {.rows = 4096, .vocabulary = 50280, .cols = 768});
   add_optimizer(suite, 16 << 20);
-  add_element_wise(suite, {.rows = 40, .cols = 64});  // to see that it works
+  add_element_wise(suite, {.rows = 40, .cols = 64});  // smoke test
   return suite.run(argc, argv);
 }

@@ -1,15 +1,15 @@
 #!/bin/bash
-# Everything that a GPU has to show, in one run: bench/gpu_acceptance.sh [--build DIR] [--oracle COMMAND] [--quick]
+# Tests and measures everything on a GPU, in one run: bench/gpu_acceptance.sh [--build DIR] [--oracle COMMAND] [--quick]
 #
 #   --build DIR        where to build (build/gpu)
-#   --oracle COMMAND   a comparison with other implementations: run with NATRIX (the program) and NATRIX_BACKEND
-#                      (cuda) in its environment, once for each NATRIX_DTYPE fp32 and bf16; it passes with status 0
+#   --oracle COMMAND   a comparison with other implementations. It runs once for each NATRIX_DTYPE fp32 and bf16, with
+#                      NATRIX (the program) and NATRIX_BACKEND (cuda) in its environment, and passes with status 0
 #   --quick            leave out compute-sanitizer, which takes most of the time
-#   --rehearse         without a GPU: the same steps, small, on the emulated device; no figure means anything
+#   --rehearse         run the same steps without a GPU, small, on the emulated device; the figures mean nothing
 #
-# Prints a table of what passed and failed, and measures; each step's output is in DIR/acceptance, and the figures
-# are in bench/results/GPU.md with the date (of a rehearsal in DIR/acceptance). Exit status: 0 all passed, 1
-# something failed, 2 there is no GPU here, or no nvcc.
+# Prints a table of steps that passed or failed. The output of each step is in DIR/acceptance, and the figures are in
+# bench/results/GPU.md with the date (for a rehearsal in DIR/acceptance). Exit status: 0 all passed, 1 something
+# failed, 2 there is no GPU or no nvcc here.
 # shellcheck disable=SC2317 # functions are called by step
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -53,12 +53,12 @@ step() {
   if "$@" > "$log" 2>&1; then status=pass; else failed=1; tail -n 20 "$log" >&2; fi
   table+=$(printf '%-34s %-5s %6d s  %s' "$name" $status $((SECONDS - begin)) "${log#"$PWD"/}")$'\n'
 }
-# measure NAME: the last line of that step's output joins the table.
+# measure NAME: adds the last line of that step's output to the table.
 measure() {
   table+="    $(tail -n 1 "$(log_of "$1")")"$'\n'
 }
 
-# What is small in a rehearsal: of GPU SMALL.
+# size GPU SMALL: the first size, or the second in a rehearsal.
 size() { if [ $rehearse = yes ]; then echo "$2"; else echo "$1"; fi; }
 
 gpu=$(size "$(nvidia-smi --query-gpu=name --format=csv,noheader 2> /dev/null | head -n 1)" emulation)
@@ -67,7 +67,7 @@ configure() {
   cmake --preset release -B "$build" -DNATRIX_BENCH=ON "$(size -DNATRIX_CUDA=on -DNATRIX_CUDA=emulated)" \
     -DNATRIX_CUDA_ARCHITECTURES=native
 }
-# Whether the tests find the device: without, they would leave out its part and pass.
+# Checks that the tests find the device. Without it they would skip its part and pass.
 kernels() {
   "$build/tests/test_kernels" --gtest_list_tests 2>&1 | tee /dev/stderr | grep -q cuda
 }
@@ -77,7 +77,7 @@ tests() {
 sanitize() {
   cmake --build "$build" --target "cuda_$1"
 }
-# Kernels and whole models beside the device's own ceilings: their tables join the results.
+# Measures kernels and whole models against the device's own ceilings, and adds their tables to the results.
 bench() {
   local small="T 40 "
   case $1 in matmul) small='T 16  48 -> 1536' ;; model) small='prefill/quickstart  T 64' ;; esac
@@ -87,7 +87,7 @@ bench() {
     "$build/bench/bench_$1" --backend cuda --quick --benchmark_filter="$small"
   fi
 }
-# $1 bytes without a meaning, none of which ends a document.
+# $1 random bytes, none of which ends a document.
 random_text() { head -c "$1" /dev/urandom | tr '\0' '\1'; }
 # One exact step over a million tokens: tokens a second, and the device's memory.
 long_step() {
@@ -107,11 +107,11 @@ long_prompt() {
   "$build/launch/natrix" generate "$logs/long" --backend cuda --dtype bf16 -f "$logs/prompt.bin" -n 0 --ignore-eos \
     --chunk "$(size 8192 64)" --json --quiet
 }
-# The same model in mamba_ssm, where a Python on this machine has it.
+# The same model in mamba_ssm, if a Python on this machine has it.
 mamba_ssm() {
-  python3 bench/compare/mamba_ssm_peer.py || [ $? -eq 3 ]  # 3: it is not here
+  python3 bench/compare/mamba_ssm_peer.py || [ $? -eq 3 ]  # 3: it is not installed
 }
-# 50 steps of the shape of Mamba-130M, on the bytes of this documentation; the last line of its metrics.
+# Trains the shape of Mamba-130M for 50 steps on the bytes of this documentation. Prints the last line of its metrics.
 train() {
   local run=$logs/train-$1
   rm -rf "$run"

@@ -17,11 +17,11 @@
 namespace natrix::bench {
 namespace {
 
-/// The ceiling of one case on one machine: the resource that takes longest.
+/// The roof of one case on one machine: the resource that takes longest.
 struct Roof {
-  const char* unit;  // of figures bound by it
-  double amount;     // what one call needs
-  double seconds;    // the least that the machine takes for it
+  const char* unit;  // of figures bound by this resource
+  double amount;     // amount that one call needs
+  double seconds;    // least time of this machine for it
   double rate() const { return amount / seconds; }
 };
 
@@ -41,10 +41,10 @@ struct Row {
   const Case* what;
   Context* ctx;
   Roof roof;
-  std::string id{};              // its name for --benchmark_filter
-  std::optional<Trial> trial{};  // from the first timing of the row to its report
+  std::string id{};              // name for --benchmark_filter
+  std::optional<Trial> trial{};  // exists from the first timing of the row to its report
   std::string failure{};
-  double seconds = std::numeric_limits<double>::infinity();  // the best repetition's mean
+  double seconds = std::numeric_limits<double>::infinity();  // mean of the best repetition
 
   double figure() const { return roof.amount / seconds / 1e9; }
   double percent() const { return 100 * roof.seconds / seconds; }
@@ -66,7 +66,7 @@ double largest_difference(View got, View want) {
   return difference / scale;
 }
 
-/// Sets the row's trial up; its failure, if the first run differs from the reference's.
+/// Sets up the row's trial. Records a failure if its first run differs from the reference.
 void verify(Row& row) {
   row.trial = row.what->set_up(*row.ctx);
   if (row.trial->check) {
@@ -96,7 +96,7 @@ void time(benchmark::State& state, Row& row) {
     for (auto _ : state) row.trial->run();
     return;
   }
-  // A call returns before the device has done its work: so many are waited for together.
+  // A call returns before the device has done its work, so several calls are timed up to one common wait.
   constexpr int kTogether = 10;
   const Buffer last(Dtype::kU8, {1}, Memory::kDevice), here(Dtype::kU8, {1});
   while (state.KeepRunningBatch(kTogether)) {
@@ -111,7 +111,7 @@ std::string text_of(double seconds) {
   return seconds < 1e-3 ? fmt::format("{:.2f} us", seconds * 1e6) : fmt::format("{:.2f} ms", seconds * 1e3);
 }
 
-/// The time of one item, or how many a second.
+/// The time of one item, or items per second.
 std::string of_each(const Row& row) {
   const Case& c = *row.what;
   if (c.items == 0) return "";
@@ -119,7 +119,7 @@ std::string of_each(const Row& row) {
                         : fmt::format("{:.1f} {}/s", c.items / row.seconds, c.unit);
 }
 
-/// Prints a row as soon as it is known, and lets go of its operands.
+/// Prints each row as soon as it is known, and frees its operands.
 class Table : public benchmark::BenchmarkReporter {
  public:
   Table(std::vector<Row>& rows, bool print) : rows_(rows), print_(print) {}
@@ -131,7 +131,7 @@ class Table : public benchmark::BenchmarkReporter {
 
   void ReportRuns(const std::vector<Run>& runs) override {
     if (runs.front().run_type != Run::RT_Iteration)
-      return;  // means and deviations of what has just been reported
+      return;  // means and deviations of the repetitions just reported
     const std::string& id = runs.front().run_name.function_name;
     Row& row = *std::find_if(rows_.begin(), rows_.end(), [&](const Row& r) { return r.id == id; });
     for (const Run& run : runs) {
@@ -183,7 +183,7 @@ nlohmann::ordered_json to_json(int threads, const Ceilings& c) {
           {"gexps", c.exps / 1e9}, {"gbytes", c.bytes / 1e9}, {"gbytes_read", c.reads / 1e9}};
 }
 
-/// The contexts to time with: one thread and all of them, or what --threads asks for.
+/// The contexts to time: one thread and all threads, or the number that --threads gives.
 std::vector<std::unique_ptr<Context>> make_contexts(Backend backend, std::optional<int> threads) {
   std::vector<std::unique_ptr<Context>> contexts;
   if (backend == Backend::kCuda) {
@@ -209,7 +209,7 @@ std::optional<Backend> backend_named(std::string_view name) {
   return {};
 }
 
-/// What Google Benchmark left of the command line; nothing, if it is not understood.
+/// Parses the options that Google Benchmark left on the command line. Empty if they are not understood.
 std::optional<Options> parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {

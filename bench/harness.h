@@ -1,6 +1,6 @@
-// What the benchmarks share: a case is verified against the reference backend, then timed on the CPU backend
-// with one thread and with all of them, or on backend cuda, and its figure is printed beside the ceiling that
-// bounds it.
+// Shared by the benchmarks. A case is verified against the reference backend and then timed: on the CPU
+// backend with one thread and with all of them, or on backend cuda. Its figure is printed next to the
+// ceiling that bounds it.
 //
 //   int main(int argc, char** argv) {
 //     natrix::bench::Suite suite("routing");
@@ -8,11 +8,10 @@
 //     return suite.run(argc, argv);
 //   }
 //
-// Options of every program: --backend cuda (instead of cpu), --threads N (only these), --instructions NAME
-// (AVX2 on an AVX-512 machine, say),
-// --quick (few repetitions, no slow cases: to see that it works), --json (one JSON object on stdout and
-// nothing else there), and Google Benchmark's, which runs the timing loops: --benchmark_filter=REGEX,
-// --benchmark_min_time=SECONDS.
+// Options of every program: --backend cuda (instead of cpu), --threads N (only this number), --instructions
+// NAME (for example AVX2 on an AVX-512 machine), --quick (few repetitions and no slow cases: a smoke test),
+// --json (one JSON object and nothing else on stdout), and the options of Google Benchmark, which runs the
+// timing loops: --benchmark_filter=REGEX, --benchmark_min_time=SECONDS.
 #pragma once
 
 #include <functional>
@@ -25,21 +24,21 @@
 
 namespace natrix::bench {
 
-/// What one call must do at least: operations of the formula, and each operand's bytes once. The ceiling of a
-/// case is its roofline, the machine's time for the dearest of the three.
+/// The least that one call must do: the operations of the formula, and each operand's bytes once. The
+/// roofline of a case is the longest of the machine's times for these costs.
 struct Cost {
   double flops = 0;       // a multiply-add counts two
   double bf16_flops = 0;  // of matrix products in bf16
   double exps = 0;
-  double bytes = 0;  // read + written where arrays go in and arrays come out, at that rate
-  double reads = 0;  // read beyond that (weights, whatever is only summed up), at the rate of only reading
+  double bytes = 0;  // read + written, where a kernel reads and writes arrays; held to the copy rate
+  double reads = 0;  // bytes only read beyond that (weights, sums), held to the read rate
 };
 
-/// Operands in place, ready to be used again and again.
+/// A case with its operands in place, ready to run repeatedly.
 struct Trial {
   std::function<void()> run;
-  std::vector<View> outputs;  // of one run, floats wherever they lie, to be compared with the reference's
-  /// Instead of outputs, where the reference would take hours: what is wrong with what it runs, or nothing.
+  std::vector<View> outputs;  // outputs of one run (floats, in any memory), compared with the reference's
+  /// Instead of outputs, where the reference would take hours: returns what is wrong, or an empty string.
   std::function<std::string()> check;
 };
 
@@ -47,19 +46,19 @@ struct Case {
   std::string family;  // the kernel
   std::string shape;   // "T 4096  D 768"
   Cost cost;
-  /// Makes the operands; called with contexts of both backends and has to give both the same (seeded)
-  /// numbers. `ctx` outlives the trial; what `run` uses is best held by a shared_ptr in its capture.
+  /// Makes the operands. Called with contexts of both backends, and must produce the same (seeded) numbers
+  /// for both. `ctx` outlives the trial. Let `run` hold its operands by a shared_ptr in its capture.
   std::function<Trial(Context&)> set_up;
-  double items = 0;         // what one call does so many of; if given, the time of each is printed too
-  std::string unit;         // of items; if given, so many a second are printed instead
+  double items = 0;         // number of items in one call; if given, the time of each is printed too
+  std::string unit;         // unit of items; if given, items per second are printed instead
   double tolerance = 1e-5;  // on max |cpu − reference| / max |reference|, for each output
   int repetitions = 25;
   bool slow = false;         // left out by --quick
-  bool device_only = false;  // of a size, or in a dtype, that the CPU is not asked for
+  bool device_only = false;  // too large for the CPU, or in a dtype that the CPU lacks
 };
 
-/// A set_up that makes Operands from the context's memory and `sizes` and holds them for as long as the
-/// trial; run(ctx, operands).
+/// A set_up that makes Operands from the context's memory and `sizes`, keeps them as long as the trial, and
+/// calls run(ctx, operands).
 template <class Operands, class Sizes, class Run, class Outputs>
 std::function<Trial(Context&)> trial_on(Sizes sizes, Run run, Outputs outputs) {
   return [=](Context& ctx) {
@@ -80,16 +79,16 @@ class Suite {
   std::vector<Case> cases_;
 };
 
-/// f32, normally distributed, the same for the same seed.
+/// f32, normally distributed, determined by the seed.
 Buffer normal(Memory memory, Shape shape, uint64_t seed, double scale = 1.0);
-/// As `dtype` stores them on a device; with the host, where only the reference has them, the same in f32.
+/// Activations stored as `dtype` on a device. On the host, for the reference, the same values in f32.
 Buffer activations(Memory memory, Shape shape, Dtype dtype);
 Buffer normal_activations(Memory memory, Shape shape, Dtype dtype, uint64_t seed);
-/// On what bf16 stores: one rounding, beside the sums' own.
+/// Tolerance for results stored in bf16: one rounding, besides those of the sums.
 inline constexpr double kBf16Tolerance = 1.0 / 256;
-/// i64, each of [0, below) as likely as any other.
+/// i64, uniformly distributed in [0, below).
 Buffer tokens(Memory memory, Shape shape, uint64_t seed, int64_t below);
-/// A copy in that memory.
+/// A copy of `from` in that memory.
 Buffer placed(Memory memory, const Buffer& from);
 
 }  // namespace natrix::bench

@@ -1,8 +1,8 @@
-// Matrix products, dense and grouped by expert: bound by multiply-adds from some tens of rows on, and by
-// reading the weights below. The three products of a linear layer: y = x Wᵀ, dx = dy W, dW += dyᵀ x.
+// Matrix products, dense and grouped by expert. Bound by multiply-adds from some tens of rows on, and below
+// that by reading the weights. The three products of a linear layer: y = x Wᵀ, dx = dy W, dW += dyᵀ x.
 //
-// A row of a product depends on its row of op(a) and on b alone (kernels/matmul.h), so the reference computes
-// only some rows of a dense one: all of them would take it longer than everything that is timed here.
+// A row of a product depends only on its row of op(a) and on b (kernels/matmul.h). So for dense products the
+// reference computes only some rows; all rows would take it longer than everything that is timed here.
 #include <algorithm>
 #include <fmt/format.h>
 #include <memory>
@@ -19,27 +19,27 @@ constexpr double kFloat = 4;  // bytes
 
 struct Sizes {
   int64_t rows, in, out;
-  Dtype dtype = Dtype::kF32;  // of all but gradients of weights
+  Dtype dtype = Dtype::kF32;  // dtype of all but the gradients of weights
   std::string to_string() const {
     return fmt::format("T {}  {} -> {}{}", rows, in, out, in_bf16() ? "  bf16" : "");
   }
   double flops() const { return 2 * static_cast<double>(rows * in * out); }
   bool in_bf16() const { return dtype == Dtype::kBF16; }
 
-  /// [rows of c, terms] times [terms, columns of c]: what goes in is read, what comes out is written.
+  /// [rows of c, terms] times [terms, columns of c]: operands are read, the result is written.
   Cost cost(double operands, double result) const {
     const auto width = static_cast<double>(size_of(dtype));
     Cost c{.bytes = width * result, .reads = width * operands};
     (in_bf16() ? c.bf16_flops : c.flops) = flops();
     return c;
   }
-  /// Into f32 that is there.
+  /// The cost of adding the product to an existing f32 result.
   Cost cost_of_sum(double operands, double result) const {
     Cost c = cost(operands, result);
     c.bytes = 2 * kFloat * result;
     return c;
   }
-  /// What a case of these sizes says of itself.
+  /// A case with the name and shape of these sizes.
   Case named(std::string family, const std::string& load, Cost cost) const {
     return {.family = std::move(family),
             .shape = to_string() + load,
@@ -50,7 +50,7 @@ struct Sizes {
   }
 };
 
-/// A layer [out, in] and what flows through it.
+/// A layer [out, in] and the tensors that flow through it.
 struct Linear {
   Linear(Memory memory, const Sizes& s)
       : x(normal_activations(memory, {s.rows, s.in}, s.dtype, 1)),
@@ -69,7 +69,7 @@ struct Linear {
   Buffer x, weight, dy, y, dx, dweight;
 };
 
-/// The first row of c, the last, and some between them.
+/// The first and the last row of c, and some in between.
 std::vector<int64_t> some_rows(View c) {
   constexpr int64_t kMost = 8;
   const int64_t count = std::min(kMost, c.rows());
@@ -78,7 +78,7 @@ std::vector<int64_t> some_rows(View c) {
   return rows;
 }
 
-/// The product that gives row r of c alone.
+/// The product that computes only row r of c.
 Matmul row_of(Matmul product, int64_t r) {
   product.a = product.transpose_a ? product.a.columns(r, 1) : product.a.row_range(r, 1);
   product.c = product.c.row_range(r, 1);
@@ -115,7 +115,7 @@ void add_linear(Suite& suite, const Sizes& s) {
               s.cost_of_sum(T * (I + O), O * I));
 }
 
-/// The first products of experts [out, in]; rows lie sorted by expert.
+/// The first products of experts [out, in]. Rows are sorted by expert.
 struct Experts {
   Experts(Memory memory, const Sizes& s, const std::vector<int64_t>& rows_of)
       : linear(memory, s),
@@ -151,13 +151,13 @@ void weight_gradient(Context& ctx, const Experts& e) {
                       .accumulate = true});
 }
 
-/// rows_of: how many rows each expert got.
+/// rows_of: the number of rows of each expert.
 void add_grouped(Suite& suite, const std::string& load, const std::vector<int64_t>& rows_of, int64_t in,
                  int64_t out, Dtype dtype = Dtype::kF32) {
   const Sizes s{std::accumulate(rows_of.begin(), rows_of.end(), int64_t{0}), in, out, dtype};
   const auto used = std::count_if(rows_of.begin(), rows_of.end(), [](int64_t n) { return n > 0; });
   const auto T = static_cast<double>(s.rows), I = static_cast<double>(in), O = static_cast<double>(out);
-  const double weights = static_cast<double>(used) * I * O;  // an expert without rows is not even read
+  const double weights = static_cast<double>(used) * I * O;  // weights of an expert without rows are not read
   const auto add = [&](const char* family, Cost cost, auto run, auto output) {
     Case c = s.named(family, fmt::format("  E {} {}", rows_of.size(), load), cost);
     c.set_up = [=](Context& ctx) {
@@ -174,7 +174,7 @@ void add_grouped(Suite& suite, const std::string& load, const std::vector<int64_
       [](const Experts& e) { return e.dweight.view(); });
 }
 
-/// A linear layer [out, in] whose weight was packed when it was opened.
+/// A linear layer [out, in] with packed weights.
 struct PackedLinear {
   PackedLinear(Context& ctx, const Sizes& s, WeightFormat format)
       : linear(ctx.memory(), s),
@@ -193,7 +193,7 @@ struct PackedLinear {
   PackedWeight weight;
 };
 
-/// What a decoded token does of it, in each format.
+/// The products of one decoded token, in each format.
 void add_packed(Suite& suite, const Sizes& s) {
   const std::pair<WeightFormat, const char*> formats[] = {
       {WeightFormat::kF32, "f32"}, {WeightFormat::kBF16, "bf16"}, {WeightFormat::kInt8, "int8"}};
@@ -241,7 +241,7 @@ int main(int argc, char** argv) {
     add_linear(suite, {rows, 1536, 768});
   }
   for (const int64_t rows : {1, 16, 64}) add_linear(suite, {rows, 768, 50280});  // its head, a tile at most
-  // One token: of weights in the L2 cache, in the last level's, and in memory.
+  // One token, with weights in the L2 cache, in the last-level cache, and in memory.
   for (const Sizes& s : {Sizes{1, 768, 512}, {1, 768, 3072}, {1, 768, 50280}}) add_packed(suite, s);
   add_column_sum(suite, {512, 1, 1536});
   add_linear(suite, {4096, 192, 768});                                      // in_proj of the quickstart
@@ -249,7 +249,7 @@ int main(int argc, char** argv) {
   add_grouped(suite, "skewed", {4096, 2048, 1024, 512, 256, 128, 128, 0}, 192, 512);
   add_grouped(suite, "one row each", std::vector<int64_t>(8, 1), 192, 512);
   add_grouped(suite, "one row each", std::vector<int64_t>(64, 1), 768, 1024);
-  add_linear(suite, {40, 48, 64});  // to see that it works
+  add_linear(suite, {40, 48, 64});  // smoke test
   constexpr auto kBF16 = natrix::Dtype::kBF16;
   add_linear(suite, {40, 48, 64, kBF16});
   for (const int64_t rows : {1, 2048, 16384}) {
@@ -257,6 +257,6 @@ int main(int argc, char** argv) {
     add_linear(suite, {rows, 1536, 768, kBF16});
   }
   add_grouped(suite, "balanced", std::vector<int64_t>(16, 1024), 1024, 2816,
-              kBF16);  // of a model of a milliard
+              kBF16);  // of a model with a billion parameters
   return suite.run(argc, argv);
 }

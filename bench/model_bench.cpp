@@ -1,15 +1,16 @@
-// Whole models with random weights, Mamba-130M (state-spaces/mamba-130m) and the quickstart's: tokens a
-// second.
+// Whole models with random weights, Mamba-130M (state-spaces/mamba-130m) and the
+// quickstart's, in tokens per second.
 //
-//   train     a step: forward, backward, clipping, AdamW. Three forward passes of multiply-adds; what exact
-//             gradients compute again for chunks does not count
-//   prefill   a prompt is read, and the logits after it are taken
-//   decode    one token: every weight that it meets is read once. On a device its work is asked for at once
-//             (core/generate/recorded_step.h); beside it, kernel by kernel
+//   train     a step: forward, backward, clipping, AdamW. It counts three forward passes of multiply-adds;
+//             the recomputation for exact gradients over chunks does not count
+//   prefill   reads a prompt and takes the logits after it
+//   decode    one token: every weight that it uses is read once. On a device its work is captured and
+//             launched at once (core/generate/recorded_step.h); a second case launches kernel by kernel
 //
-// Only multiply-adds count, or for decoding the bytes of weights: exponentials, norms and the optimizer come
-// on top, so 100 % is out of reach. Before anything is timed, the step must give the same loss and gradient
-// norm cut into other chunks, and a prompt the same logits read together and token by token.
+// Only multiply-adds count, or for decoding the bytes of weights. Exponentials, norms and the optimizer
+// take time too, so 100 % is out of reach. Before anything is timed, two checks must pass: the step
+// gives the same loss and gradient norm with another chunk, and a prompt gives the same logits read
+// together and token by token.
 #include <cmath>
 #include <fmt/format.h>
 #include <memory>
@@ -27,41 +28,41 @@
 namespace natrix::bench {
 namespace {
 
-/// Where a model is and in what its activations are.
+/// Where a model runs, and the dtype of its activations.
 struct Place {
   Backend backend;
   int threads;
   Dtype dtype;
 
-  /// Relative. cuBLAS chooses its kernel by a product's size, so that on a device other chunks sum in another
-  /// order. In bf16 that flips roundings: of some 12 in each sublayer (tests/launch/cuda_bf16_test.cpp counts
-  /// them), each of at most 2^-9 and independent of the others, on either side.
+  /// Relative tolerance. cuBLAS chooses its kernel by a product's size, so on a device another chunk sums in
+  /// another order. In bf16 that flips roundings: about 12 in each sublayer (tests/launch/cuda_bf16_test.cpp
+  /// counts them), each of at most 2^-9 and independent of the others, on either side.
   double tolerance(const ModelConfig& config) const {
     if (backend != Backend::kCuda) return 1e-5;
     if (dtype != Dtype::kBF16) return 1e-4;
     return std::sqrt(2 * 12.0 * static_cast<double>(config.stack().size())) / 512;
   }
   bool close(double a, double b, const ModelConfig& config) const {
-    return std::fabs(a - b) <= tolerance(config) * std::fabs(b);  // false if one is not a number
+    return std::fabs(a - b) <= tolerance(config) * std::fabs(b);  // false if one is NaN
   }
 };
 
-/// Of one token, forward.
+/// The work of one token, forward.
 struct Work {
   double flops = 0;       // of the layers
   double head_flops = 0;  // of the logits
   double weights = 0;     // read, those of the head included
 };
 
-/// Two operations for each element of a matrix that the token meets, taps of the convolution included; six
-/// for each state of a scan: h = decay · h + (dt · x) · B, y += h · C.
+/// Counts two operations for each element of a matrix that the token uses, taps of the convolution included,
+/// and six for each state of a scan: h = decay · h + (dt · x) · B, y += h · C.
 Work work_of(const ModelConfig& config) {
   const AssembledModel model = describe_model(config);
   const Shape vocabulary{*config.vocab_size, config.d_model};
   Work work{.head_flops = 2.0 * static_cast<double>(vocabulary.count()),
             .weights = static_cast<double>(vocabulary.count())};
   model->visit([&](Param& p) {
-    if (p.shape.rank() < 2 || p.shape == vocabulary) return;  // of the embedding, one row is read
+    if (p.shape.rank() < 2 || p.shape == vocabulary) return;  // a token reads one row of the embedding
     const bool experts = p.shape.rank() == 3;
     const double share =
         experts ? static_cast<double>(config.moe.top_k) / static_cast<double>(config.moe.num_experts) : 1.0;
@@ -78,7 +79,7 @@ AssembledModel fresh(const ModelConfig& config, const Place& place, bool with_gr
   return model;
 }
 
-/// A model in training. Its context is its own, so that a model's activations go when the model goes.
+/// A model in training. It has its own context, so that its activations are freed with it.
 class Trainee {
  public:
   Trainee(const ExperimentConfig& config, const Place& place)
@@ -96,7 +97,7 @@ class Trainee {
     model_->after_step(step_.tally());
   }
 
-  /// What is wrong with the loss and the gradients, or nothing.
+  /// Returns what is wrong with the loss and the gradients, or an empty string.
   std::string check() {
     const int64_t length = config_.sequence.length, chunk = config_.sequence.chunk;
     const Figures as_timed = figures(chunk), otherwise = figures(chunk < length ? length : length / 4);
@@ -135,7 +136,7 @@ class Trainee {
   int64_t steps_ = 0;
 };
 
-/// A model that reads and writes.
+/// A model for inference.
 class Reader {
  public:
   Reader(const ModelConfig& config, WeightFormat weights, int64_t prompt, const Place& place)
@@ -157,7 +158,7 @@ class Reader {
   void decode() { take_token(writing_); }
   void decode_unrecorded() { take_token(unrecorded_); }
 
-  /// What is wrong with the logits, or nothing.
+  /// Returns what is wrong with the logits, or an empty string.
   std::string check() {
     const int64_t length = std::min<int64_t>(prompt_.view().cols(), 64);
     const View prompt = prompt_.view().columns(0, length);
@@ -190,7 +191,7 @@ class Reader {
   Session writing_, unrecorded_;
 };
 
-/// Multiply-adds in that dtype.
+/// The cost of multiply-adds in that dtype.
 Cost products(double flops, Dtype dtype) {
   return dtype == Dtype::kBF16 ? Cost{.bf16_flops = flops} : Cost{.flops = flops};
 }
@@ -225,7 +226,7 @@ std::function<Trial(Context&)> trial_of(const ModelConfig& config, WeightFormat 
   };
 }
 
-/// prompt: tokens that are read together.
+/// prompt: number of tokens that are read together.
 void add_prefill(Suite& suite, const std::string& name, const ModelConfig& config, int64_t prompt, bool slow,
                  Dtype dtype = Dtype::kF32) {
   const Work work = work_of(config);
@@ -241,7 +242,7 @@ void add_prefill(Suite& suite, const std::string& name, const ModelConfig& confi
              .device_only = dtype == Dtype::kBF16});
 }
 
-/// What was read before does not matter. dtype bf16: on a device, whose weights are not packed.
+/// The time does not depend on the tokens read before. dtype bf16: on a device, where weights are not packed.
 void add_decoding(Suite& suite, const std::string& name, const ModelConfig& config, WeightFormat weights,
                   bool slow, Dtype dtype = Dtype::kF32, void (Reader::*run)() = &Reader::decode) {
   constexpr const char* kNames[] = {"f32", "bf16", "int8"};
@@ -266,7 +267,7 @@ ExperimentConfig mamba_130m(int64_t length, int64_t chunk) {
   return c;
 }
 
-/// Four Mamba layers, each followed by eight experts of which a token meets two.
+/// Four Mamba layers, each followed by eight experts of which a token uses two.
 ExperimentConfig jamba_moe() {
   ExperimentConfig c;
   c.model = {.pattern = "ME", .repeat = 4, .d_model = 256, .vocab_size = 257};
@@ -276,14 +277,14 @@ ExperimentConfig jamba_moe() {
   return c;
 }
 
-/// Eight Mamba layers, each followed by eight experts of which a token meets two.
+/// Eight Mamba layers, each followed by eight experts of which a token uses two.
 ModelConfig jamba_300m() {
   ModelConfig m{.pattern = "ME", .repeat = 8, .d_model = 768, .vocab_size = 32000, .tie_embeddings = false};
   m.moe.d_ff = 1536;
   return m;
 }
 
-/// MoE-Mamba (arXiv 2401.04081): a token meets one of 32 experts, some 25 million parameters of all layers.
+/// MoE-Mamba (arXiv 2401.04081): a token uses one of 32 experts, some 25 million parameters over all layers.
 ModelConfig moe_mamba_25m() {
   ModelConfig m{.pattern = "ME", .repeat = 8, .d_model = 512, .vocab_size = 32000};
   m.moe.num_experts = 32;
@@ -292,7 +293,7 @@ ModelConfig moe_mamba_25m() {
   return m;
 }
 
-/// A milliard parameters, of which a token meets a fifth.
+/// A billion parameters, of which a token uses a fifth.
 ModelConfig mamba_moe_1b() {
   ModelConfig m{.pattern = "ME", .repeat = 12, .d_model = 1024, .vocab_size = 32000};
   m.moe.num_experts = 16;
@@ -300,7 +301,7 @@ ModelConfig mamba_moe_1b() {
   return m;
 }
 
-/// Small enough for an emulated device: to see that it works.
+/// Small enough for an emulated device: a smoke test.
 ModelConfig smallest() {
   ModelConfig m{.pattern = "ME", .repeat = 1, .d_model = 32, .vocab_size = 64};
   m.moe.num_experts = 4;

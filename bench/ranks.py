@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Two ranks with a thread each beside one process with two threads: tokens/s of each layout, and what of its messages
-was hidden behind compute.
+"""Compares two ranks of one thread with one process of two threads: tokens/s of each layout, and which part of its
+communication was hidden behind compute.
 
     bench/ranks.py [--natrix PROGRAM] [--rounds N] [--steps N] [--out DIR] [section.key=value …]
 
@@ -45,7 +45,7 @@ def command(natrix, settings, run, data, steps, overrides):
 
 
 def run_layout(natrix, settings, data, steps, overrides):
-    """Tokens/s of the fastest step, and percent hidden by what travelled."""
+    """Tokens/s of the fastest step, and the percentage of each kind of communication that was hidden."""
     with tempfile.TemporaryDirectory() as name:
         run = Path(name) / "run"
         subprocess.run(command(natrix, settings, run, data, steps, overrides), check=True, stdout=subprocess.DEVNULL)

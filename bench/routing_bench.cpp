@@ -1,4 +1,4 @@
-// Routing: scores and choice are bound by exponentials, moving rows by memory.
+// Routing: scores and choice are bound by exponentials, moving rows by memory bandwidth.
 #include <fmt/format.h>
 #include <memory>
 
@@ -16,7 +16,7 @@ struct Sizes {
   }
 };
 
-/// Everything that one MoE layer routes with, made on a context from fixed seeds.
+/// All operands of one MoE layer's routing, made on a context from fixed seeds.
 struct Operands {
   Operands(Context& ctx, const Sizes& s, Memory memory)
       : logits(normal(memory, {s.tokens, s.experts}, 1)),
@@ -144,7 +144,6 @@ int main(int argc, char** argv) {
                            {.tokens = 8192, .width = 256, .experts = 8, .top_k = 2});  // MoE-Mamba, small
   natrix::bench::add_cases(suite,
                            {.tokens = 4096, .width = 1024, .experts = 64, .top_k = 6});  // beyond every cache
-  natrix::bench::add_cases(suite,
-                           {.tokens = 40, .width = 64, .experts = 4, .top_k = 2});  // to see that it works
+  natrix::bench::add_cases(suite, {.tokens = 40, .width = 64, .experts = 4, .top_k = 2});  // smoke test
   return suite.run(argc, argv);
 }

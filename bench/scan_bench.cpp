@@ -1,6 +1,6 @@
 // The selective scan: bound by one exponential per (token, channel, state), which is also the item whose time
-// is printed. Backward computes each decay once more (on a device four times), from states kept before tiles of
-// tokens, so that no [T, I, N] is ever stored; its cost counts one, like forward's.
+// is printed. Backward recomputes each decay once (on a device four times) from states kept before tiles of
+// tokens, so that no [T, I, N] is ever stored. Its cost counts one exponential, like forward's.
 #include <cmath>
 #include <fmt/format.h>
 
@@ -21,7 +21,7 @@ struct Sizes {
   double items() const { return static_cast<double>(batch * tokens * channels * states); }
 };
 
-/// dt as softplus makes it: log-uniform in [1e-3, 1e-1].
+/// dt with the distribution of softplus's output at initialisation: log-uniform in [1e-3, 1e-1].
 Buffer time_steps(Memory memory, Shape shape, uint64_t seed) {
   const Buffer b = normal(Memory::kHost, shape, seed);
   float* p = b.view().as<float>();
@@ -129,8 +129,7 @@ int main(int argc, char** argv) {
   natrix::bench::add_cases(suite, {.batch = 1, .tokens = 512, .channels = 512, .states = 16});  // d_model 256
   natrix::bench::add_cases(suite, {.batch = 4, .tokens = 512, .channels = 512, .states = 16});
   natrix::bench::add_cases(suite, {.batch = 1, .tokens = 1, .channels = 1536, .states = 16});  // decoding
-  natrix::bench::add_cases(suite,
-                           {.batch = 1, .tokens = 40, .channels = 64, .states = 16});  // to see that it works
+  natrix::bench::add_cases(suite, {.batch = 1, .tokens = 40, .channels = 64, .states = 16});   // smoke test
   natrix::bench::add_cases(suite,
                            {.batch = 1, .tokens = 2048, .channels = 1536, .states = 16});  // fills a device
   for (const int64_t tokens : {40, 2048}) {

@@ -9,8 +9,8 @@ int64_t sum(const std::vector<int64_t>& v) {
   return std::accumulate(v.begin(), v.end(), int64_t{0});
 }
 
-/// Calls f(row by (source, expert), row by (expert, source), rows) for every piece of a go at the owner; both
-/// count from the go's first row.
+/// Calls f(row by (source, expert), row by (expert, source), rows) for every piece of a go at the owner. Both
+/// rows count from the go's first row.
 template <class F>
 void each_piece(const RowPlan& plan, const RowPlan::Go& go, F&& f) {
   const auto experts = static_cast<int64_t>(plan.expert_offsets.size()) - 1;
@@ -50,7 +50,7 @@ class GoUnderWay final : public RowsUnderWay {
 
  private:
   Pending messages_;
-  std::function<void()> settle_;  // puts into their order what has come
+  std::function<void()> settle_;  // sorts the rows that have arrived
 };
 
 }  // namespace
@@ -69,7 +69,7 @@ RowPlan AllToAllExchange::plan(Context& ctx, std::span<const int64_t> home_offse
     return home_offsets[static_cast<size_t>(e) + 1] - home_offsets[static_cast<size_t>(e)];
   };
   const Buffer mine_buffer(Dtype::kI64, {experts}), all_buffer(Dtype::kI64, {ranks, experts});
-  const View mine = mine_buffer.view(), all = all_buffer.view();  // with the host, which reads them
+  const View mine = mine_buffer.view(), all = all_buffer.view();  // in host memory, as the host reads them
   for (int64_t e = 0; e < experts; ++e) mine.as<int64_t>()[e] = at_home(e);
   axis_.all_gather(ctx, mine, all);
 

@@ -1,9 +1,10 @@
-// AllToAllExchange: rows between the ranks of the ep axis, which hold all experts between them.
+// AllToAllExchange: exchanges rows between the ranks of the ep axis. Together these ranks hold all experts.
 //
-// Rank p owns experts [E · p / P, E · (p + 1) / P). At home rows stand by expert, so what goes to a rank lies
-// together; at the owner they are put into the order (expert, source rank, token), which one process with all
-// experts would see: outputs keep their bits, and so do the gradients of experts. With two goes they stand by
-// go first: of each rank's experts the first half, rounded up, and then the others.
+// Rank p owns experts [E · p / P, E · (p + 1) / P). At home rows are sorted by expert, so the rows for one
+// rank are contiguous. The owner puts them into the order (expert, source rank, token), which is the order of
+// a single process with all experts. So outputs and the experts' gradients keep their bits. With two goes,
+// rows are sorted by go first: the first go has the first half of each rank's experts, rounded up, and the
+// second go has the others.
 #pragma once
 
 #include "core/row_exchange.h"
@@ -13,16 +14,16 @@ namespace natrix {
 
 class AllToAllExchange final : public RowExchange {
  public:
-  /// What goes to a rank in one of two goes is at least so long on average, or all goes at once: short
-  /// messages cost as much as there are of them.
+  /// Average bytes per message from which rows travel in two goes. Below, all rows travel at once: the cost
+  /// of short messages is proportional to their number.
   static constexpr int64_t kLeastMessage = int64_t{64} << 10;
 
   /// `axis` is borrowed.
   explicit AllToAllExchange(Communicator& axis, int64_t least_message = kLeastMessage)
       : axis_(axis), least_message_(least_message) {}
 
-  /// In how many goes rows travel that take so many bytes on all `ranks` together. A second one needs a rank
-  /// with two experts.
+  /// The number of goes for rows that take `bytes` bytes on all `ranks` together. A second go needs
+  /// a rank with two experts.
   static int64_t goes_of(int64_t num_experts, int64_t ranks, int64_t bytes,
                          int64_t least_message = kLeastMessage) {
     return num_experts > ranks && bytes / 2 / ranks / ranks >= least_message ? 2 : 1;
@@ -42,7 +43,7 @@ class AllToAllExchange final : public RowExchange {
 
  private:
   int64_t first_of(int64_t num_experts, int64_t rank) const { return num_experts * rank / axis_.size(); }
-  /// The experts of rank p, as [first, last) of all, that travel in a go.
+  /// The experts of a rank that travel in a go: [first, last) of all experts.
   std::pair<int64_t, int64_t> experts_of(int64_t num_experts, int64_t rank, int64_t go, int64_t goes) const;
 
   Communicator& axis_;

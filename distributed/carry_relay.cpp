@@ -36,7 +36,7 @@ void CarryRelay::begin_segment(bool last) {
 }
 
 View CarryRelay::enter(CarryKey key, Dtype dtype, const Shape& shape, const std::function<SegmentMap()>&) {
-  // Every rank recorded what it entered the first segment after a boundary with.
+  // Every rank kept the state with which it entered the first segment after a boundary.
   if (segment_ == 0 && (place_ == 0 || origin_ == Origin::kBoundary)) return begin_.at(key);
   entering_.make(key, dtype, shape, ctx_.memory());
   View state = entering_.at(key);

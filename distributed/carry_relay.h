@@ -1,13 +1,13 @@
-// CarryRelay: states handed from rank to rank along a sequence whose super-segments of P chunks are spread
-// over the P ranks of the cp axis (core/train/rank_share.h).
+// CarryRelay: passes states from rank to rank along a sequence. The sequence is divided into super-segments
+// of P chunks, one for each of the P ranks of the cp axis (core/train/rank_share.h).
 //
-//   forward    rank r waits for the state that rank r − 1 left in the same layer; rank 0 for that of
-//              rank P − 1 one super-segment before
-//   backward   the same in reverse: gradients travel from rank r to r − 1, and from rank 0 to rank P − 1
-//              of the super-segment before
+//   forward    rank r waits for the state of rank r − 1 in the same layer; rank 0 for the state of rank P − 1
+//              in the previous super-segment
+//   backward   the reverse: gradients travel from rank r to rank r − 1, and from rank 0 to rank P − 1 of the
+//              previous super-segment
 //
-// No operation is added and none reordered, so outputs keep their bits. A rank lags behind the one before it
-// by a layer, once in a sweep. Every boundary costs one message of the state's size.
+// No operation is added or reordered, so outputs keep their bits. A rank runs one layer behind its
+// predecessor; this delay occurs once per sweep. Each state passed on costs one message of the state's size.
 #pragma once
 
 #include "core/sequence/carry_route.h"
@@ -36,11 +36,11 @@ class CarryRelay final : public CarryRoute {
   Communicator& axis_;
   Context& ctx_;
   Direction direction_;
-  int place_, last_place_;          // of this rank along the way that states travel
-  CarryStates begin_;               // what the first segment enters with, where that is known here
-  CarryStates entering_, leaving_;  // received; after the last segment
+  int place_, last_place_;          // of this rank, in the direction in which states travel
+  CarryStates begin_;               // entering states of the first segment, where known here
+  CarryStates entering_, leaving_;  // received; states after the last segment
   enum class Origin { kStart, kBoundary } origin_ = Origin::kStart;
-  int64_t segment_ = -1;  // since resume or rejoin
+  int64_t segment_ = -1;  // counted from resume or rejoin
   bool last_ = false;
 };
 

@@ -7,7 +7,7 @@
 namespace natrix {
 namespace {
 
-/// state = decay ⊙ state + addend; no decay: the entering state does not matter.
+/// state = decay ⊙ state + addend. An empty decay stands for zero.
 void apply(View decay, View addend, View state) {
   for_float(state.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -49,9 +49,9 @@ View CarryScan::enter(CarryKey key, Dtype dtype, const Shape& shape,
                       const std::function<SegmentMap()>& summarise) {
   const Shape flat{shape.count()};
   const SegmentMap map = summarise();
-  // What rank 0 enters with is news to the others in the first segment only.
+  // In the first segment the others do not know rank 0's entering state, so it is gathered with the maps.
   const int64_t parts = 1 + (map.decay ? 1 : 0) + (first_ ? 1 : 0);
-  // Maps are small and meet on the host, wherever they were computed.
+  // Maps are small and are combined on the host, wherever they were computed.
   Arena::Frame frame(ctx_.arena());
   std::vector<Buffer> apart;
   const auto room = [&](const Shape& s) {
@@ -80,8 +80,8 @@ View CarryScan::enter(CarryKey key, Dtype dtype, const Shape& shape,
     if (place == place_) upload(ctx_, state, mine_in);
     apply(map.decay ? part(place, 1) : View{}, part(place, 0), state);
   }
-  if (first_ && boundary_)
-    entering_.put(key, begin_.at(key));  // the bits that it entered with when it was recorded
+  // Use exactly the bits of the earlier pass, whose activations backward needs.
+  if (first_ && boundary_) entering_.put(key, begin_.at(key));
   return entering_.at(key);
 }
 

@@ -1,9 +1,10 @@
-// CarryScan: ranks do not wait for each other's states. Each summarises its slice as the affine map that it
-// is, all maps are gathered, and each rank applies those before it to the state at the start of the
-// super-segment: an exclusive prefix of affine maps. One more pass over the slice (the summary) and one
-// all-gather a state.
+// CarryScan: no rank waits for the state of another. Each rank summarises its slice as an affine map, all
+// maps are gathered, and each rank applies the maps before its own to the state at the start of the
+// super-segment: an exclusive prefix of affine maps. It costs one more pass over the slice (the summary) and
+// one all-gather per state.
 //
-// A map's product rounds differently from the steps it stands for: equal to the relay's, but not bit for bit.
+// A product of maps rounds differently from the steps that it replaces. Results equal those of the relay up
+// to rounding, not bit for bit.
 #pragma once
 
 #include "core/sequence/carry_route.h"
@@ -29,9 +30,9 @@ class CarryScan final : public CarryRoute {
   Context& ctx_;
   int place_;
   bool reversed_;
-  CarryStates begin_;         // what the first segment enters with, where that is known here
-  CarryStates entering_;      // this rank's
-  CarryStates start_, next_;  // of the super-segment in hand, and of the one after it: the same on every rank
+  CarryStates begin_;         // entering states of the first segment, where known here
+  CarryStates entering_;      // entering states of this rank
+  CarryStates start_, next_;  // before this super-segment and before the next; equal on all ranks
   bool first_ = false, boundary_ = false, fresh_ = false;
 };
 

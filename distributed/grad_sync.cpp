@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kBucket = int64_t{8} << 20, kPiece = int64_t{64} << 10;
 
-struct Run {  // of gradients that lie side by side and are summed over the same ranks
+struct Run {  // adjacent gradients that are summed over the same ranks
   bool spread;
   char *begin, *end;
   Dtype dtype;
@@ -20,7 +20,7 @@ std::vector<Run> runs_of(const std::vector<Param*>& params) {
     char* begin = static_cast<char*>(p->grad.data);
     char* end = begin + p->grad.bytes();
     const bool spread = p->spread_of > 0;
-    // Between neighbours lie the zeros that fill a cache line, or stand for what is not trained.
+    // The gaps between neighbours hold zeros: padding to a cache line, or parameters that are not trained.
     if (!runs.empty() && runs.back().spread == spread && runs.back().end <= begin) {
       runs.back().end = end;
     } else {
@@ -47,7 +47,7 @@ GradSync::GradSync(Communicator& everywhere, Communicator& expert_data, int64_t 
       expert_data_{expert_data, gradient_bucket(expert_data.size(), bucket)},
       shares_(shares) {}
 
-/// Buckets are counted from the beginning of a run, and the last is the shorter one.
+/// Buckets are counted from the beginning of a run; the last one may be shorter.
 void GradSync::Lane::add(char* begin, char* end, Dtype dtype) {
   for (char* at = begin; at < end; at += bucket) {
     const int64_t bytes = std::min<int64_t>(bucket, end - at);
@@ -117,7 +117,7 @@ std::vector<View> GradSync::shares(const std::vector<Param*>& params) const {
   return mine;
 }
 
-/// Values lie as gradients do (ParamStore). What is not trained, between them, is alike on all ranks.
+/// Values have the layout of gradients (ParamStore). Untrained values between them are equal on all ranks.
 void GradSync::gather_values(Context& ctx, const std::vector<Param*>& params) {
   const auto trained =
       std::find_if(params.begin(), params.end(), [](const Param* p) { return static_cast<bool>(p->grad); });

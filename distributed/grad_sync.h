@@ -1,13 +1,14 @@
-// GradSync: every gradient becomes its sum over the ranks that hold the parameter: all of them, or, for
-// experts that are spread, those that own the same ones. A sum and no mean: the loss whose gradients these
-// are was divided by the predictions of the whole step already.
+// GradSync: replaces every gradient by its sum over the ranks that hold the parameter. Those are all ranks,
+// or, for sharded experts, the ranks that own the same experts. It is a sum and not a mean: the loss was
+// already divided by the number of predictions of the whole step.
 //
-// Gradients lie in the order of the stack in one buffer, and backward is done with them from the last to the
-// first. They travel in buckets, each as soon as backward has left it. A few are under way at a time, which
-// bounds the memory of their sums.
+// Gradients lie in one buffer in the order of the stack, and backward completes them from the last to the
+// first. They travel in buckets. A bucket starts as soon as backward has completed it. Only a few buckets are
+// in flight at a time, which bounds the memory of their sums.
 //
-// With shares (ZeRO-1) a rank's sums are those of its share of each bucket, whose parameters it updates; then
-// it hands the others what it made of them. As many bytes as whole sums would be, for an all-reduce is both.
+// With shares (ZeRO-1) a rank sums only its share of each bucket, updates the parameters of that share, and
+// then sends the new values to the others. This moves as many bytes as whole sums, because an all-reduce
+// consists of both steps.
 #pragma once
 
 #include <array>
@@ -20,33 +21,34 @@
 
 namespace natrix {
 
-/// Bytes of gradients that so many ranks sum at once; `asked` (parallel.bucket) if it is not 0. Each sums a
-/// piece, in messages to and from all others: a piece is to outweigh what its messages cost, and the scratch
-/// of a reduction, a bucket, to stay small.
+/// Bytes of gradients that `ranks` ranks sum at once; `asked` (parallel.bucket) if it is not 0. Each
+/// rank sums one piece of a bucket, with messages to and from all others. Pieces should be large
+/// enough to outweigh the cost of their messages, and buckets small enough to keep the scratch
+/// memory of a reduction small.
 int64_t gradient_bucket(int ranks, int64_t asked = 0);
 
-/// How many buckets of an axis are under way at once; the others follow. A few, to keep links busy, but of
-/// large ones one: what arrives of a bucket to be summed takes as much memory as the bucket.
+/// How many buckets of an axis are in flight at once. A few keep the network busy. Large buckets go one at a
+/// time: receiving the data to be summed takes as much memory as the bucket.
 int64_t buckets_at_once(int64_t bucket);
 
 class GradSync {
  public:
-  /// Both borrowed. Nobody else uses them between the first done() and finish(): ranks start their buckets in
-  /// the same order, but not at the same places of the program.
+  /// Both axes are borrowed. Nothing else may use them between the first done() and finish(): ranks start
+  /// their buckets in the same order, but not at the same points of the program.
   GradSync(Communicator& everywhere, Communicator& expert_data, int64_t bucket = 0, bool shares = false);
 
-  /// The gradients of params[first] and those after it are complete on this rank. Starts and moves on, waits
-  /// for nothing. `params` are those of every call.
+  /// The gradients of params[first] and later ones are complete on this rank. Starts and advances buckets
+  /// without waiting. Pass the same `params` to every call.
   void done(Context& ctx, const std::vector<Param*>& params, size_t first);
-  /// All are complete; returns when all are sums, or those in this rank's shares.
+  /// All gradients are complete. Returns when all of them, or those of this rank's shares, are sums.
   void finish(Context& ctx, const std::vector<Param*>& params);
-  /// This rank's shares, where the gradients lie.
+  /// Views of this rank's shares within the gradients.
   std::vector<View> shares(const std::vector<Param*>& params) const;
-  /// Every value becomes that of the rank whose share it is in.
+  /// Copies every value from the rank whose share it belongs to.
   void gather_values(Context& ctx, const std::vector<Param*>& params);
 
  private:
-  /// One axis and its buckets, from the last to the first.
+  /// One axis and its buckets, ordered from the last to the first.
   struct Lane {
     Communicator& axis;
     int64_t bucket;  // bytes

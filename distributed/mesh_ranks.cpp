@@ -71,7 +71,7 @@ void MeshGradients::ready(Context& ctx, const std::vector<Param*>& params, size_
 CarryStates MeshCarry::to_first(Context& ctx, const CarryStates& end) {
   Communicator& cp = mesh_.cp();
   const int last = cp.size() - 1;
-  if (last == 0 || link_ == CarryLinkKind::kScan) return copy_of(end);  // the first has them already
+  if (last == 0 || link_ == CarryLinkKind::kScan) return copy_of(end);  // the first rank has them already
   if (cp.rank() == last) send_states(cp, ctx, end, 0);
   return cp.rank() == 0 ? receive_states(cp, ctx, last) : CarryStates();
 }
@@ -108,7 +108,7 @@ Placement::Place MeshPlacement::place(const Param& param) const {
 }
 
 Buffer MeshPlacement::whole(Context& ctx, const Param& param, View mine) {
-  if (mesh_.rank() >= mesh_.shape().ep) return {};  // another group of owners holds the same
+  if (mesh_.rank() >= mesh_.shape().ep) return {};  // another group of owners holds the same experts
   Communicator& ep = mesh_.ep();
   const int64_t cols = mine.count() / param.shape[0];
   Buffer all;

@@ -20,7 +20,7 @@
 namespace natrix {
 namespace {
 
-/// The first of these variables that is set: those of OpenMPI, MPICH and SLURM.
+/// The first of these variables that is set. They belong to OpenMPI, MPICH and SLURM.
 int from_environment(std::initializer_list<const char*> names) {
   for (const char* name : names) {
     const char* value = std::getenv(name);
@@ -32,7 +32,7 @@ int from_environment(std::initializer_list<const char*> names) {
 }  // namespace
 
 int launched_ranks() {
-  // SLURM_NTASKS would be set in the batch script itself, too, which is no rank.
+  // Not SLURM_NTASKS: it is also set in the batch script itself, which is not a rank.
   return from_environment({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"});
 }
 
@@ -56,20 +56,21 @@ void check(int code, std::string_view what) {
   throw RunError(fmt::format("{}: {}", what, std::string_view(text, static_cast<size_t>(length))));
 }
 
-/// The ranks of a transport, and what its messages have in common.
+/// The ranks of a transport, and the settings that its messages share.
 struct Group {
   MPI_Comm comm;
   std::string name;
   std::vector<int> members;  // ranks of the world
   std::shared_ptr<Watch> watch;
   int64_t most_bytes;  // of one message
-  int tags;            // of them there are so many
+  int tags;            // number of tags available to them
   int rank = 0;
 
   int size() const { return static_cast<int>(members.size()); }
   int world_rank(int member) const { return members[static_cast<size_t>(member)]; }
   int world_rank() const { return world_rank(rank); }
-  /// Operations under way at the same time have different tags; 0 is that of what one rank sends to another.
+  /// Operations in flight at the same time have different tags. Tag 0 is for direct messages
+  /// between two ranks.
   int tag_of(int64_t operation) const { return 1 + static_cast<int>(operation % (tags - 1)); }
 };
 constexpr int kDirect = 0;
@@ -77,7 +78,7 @@ constexpr int kDirect = 0;
 class MpiExchange final : public Exchange {
  public:
   MpiExchange(const Group& group, int tag, std::string_view what) : group_(group), tag_(tag), what_(what) {}
-  /// The memory of what was to be received is the caller's, who is about to lose it.
+  /// Cancels what has not arrived: the receive buffers belong to the caller, who is about to free them.
   ~MpiExchange() override {
     for (size_t i = 0; i < handles_.size(); ++i) {
       if (handles_[i] == MPI_REQUEST_NULL) continue;
@@ -131,10 +132,10 @@ class MpiExchange final : public Exchange {
  private:
   struct Due {
     int peer;
-    int64_t bytes;  // to be received; −1 for a send
+    int64_t bytes;  // to receive; −1 for a send
   };
 
-  /// Calls f(first byte, bytes) for pieces that one message holds; once, with nothing, for an empty one.
+  /// Calls f(first byte, bytes) for each piece that one message holds. An empty message is one empty piece.
   template <class F>
   void in_pieces(size_t bytes, F&& f) const {
     size_t first = 0;
@@ -152,7 +153,7 @@ class MpiExchange final : public Exchange {
     MPI_Get_count(&status, MPI_BYTE, &got);
     if (got != due.bytes) complain_of_size(due, got);
   }
-  /// A message longer than its buffer is an error of MPI's, which does not say how long it was.
+  /// MPI reports a message longer than its buffer as an error, which does not say how long it was.
   void check_each(size_t n) const {
     for (size_t i = 0; i < n; ++i) {
       if (done_[i].MPI_ERROR == MPI_SUCCESS || done_[i].MPI_ERROR == MPI_ERR_PENDING) continue;
@@ -175,7 +176,7 @@ class MpiExchange final : public Exchange {
   std::vector<MPI_Request> handles_;
   std::vector<Due> due_;
   size_t ended_ = 0;
-  std::vector<MPI_Status> done_;  // of the last look
+  std::vector<MPI_Status> done_;  // of the last poll
   std::vector<int> indices_;
 };
 
@@ -189,10 +190,10 @@ class MpiTransport final : public Transport {
   ~MpiTransport() override {
     int ended = 0;
     MPI_Finalized(&ended);
-    // When an error unwinds, the other ranks are elsewhere; the job is about to be aborted.
+    // If an exception is unwinding, the other ranks are elsewhere, and the job is about to be aborted.
     const bool in_order = !ended && std::uncaught_exceptions() == 0;
     if (!in_order || !finish_sends()) {
-      // MPI, or the peer through it, may read what is under way at any time: it stays, to the process's end.
+      // MPI, or a peer through MPI, may still read the sent data: keep it until the process ends.
       static_cast<void>(new std::deque<Sent>(std::move(sent_)));
       return;
     }
@@ -209,7 +210,7 @@ class MpiTransport final : public Transport {
                                            std::span<const std::span<std::byte>> receive, int64_t operation,
                                            std::string_view what) override {
     auto e = std::make_unique<MpiExchange>(group_, group_.tag_of(operation), what);
-    for (int i = 1; i < size(); ++i) {  // each rank begins with its own successor, so that no one is flooded
+    for (int i = 1; i < size(); ++i) {  // each rank starts with its own successor, so that no rank is flooded
       const int from = (rank() - i + size()) % size();
       e->receive(receive[static_cast<size_t>(from)], from);
     }
@@ -253,7 +254,7 @@ class MpiTransport final : public Transport {
     std::unique_ptr<MpiExchange> exchange;
   };
 
-  /// Waits until the peers have what was sent. False when one does not come for it.
+  /// Waits until the peers have received everything. Returns false if one does not receive.
   bool finish_sends() {
     try {
       for (Sent& s : sent_) {
@@ -267,15 +268,15 @@ class MpiTransport final : public Transport {
   }
 
   Group group_;
-  std::deque<Sent> sent_;  // in order; the oldest may still be under way
+  std::deque<Sent> sent_;  // in order; the oldest may still be in flight
 };
 
-/// How many tags there are, 0 among them.
+/// The number of tags, including 0.
 int tags_of_mpi() {
   void* value = nullptr;
   int found = 0;
   MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &value, &found);
-  constexpr int kLeast = 32767;  // that the standard promises
+  constexpr int kLeast = 32767;  // guaranteed by the standard
   return found ? std::max(*static_cast<int*>(value), kLeast) : kLeast;
 }
 

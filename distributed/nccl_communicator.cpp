@@ -49,7 +49,7 @@ size_t bytes_of(View v) {
   return static_cast<size_t>(v.bytes());
 }
 
-/// Rank 0's id, to all.
+/// Broadcasts rank 0's NCCL id to all ranks.
 ncclUniqueId shared_id(Transport& axis) {
   ncclUniqueId id = {};
   if (axis.rank() == 0 && ncclGetUniqueId(&id) != ncclSuccess)
@@ -71,7 +71,8 @@ void check_made(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw RunError(fmt::format("{}: CUDA: {}", what, cudaGetErrorString(error)));
 }
 
-/// Not in order with the default stream, whose copies would otherwise wait for every collective.
+/// A stream that does not synchronise with the default stream, whose copies would otherwise
+/// wait for every collective.
 class Stream {
  public:
   Stream() { check_made(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream"); }
@@ -98,7 +99,7 @@ class Event {
 
 using Queue = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
 
-/// A communicator that does not block: what it was asked to do is looked after here.
+/// A non-blocking NCCL communicator, and the polling that it requires.
 struct Nccl {
   Nccl(Transport& axis, Watch& watch_, std::string name_)
       : watch(watch_), name(std::move(name_)), rank(axis.rank()), ranks(axis.size()) {
@@ -109,13 +110,13 @@ struct Nccl {
   }
   ~Nccl() {
     if (comm == nullptr) return;
-    // While an error is on its way other ranks may be gone, for whom destroying would wait.
+    // While an exception unwinds, other ranks may be gone, and ncclCommDestroy would wait for them.
     std::uncaught_exceptions() > 0 ? ncclCommAbort(comm) : ncclCommDestroy(comm);
   }
   Nccl(const Nccl&) = delete;
   Nccl& operator=(const Nccl&) = delete;
 
-  /// Queues a collective behind what `ctx` has been asked to do so far, and records its end.
+  /// Queues a collective after all earlier work of `ctx`, and records the event that marks its end.
   void queue(const Context& ctx, std::string_view what, const Queue& collective, const Event& end) {
     require(comm != nullptr, "a communicator that was aborted");
     check(cudaEventRecord(ready.get(), cuda::stream_handle(ctx)), what);
@@ -140,7 +141,7 @@ struct Nccl {
     fail(what, text);
   }
 
-  /// What a call that does not block has come to.
+  /// Waits for the result of a non-blocking call.
   void settle(ncclResult_t result, std::string_view what) {
     Patience patience(watch.timeout);
     while (result == ncclInProgress) {
@@ -156,7 +157,7 @@ struct Nccl {
         "with something else; the run ends and can go on from its last checkpoint",
         watch.timeout);
   }
-  /// Ends what is under way: afterwards nothing reads or writes its memory.
+  /// Aborts what is in flight. Afterwards nothing reads or writes its memory.
   void abort() {
     if (comm != nullptr) ncclCommAbort(comm);
     comm = nullptr;
@@ -172,7 +173,7 @@ struct Nccl {
   int rank, ranks;
   ncclComm_t comm = nullptr;
   Stream stream;
-  Event ready;  // of what was asked of the context before an operation
+  Event ready;  // marks the context's work before an operation
   OperationBook book;
 };
 
@@ -185,7 +186,7 @@ class NcclOperation final : public Operation {
   }
   ~NcclOperation() override {
     if (ended_) return;
-    nccl_.abort();  // an error unwinds, and with it goes the memory of the operation
+    nccl_.abort();  // an exception is unwinding and will free the operation's memory
     nccl_.book.end();
   }
   NcclOperation(const NcclOperation&) = delete;
@@ -233,7 +234,8 @@ class NcclCommunicator final : public Communicator {
   }
 
  private:
-  /// NCCL's shares are equal; where the last is shorter (a run's last bucket), the host sees to it.
+  /// NCCL needs equal shares. Where the last share is shorter (a run's last bucket), the host
+  /// does the operation.
   bool even(View whole) const { return whole.count() % size() == 0; }
   Pending start(const Context& ctx, std::string what, int64_t bytes_sent, const Queue& collective) {
     nccl_->book.traffic.messages += size() - 1;
@@ -248,7 +250,7 @@ class NcclCommunicator final : public Communicator {
 Pending NcclCommunicator::start_all_reduce(Context& ctx, View inout, Reduce op) {
   if (!on_device(inout)) return by_host_->start_all_reduce(ctx, inout, op);
   const auto bytes = static_cast<int64_t>(bytes_of(inout));
-  const int64_t sent = 2 * bytes * (size() - 1) / size();  // as a ring sends them
+  const int64_t sent = 2 * bytes * (size() - 1) / size();  // as in a ring
   return start(ctx, fmt::format("all_reduce of {} bytes", bytes), sent,
                [&](ncclComm_t comm, cudaStream_t stream) {
                  return ncclAllReduce(inout.data, inout.data, static_cast<size_t>(inout.count()),
@@ -280,8 +282,8 @@ Pending NcclCommunicator::start_all_gather(Context& ctx, View in, View out) {
 }
 
 Pending NcclCommunicator::start_all_to_all(Context& ctx, View in, View out, const RowCounts& rows) {
-  // All ranks must choose the same way. What a rank receives goes to a device with all of them, or with none;
-  // what it sends may come from one although its parts are gathered by a host.
+  // All ranks must take the same path, so `out` decides: on all ranks it lies on a device, or on none. `in`
+  // may lie on a device although the host gathers its parts.
   if (!on_device(out)) return by_host_->start_all_to_all(ctx, in, out, rows);
   require(in.cols() == out.cols() && in.dtype == out.dtype, "all_to_all between rows of different kinds");
   const int64_t row = in.cols() * size_of(in.dtype);

@@ -1,20 +1,19 @@
-// A Communicator whose collectives on tensors of a device are NCCL's, from GPU to GPU.
+// A Communicator that runs collectives on device tensors with NCCL, from GPU to GPU.
 //
-// Only collectives: a message between two ranks returns at once and waits for nobody (communicator.h), which
-// NCCL's send on a stream does not; states of a boundary are small, and go by way of the host, as does what
-// lies there.
+// Only collectives use NCCL. A message between two ranks must return at once and not wait for anybody
+// (communicator.h); a send on an NCCL stream does not do that. States of a boundary are small and go through
+// the host, as do tensors in host memory.
 //
-// Each axis has a stream of its own: a collective begins once the context's stream has done what it was asked
-// for before, and goes on beside what the context is asked for afterwards. Axes do not share a stream, for
-// ranks start the operations of different axes in different orders and would wait for each other; that
-// collectives of several axes run side by side needs a GPU with room for the blocks of all of them, which are
-// a few dozen each.
+// Each axis has its own stream. A collective starts once the context's stream has done all earlier work, and
+// then runs concurrently with later work of the context. Axes do not share a stream: ranks start the
+// operations of different axes in different orders and would wait for each other. For collectives of several
+// axes to run concurrently, the GPU needs room for the blocks of all of them, a few dozen each.
 //
-// wait() is a wait of the host: memory can be freed or used otherwise as soon as it returns, whichever stream
-// does so, and the host watches meanwhile. A rank that does not come ends in a RunError after Watch::timeout,
-// and the communicator is aborted, so that the GPU is not left waiting.
+// wait() blocks the host. Once it returns, memory can be freed or reused on any stream. Meanwhile the host
+// watches for a timeout: if a rank does not join within Watch::timeout, wait() throws RunError and aborts the
+// communicator, so that the GPU does not wait forever.
 //
-// Sums are in NCCL's order: the same bits on every rank, but not those of the order of ranks.
+// Sums are in NCCL's order. Every rank gets the same bits, but not those of a sum in the order of ranks.
 #pragma once
 
 #include <memory>
@@ -27,8 +26,8 @@ namespace natrix {
 
 bool built_with_nccl();
 
-/// Collective over `axis`, by which its id travels; each of its ranks has a device of its own. name: of the
-/// axis, in errors. ContractError in a build without NCCL.
+/// Collective over `axis`, which distributes the NCCL id; each of its ranks must have its own device. name:
+/// name of the axis in errors. Throws ContractError in a build without NCCL.
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Transport> axis, std::string name);
 
 }  // namespace natrix

@@ -2,11 +2,11 @@
 //
 //   Pending sum = axis.start_all_reduce(ctx, gradients, Reduce::kSum);
 //   …                 // compute, and now and then sum.poll()
-//   sum.wait();       // only now are the gradients those of all ranks
+//   sum.wait();       // now the gradients are the sums over all ranks
 //
-// What an operation reads and writes stays where it is, and is left alone, until the operation has ended.
-// Nothing moves by itself, for there is no thread behind it: poll() moves one operation on, and a rank that
-// waits, for whatever it is, moves on all that it has under way.
+// Memory that an operation reads or writes must stay valid and untouched until the operation has ended. No
+// thread runs in the background: poll() advances one operation. A rank that waits, for whatever reason,
+// advances all its operations in flight.
 #pragma once
 
 #include <memory>
@@ -14,24 +14,25 @@
 
 namespace natrix {
 
-/// What a Pending holds; each kind of communicator has its own.
+/// The operation behind a Pending. Each kind of communicator has its own.
 class Operation {
  public:
-  /// Where it has not ended, an error unwinds: gives up what was to be received.
+  /// If the operation has not ended, an exception is unwinding: cancels what was to be received.
   virtual ~Operation() = default;
-  /// Moves it on; true once it has ended, and ever after. RunError where the ranks are not in the same place.
+  /// Advances the operation. Returns true once it has ended. Throws RunError if the ranks are
+  /// not at the same operation.
   virtual bool poll() = 0;
-  /// Returns when it has ended. RunError after Watch::timeout in which nothing moved.
+  /// Returns when the operation has ended. Throws RunError after Watch::timeout without progress.
   virtual void wait() = 0;
 };
 
 class [[nodiscard]] Pending {
  public:
-  /// One that has ended.
+  /// An operation that has ended.
   Pending() = default;
   explicit Pending(std::unique_ptr<Operation> operation) : operation_(std::move(operation)) {}
 
-  /// Moves it on; true once it has ended.
+  /// Advances the operation. Returns true once it has ended.
   bool poll() {
     if (operation_ && operation_->poll()) operation_.reset();
     return !operation_;

@@ -1,14 +1,14 @@
-// ProcessMesh: the ranks of a run as dp × cp, with the experts folded over them, as in Megatron-LM.
+// ProcessMesh: the ranks of a run as dp × cp, with the experts folded over them as in Megatron-LM.
 //
 //   rank = dp_rank · cp + cp_rank              cp ranks are neighbours: states travel between them
 //   ep   divides dp · cp; ep_rank = rank % ep  each group of ep neighbours holds all experts once
 //
-//   axis         ranks that                     what they say
-//   world        are all                        tally, loss
-//   gradients    are all                        gradients of what all ranks hold, while others still compute
+//   axis         its ranks                      used for
+//   world        all                            tally, loss
+//   gradients    all                            gradients of replicated parameters, during backward
 //   cp           read the same rows             carried states
-//   ep           hold all experts between them  tokens, to their experts and back
-//   expert_data  hold the same experts          those experts' gradients
+//   ep           hold all experts together      tokens, to their experts and back
+//   expert_data  hold the same experts          gradients of those experts
 #pragma once
 
 #include <memory>
@@ -25,19 +25,19 @@ struct MeshShape {
   int ranks() const { return dp * cp; }
 };
 
-/// The mesh that a configuration asks for on so many ranks; dp: auto takes what cp leaves. InputError that
-/// says which numbers would do.
+/// The mesh for a configuration and a number of ranks. `dp: auto` takes what cp leaves. Throws InputError
+/// that names numbers that would work.
 MeshShape settle_mesh(const ParallelConfig& asked, int ranks);
 
-/// How tensors of devices travel: by way of the hosts, or by NCCL (nccl_communicator.h).
+/// How device tensors travel: through the hosts, or with NCCL (nccl_communicator.h).
 enum class DeviceLink { kStaged, kNccl };
 
 class ProcessMesh {
  public:
-  /// One process.
+  /// A single process.
   ProcessMesh();
-  /// Collective over `world`, whose size is the shape's. Keeps world's watch, but not world itself.
-  /// memory: where the tensors lie that its ranks exchange.
+  /// Collective over `world`, whose size must be that of the shape. Keeps world's watch, but not world
+  /// itself. memory: where the exchanged tensors lie.
   ProcessMesh(MeshShape shape, Transport& world, Memory memory = Memory::kHost,
               DeviceLink link = DeviceLink::kStaged);
   ~ProcessMesh();
@@ -51,16 +51,16 @@ class ProcessMesh {
   Communicator& world() { return *world_; }
   Communicator& gradients() { return *gradients_; }
   Communicator& cp() { return *cp_; }
-  /// The same ranks again, for what travels backwards in time: in a ring of two both directions go from one
-  /// rank to the other, and must not overtake each other.
+  /// The same ranks, for states that travel backwards in time. In a ring of two, both directions go from one
+  /// rank to the other; with separate communicators their messages cannot be confused.
   Communicator& cp_backward() { return *cp_backward_; }
   Communicator& ep() { return *ep_; }
   Communicator& expert_data() { return *expert_data_; }
-  /// What this rank has sent, over all axes.
+  /// What this rank has sent, summed over all axes.
   Traffic traffic() const;
-  /// Communicator::scratch_bytes of all axes.
+  /// Communicator::scratch_bytes, summed over all axes.
   int64_t scratch_bytes() const;
-  /// For the messages of a rank that waits in vain.
+  /// Step number, used in timeout messages.
   void set_step(int64_t step);
 
  private:

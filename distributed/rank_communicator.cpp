@@ -31,7 +31,7 @@ void reduce_as(Context& ctx, View parts, View out, Reduce op) {
       Sum total = static_cast<Sum>(in[i]);
       for (int64_t p = 1; p < ranks; ++p) {
         const Sum x = static_cast<Sum>(in[p * n + i]);
-        // A rank's NaN must not get lost in a maximum.
+        // A rank's NaN must survive a maximum.
         total = op == Reduce::kSum ? total + x : (x > total || x != x ? x : total);
       }
       result[i] = static_cast<T>(total);
@@ -39,7 +39,8 @@ void reduce_as(Context& ctx, View parts, View out, Reduce op) {
   });
 }
 
-/// parts: the ranks' contributions, one after another. out = their reduction in that order; may not overlap.
+/// parts: the ranks' contributions, one after another. out = their reduction in that order.
+/// They must not overlap.
 void reduce_parts(Context& ctx, View parts, View out, Reduce op) {
   switch (out.dtype) {
     case Dtype::kF32: return reduce_as<float>(ctx, parts, out, op);

@@ -1,7 +1,7 @@
-// RankCommunicator: the Communicator of many ranks, over any Transport.
+// RankCommunicator: a Communicator for several ranks, over any Transport.
 //
-// Reductions are an exchange of pieces followed by a sum in the order of ranks, in double: the same bits on
-// every rank and in every run, whatever arrives first. The bytes they move are those of a ring all-reduce, 2
+// A reduction exchanges pieces and then sums them in the order of ranks, in double. The bits are the same on
+// every rank and in every run, whatever arrives first. It moves as many bytes as a ring all-reduce, 2
 // (P − 1) / P of the buffer.
 #pragma once
 
@@ -16,8 +16,8 @@ namespace natrix {
 
 class RankCommunicator final : public Communicator {
  public:
-  /// Up to so many bytes an all-reduce is one exchange of everything instead of two of pieces: latency is all
-  /// it costs.
+  /// Up to this many bytes, an all-reduce is one exchange of everything instead of two exchanges of pieces,
+  /// because its only cost is latency.
   static constexpr int64_t kSmall = int64_t{16} << 10;
 
   explicit RankCommunicator(std::unique_ptr<Transport> transport);

@@ -19,7 +19,7 @@ Buffer ScratchPool::take(int64_t bytes) {
   const auto smaller = [](const Buffer& a, const Buffer& b) { return a.bytes() < b.bytes(); };
   Buffer scratch;
   if (!idle_.empty()) {
-    // The smallest that will do; if none does, a larger one takes the place of the largest.
+    // Reuse the smallest buffer that is large enough. If there is none, replace the largest by a larger one.
     auto chosen = idle_.end();
     for (auto b = idle_.begin(); b != idle_.end(); ++b) {
       if (b->bytes() >= bytes && (chosen == idle_.end() || smaller(*b, *chosen))) chosen = b;
@@ -65,7 +65,7 @@ RankOperation::RankOperation(OperationBook& book, Watch& watch, std::unique_ptr<
 
 RankOperation::~RankOperation() {
   std::erase(watch_.under_way, this);
-  if (exchange_) end();  // an error unwinds
+  if (exchange_) end();  // an exception is unwinding
 }
 
 bool RankOperation::poll() {
@@ -86,7 +86,7 @@ void RankOperation::wait() {
 }
 
 void RankOperation::end() {
-  exchange_.reset();  // before the memory that it writes
+  exchange_.reset();  // before freeing the memory that it writes
   book_.scratch.give_back(std::move(scratch_));
   ended_ = book_.end();
 }

@@ -1,5 +1,5 @@
-// RankOperation: one operation of a RankCommunicator, from its start to its end: an exchange, then what is
-// made of what came, then perhaps a second exchange.
+// RankOperation: one operation of a RankCommunicator: an exchange, then a computation on what arrived, then
+// possibly a second exchange.
 #pragma once
 
 #include <chrono>
@@ -11,27 +11,27 @@
 
 namespace natrix {
 
-/// Memory for what arrives and is summed. Kept from operation to operation: there are a few at a time, in
-/// every step the same.
+/// Memory for data that arrives and is summed. Buffers are reused: only a few are needed at a time, and the
+/// same ones in every step.
 class ScratchPool {
  public:
   Buffer take(int64_t bytes);
   void give_back(Buffer scratch);
-  int64_t bytes() const { return bytes_; }  // most there ever were
+  int64_t bytes() const { return bytes_; }  // high-water mark
 
  private:
   std::vector<Buffer> idle_;
   int64_t out_ = 0, bytes_ = 0;
 };
 
-/// What the operations of one communicator share.
+/// State shared by the operations of one communicator.
 struct OperationBook {
   using Clock = std::chrono::steady_clock;
 
   Traffic traffic;
   ScratchPool scratch;
   int under_way = 0;
-  Clock::time_point since;  // there is one under way
+  Clock::time_point since;  // start of the time in which an operation is in flight
 
   void begin();
   Clock::time_point end();  // now
@@ -39,10 +39,10 @@ struct OperationBook {
 
 class RankOperation final : public Operation {
  public:
-  /// Called when the first exchange has ended; the second, or null: that was all.
+  /// Called when the first exchange has ended. Returns the next exchange, or null when there is none.
   using Then = std::function<std::unique_ptr<Exchange>()>;
 
-  /// `then` may be empty. All borrowed but the scratch, which goes back into the book when all has ended.
+  /// `then` may be empty. Everything but the scratch is borrowed. The scratch returns to the book at the end.
   RankOperation(OperationBook& book, Watch& watch, std::unique_ptr<Exchange> first, Then then,
                 Buffer scratch);
   ~RankOperation() override;
@@ -57,8 +57,8 @@ class RankOperation final : public Operation {
 
   OperationBook& book_;
   Watch& watch_;
-  std::unique_ptr<Exchange> exchange_;  // null: all has ended
-  Then then_;                           // empty once it was called
+  std::unique_ptr<Exchange> exchange_;  // null once all has ended
+  Then then_;                           // empty once called
   Buffer scratch_;
   OperationBook::Clock::time_point ended_;
 };

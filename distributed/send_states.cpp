@@ -5,7 +5,7 @@
 namespace natrix {
 namespace {
 
-/// One state's header: layer, part, dtype, rank and extents of its shape.
+/// Header of one state: layer, part, dtype, rank and extents of its shape.
 constexpr int64_t kHeader = 4 + Shape::kMaxRank;
 
 }  // namespace

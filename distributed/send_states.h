@@ -1,4 +1,4 @@
-// All states of a boundary at once, from one rank to another that need not know which there are.
+// Sends all states of a boundary from one rank to another. The receiver need not know which states there are.
 #pragma once
 
 #include "core/sequence/carry_states.h"

@@ -5,7 +5,7 @@
 namespace natrix {
 namespace {
 
-/// Host memory for what an operation writes: `out` itself, or a buffer that goes up to it in the end.
+/// Host memory for an operation's output: `out` itself, or a buffer that is copied to `out` at the end.
 class Landing {
  public:
   explicit Landing(View out) : out_(out), view_(out) {
@@ -23,7 +23,7 @@ class Landing {
   Buffer buffer_;
 };
 
-/// An operation between hosts, then the way up.
+/// An operation between hosts, followed by the copy to the device.
 class StagedOperation final : public Operation {
  public:
   StagedOperation(Context& ctx, OnHost from, Landing to, Pending inner)
@@ -50,11 +50,11 @@ class StagedOperation final : public Operation {
   Context& ctx_;
   OnHost from_;
   Landing to_;
-  Pending inner_;  // ends before the memory it reads and writes
+  Pending inner_;  // must end before the memory it uses is freed
   bool ended_ = false;
 };
 
-/// start(from, to) between hosts.
+/// Runs start(from, to) on host memory.
 template <class Start>
 Pending staged(Context& ctx, View in, View out, Start&& start) {
   OnHost from(ctx, in);

@@ -1,8 +1,8 @@
-// StagedCommunicator: a Communicator for tensors that lie on a device, over one that knows memory of the
-// host.
+// StagedCommunicator: a Communicator for device tensors, on top of one for host memory.
 //
-// What is sent comes down through pinned memory, what is received goes up; what already lies with the host
-// passes as it is. It needs nothing of MPI or of the devices: ranks may even share one.
+// Data to send is first copied to the host through pinned memory; received data is copied to the
+// device. Tensors in host memory pass unchanged. It needs no support from MPI or the devices: ranks
+// may even share one device.
 #pragma once
 
 #include <memory>
@@ -28,7 +28,7 @@ class StagedCommunicator final : public Communicator {
 
  private:
   std::unique_ptr<Communicator> inner_;
-  Context host_{Backend::kCpu, 1};  // scratch of the inner one's sums
+  Context host_{Backend::kCpu, 1};  // scratch for the sums of the inner communicator
 };
 
 }  // namespace natrix

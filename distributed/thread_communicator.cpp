@@ -19,9 +19,9 @@ namespace natrix {
 namespace {
 
 using Message = std::vector<std::byte>;
-constexpr int64_t kDirect = -1;  // the operation of what one rank sends to another
+constexpr int64_t kDirect = -1;  // marks direct messages between two ranks
 
-/// The first failure of any rank, which ends the waiting of all.
+/// The first failure of any rank. It ends the waits of all ranks.
 class Fate {
  public:
   void fail(std::exception_ptr why) {
@@ -54,7 +54,7 @@ class Hub {
     boxes_[{operation, from, to}].emplace_back(bytes.begin(), bytes.end());
   }
 
-  /// The next message, if it is there.
+  /// The next message, if it has arrived.
   std::optional<Message> take(int64_t operation, int from, int to) {
     const std::lock_guard lock(mutex_);
     const auto box = boxes_.find({operation, from, to});
@@ -65,7 +65,7 @@ class Hub {
     return m;
   }
 
-  /// The hub of the ranks that chose `colour` in the group's n-th split; the first to ask makes it.
+  /// The hub of the ranks that chose `colour` in the group's n-th split. The first caller creates it.
   std::shared_ptr<Hub> child(int64_t n, int colour, const std::vector<int>& members, std::string_view name) {
     const std::lock_guard lock(mutex_);
     std::shared_ptr<Hub>& hub = children_[{n, colour}];

@@ -43,7 +43,7 @@ bool Patience::wait() {
     if (looks_ > kEagerLooks / 4) std::this_thread::yield();
     return true;
   }
-  constexpr double kMostOfALook = 0.1;  // of the timeout: a longer look was one of a process that did not run
+  constexpr double kMostOfALook = 0.1;  // of the timeout; a longer gap means that this process did not run
   const Clock::time_point now = Clock::now();
   waited_ += std::min(std::chrono::duration<double>(now - last_look_).count(), kMostOfALook * timeout_);
   last_look_ = now;

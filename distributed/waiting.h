@@ -1,4 +1,4 @@
-// The words of a rank that waited too long, and how it waits.
+// How a rank waits, and the messages of a rank that waited too long.
 #pragma once
 
 #include <chrono>
@@ -10,8 +10,8 @@
 
 namespace natrix {
 
-/// "rank 2, step 17: all_reduce of 8192 bytes (dp) heard nothing from rank 3 for 300 s …". Ranks are those of
-/// the world.
+/// "rank 2, step 17: all_reduce of 8192 bytes (dp) heard nothing from rank 3 for 300 s …". Ranks are
+/// numbered as in the world.
 std::string lost_rank_message(int rank, const Watch& watch, std::string_view what, std::string_view axis,
                               const std::vector<int>& silent);
 
@@ -19,14 +19,14 @@ std::string lost_rank_message(int rank, const Watch& watch, std::string_view wha
 std::string mismatch_message(int rank, const Watch& watch, std::string_view what, std::string_view axis,
                              int peer, int64_t got, int64_t due);
 
-/// Sleeps between two looks at something that is not there yet: not at all at first, then ever longer, to
-/// half a millisecond. Ranks may share processors, so that a spinning one would keep from work the very rank
-/// it waits for. Time in which this rank did not run itself hardly counts: one that was stopped and goes on
-/// would else blame the ranks that waited for it.
+/// Sleeps between two polls: not at all at first, then longer and longer, up to half a millisecond. Ranks may
+/// share processors, and a spinning rank would keep the rank it waits for from running. Time in which this
+/// process itself did not run hardly counts: after being stopped and continued, it would otherwise blame the
+/// ranks that waited for it.
 class Patience {
  public:
   explicit Patience(double timeout);
-  /// False once the timeout is over.
+  /// Returns false once the timeout is over.
   bool wait();
 
  private:
@@ -37,8 +37,8 @@ class Patience {
   int looks_ = 0;
 };
 
-/// Returns when `poll` says that it has ended, and meanwhile moves on all that this rank has under way.
-/// RunError in the words of `lost` after watch.timeout in which nothing moved.
+/// Returns when `poll` returns true. Meanwhile advances all operations of this rank in flight. Throws
+/// RunError with the message of `lost` after watch.timeout without progress.
 void wait_until(Watch& watch, const std::function<bool()>& poll, const std::function<std::string()>& lost);
 
 }  // namespace natrix

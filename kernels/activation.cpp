@@ -5,7 +5,7 @@
 namespace natrix {
 namespace {
 
-/// All operands of an element-wise function have the rows and columns of the first.
+/// Checks that an operand has the dtype, rows and columns of the first operand, x.
 struct Like {
   View x;
   void operator()(View v, std::string_view what) const { check_matrix(v, x.dtype, x.rows(), x.cols(), what); }

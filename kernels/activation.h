@@ -1,11 +1,12 @@
-// Element-wise functions between the matrix products. All operands may have strided rows; shapes agree.
+// Element-wise functions between the matrix products. All operands may have strided rows; their shapes agree.
 //
 //   activation   out = f(x)            or, gated,   out = f(x) ⊙ up
 //   softplus     y = log(1 + exp(x + bias)), the identity above 20
 //
 // SwiGLU is the gated form with SiLU; Mamba's output gate y ⊙ silu(z) is the same with x = z and up = y.
 //
-// Dtypes: the activation's operands share one; softplus is f32 (or f64), its gradient may be stored as bf16.
+// Dtypes: all operands of the activation share one dtype. softplus is f32 (or
+// f64); its gradient dx may be bf16.
 #pragma once
 
 #include "kernels/base/context.h"
@@ -53,20 +54,20 @@ struct SoftplusForward {
 };
 void softplus_forward(Context& ctx, const SoftplusForward& args);
 
-/// softplus'(x) = σ(x) = 1 − exp(−y): only the output is needed.
+/// softplus'(x) = σ(x) = 1 − exp(−y), so backward needs only the output y.
 struct SoftplusBackward {
   View y, dy;
   View dx;  // out (=); may alias dy if it has its dtype
 };
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
 
-/// y += x; x in the dtype of y, or in f32 where y is bf16.
+/// y += x. x has the dtype of y; where y is bf16, x may also be f32.
 struct Accumulate {
   View x, y;
 };
 void accumulate(Context& ctx, const Accumulate& args);
 
-/// to = from, in its own dtype: f32 to bf16 (the nearest) or back, or the same.
+/// to = from, converted: f32 to bf16 (round to nearest), bf16 to f32, or a copy where the dtypes are equal.
 struct Cast {
   View from, to;
 };

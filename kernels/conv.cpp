@@ -6,7 +6,7 @@ namespace natrix {
 namespace {
 
 struct ConvShapes {
-  Dtype io, dtype;   // of x and y; of what is kept or accumulated
+  Dtype io, dtype;   // of x and y; of weights, states and sums
   Shape activation;  // [B, T, I]
   Shape tail;        // [B, K−1, I]
   Shape weight;      // [I, K]
@@ -78,7 +78,7 @@ void conv_silu_backward(Context& ctx, const ConvSiluBackward& args) {
 
 void mask_conv_tail(Context& ctx, const MaskConvTail& args) {
   check(args);
-  // K−1 rows a sequence: nothing to make faster.
+  // Only K−1 rows a sequence: the reference version is fast enough.
   dispatch<MaskConvTail>(ctx, "mask_conv_tail", args,
                          {.reference = reference::mask_conv_tail,
                           .cpu = reference::mask_conv_tail,

@@ -3,15 +3,17 @@
 //   c_t = bias + Σ_k weight[:, k] ⊙ x_{t − (K−1) + k}      tap K−1 multiplies the current token
 //   y_t = silu(c_t)
 //
-// Shapes: B batch, T tokens, I channels, K taps. x, y [B, T, I] (strided rows allowed), weight [I, K], bias
-// [I]. x_{−1}, …, x_{−(K−1)} come from tail_in [B, K−1, I]: the last K−1 inputs before this segment, oldest
-// first. tail_out is the same for the segment that follows: the last K−1 rows of [tail_in; x].
+// Shapes: B batch, T tokens, I channels, K taps. x and y are [B, T, I] (strided rows allowed), weight
+// is [I, K], bias is [I]. The inputs x_{−1}, …, x_{−(K−1)} come from tail_in [B, K−1, I]: the last
+// K−1 inputs before this segment, oldest first. tail_out is the tail for the next segment: the last
+// K−1 rows of [tail_in; x].
 //
-// Dtypes: x, y and their gradients share one; all else has the same, or f32 where they are bf16.
+// Dtypes: x, y and their gradients share one dtype. All other operands have the
+// same dtype, or f32 where x is bf16.
 //
-// doc_start [B, T] u8, or empty: taps that reach across the start of a document read zero. tail_out holds
-// plain inputs; mask_conv_tail clears those rows of it that belong to an earlier document than the segment's
-// last token.
+// doc_start [B, T] u8, or empty: a tap that reaches back across the start of a document reads zero.
+// tail_out holds the inputs unmasked; mask_conv_tail clears the rows that belong to an earlier
+// document than the segment's last token.
 #pragma once
 
 #include "kernels/base/context.h"
@@ -31,15 +33,15 @@ void conv_silu_forward(Context& ctx, const ConvSiluForward& args);
 struct ConvSiluBackward {
   View x, weight, bias, tail_in, doc_start;  // as in forward
   View dy;
-  View dtail_out;       // optional: the gradient that the following segment hands back
+  View dtail_out;       // optional: gradient of tail_out, from the next segment
   View dx;              // out (=); may be strided
   View dweight, dbias;  // out (+=); dbias optional
   View dtail_in;        // out (=), optional; must not alias dtail_out
 };
 void conv_silu_backward(Context& ctx, const ConvSiluBackward& args);
 
-/// Zeroes in place the rows of a tail [B, K−1, I] that lie before the last document start of the segment
-/// (doc_start [B, T]) that produced it. Its own adjoint: apply it to dtail_out as well.
+/// Zeroes, in place, the rows of a tail [B, K−1, I] that lie before the last document start of the segment
+/// that produced it (doc_start [B, T]). The operation is its own adjoint: backward applies it to dtail_out.
 struct MaskConvTail {
   View tail, doc_start;
 };

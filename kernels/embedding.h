@@ -1,4 +1,4 @@
-// Token embedding: y[r] = weight[tokens[r]]. Tokens must be in [0, V); the caller has checked them.
+// Token embedding: y[r] = weight[tokens[r]]. The caller has checked that all tokens are in [0, V).
 #pragma once
 
 #include "kernels/base/context.h"
@@ -12,7 +12,7 @@ struct EmbeddingForward {
 };
 void embedding_forward(Context& ctx, const EmbeddingForward& args);
 
-/// dweight[tokens[r]] += dy[r], rows in order, so that the sum does not depend on threads.
+/// dweight[tokens[r]] += dy[r]. Rows are added in order, so the sum does not depend on the number of threads.
 struct EmbeddingBackward {
   View tokens, dy;
   View dweight;  // out (+=), [V, D]

@@ -13,7 +13,7 @@ void check(const CrossEntropy& a) {
   check_dense(a.loss, Dtype::kF64, {rows}, "cross_entropy: loss");
   if (a.dlogits)
     check_matrix(a.dlogits, at_most(a.logits.dtype, a.dlogits), rows, vocabulary, "cross_entropy: dlogits");
-  if (memory_of(a.targets.data) == Memory::kDevice) return;  // not worth waiting for
+  if (memory_of(a.targets.data) == Memory::kDevice) return;  // reading them would wait for the device
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t target = a.targets.as<int64_t>()[r];
     require(kIgnoreTarget <= target && target < vocabulary, "cross_entropy: a target is not below V");

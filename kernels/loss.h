@@ -3,8 +3,8 @@
 //   loss[r]      = logsumexp(logits[r]) − logits[r, target[r]]
 //   dlogits[r]   = scale · (softmax(logits[r]) − onehot(target[r]))
 //
-// A target of −1 (kIgnore) gives loss 0 and a zero row. The caller walks the tokens in tiles
-// (core/layers/lm_head.h), so logits of a whole sequence never exist.
+// A target of −1 (kIgnoreTarget) gives loss 0 and a zero row of dlogits. The caller passes the tokens in
+// tiles (core/layers/lm_head.h), so the logits of a whole sequence never exist.
 #pragma once
 
 #include "kernels/base/context.h"
@@ -17,8 +17,8 @@ struct CrossEntropy {
   View logits;         // [R, V]
   View targets;        // [R] i64
   View loss;           // out, [R] f64
-  View dlogits;        // out, optional, [R, V]; may alias logits; may be bf16 where they are f32
-  double scale = 1.0;  // of dlogits: 1 / (number of predictions in the whole step)
+  View dlogits;        // out, optional, [R, V]; may alias logits; may be bf16 where logits are f32
+  double scale = 1.0;  // factor of dlogits: 1 / (number of predictions in the whole step)
 };
 void cross_entropy(Context& ctx, const CrossEntropy& args);
 

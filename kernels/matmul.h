@@ -1,18 +1,18 @@
-// Dense and grouped matrix products. Row-major; every operand may have strided rows.
+// Dense and grouped matrix products. Matrices are row-major; every operand may have strided rows.
 //
-//   matmul           c = op(a) op(b)  [+ c]  [+ bias on every row]       op transposes where asked
-//   grouped_matmul   rows are sorted by group (an expert): c[rows of e] = a[rows of e] op(b[e])
+//   matmul           c = op(a) op(b)  [+ c]  [+ bias on every row]     op transposes where a flag says so
+//   grouped_matmul   c[rows of e] = a[rows of e] op(b[e])              rows are sorted by group e, an expert
 //   grouped_outer    c[e] = a[rows of e]ᵀ b[rows of e]  [+ c[e]]        the gradient of an expert's weight
 //
-// Dtypes: a and b share one, c has the same, or f32 where they are bf16; bias and column sums are f32 then.
-// Sums of products are in f32.
+// Dtypes: a and b share one dtype. c has the same dtype, or f32 where a and b are bf16; bias and column sums
+// are then f32. Products are summed in f32.
 //
 // A linear layer y = x Wᵀ with W [out, in] is matmul({.a = x, .b = W, .c = y, .transpose_b = true}).
 //
-// Contract for recompute: a row of c depends on that row of op(a) and on b alone, to the last bit, whatever
-// other rows stand in the call and however many: chunk sizes, expert loads, and decoding one token at a time
-// do not change results. Backend cuda keeps it for calls of the same sizes only, kernels/cuda/matmul.cu says
-// why.
+// Contract for recomputation: a row of c depends only on its row of op(a) and on b, bit for bit. The other
+// rows of the call and their number do not matter. Therefore chunk size, expert load and decoding one token
+// at a time do not change results. Backend cuda guarantees this only between calls of equal sizes;
+// kernels/cuda/matmul.cu explains why.
 #pragma once
 
 #include <span>
@@ -42,13 +42,14 @@ struct GroupedMatmul {
 };
 void grouped_matmul(Context& ctx, const GroupedMatmul& args);
 
-/// A row for each choice of an expert, in no order: what a few tokens need of their experts, where only the
-/// device knows which they are and nobody waits for it. c[s] = a[s / (S / M)] · b[expert[s]]ᵀ. Reads a matrix
-/// again for each of its rows: beyond a few dozen, sort them and take grouped_matmul.
+/// c[s] = a[s / (S / M)] · b[expert[s]]ᵀ, one row for each choice of an expert, not sorted by expert.
+/// Decoding uses it for a few tokens on a device: only the device knows which experts they chose, and the
+/// host does not wait to learn it. It reads an expert's matrix once per row. For more than a few dozen rows,
+/// sort them and use grouped_matmul.
 struct ChosenMatmul {
-  View a;       // [M, K]; each row is for the S / M choices of its token
+  View a;       // [M, K]; each row serves the S / M choices of its token
   View b;       // [G, N, K]
-  View expert;  // [S] i32, any leading dimensions; where the kernels are; below G
+  View expert;  // [S] i32 below G, with any leading dimensions; in the backend's memory
   View c;       // [S, N] (=)
 };
 void chosen_matmul(Context& ctx, const ChosenMatmul& args);
@@ -58,11 +59,11 @@ struct GroupedOuter {
   View b;                            // [R, N]
   View c;                            // [G, M, N]
   std::span<const int64_t> offsets;  // as above
-  bool accumulate = false;           // c[e] += instead of c[e] =, which is zero where e has no rows
+  bool accumulate = false;           // c[e] += instead of c[e] =; with =, c[e] is zero where e has no rows
 };
 void grouped_outer(Context& ctx, const GroupedOuter& args);
 
-/// sum[j] += Σ_r a[r, j]: the gradient of a bias.
+/// sum[j] += Σ_r a[r, j], the gradient of a bias.
 struct ColumnSum {
   View a;    // [R, N]
   View sum;  // [N] (+=)

@@ -5,7 +5,7 @@
 namespace natrix {
 namespace {
 
-/// What both passes share: R rows of D columns, one inverse root mean square a row, one weight a column.
+/// What forward and backward share: R rows of D columns, one inv_rms a row, one weight a column.
 struct NormShapes {
   Dtype dtype;
   int64_t rows, cols;

@@ -3,8 +3,8 @@
 //   s = x + residual
 //   y = s ⊙ weight · inv_rms        inv_rms = (mean(s²) + eps)^(−1/2), one per row
 //
-// Dtypes: sums, weights and statistics share one; residual and y, and in backward dy and dx, may be bf16
-// where that is f32.
+// Dtypes: sums, weights and statistics share one dtype. Where that is f32, residual and y may be
+// bf16, and in backward dy and dx.
 //
 // Rows are normalised over their D columns. Every operand but weight may have strided rows.
 #pragma once
@@ -30,9 +30,9 @@ struct RmsNormBackward {
   View weight;   // optional
   View inv_rms;  // [R..]
   View dy;
-  View dsum;     // optional: the gradient that reaches s by the residual path
-  View dx;       // out (=): the gradient of s, hence of x and of residual; may alias dsum or dy
-  View rounded;  // out, optional: a f32 dx in bf16, for a sublayer whose activations are (backend cuda)
+  View dsum;     // optional: the gradient that reaches s through the residual path
+  View dx;       // out (=): the gradient of s, which is also that of x and of residual; may alias dsum or dy
+  View rounded;  // out, optional: an f32 dx rounded to bf16, for a bf16 sublayer (backend cuda)
   View dweight;  // out (+=), optional
 };
 void rms_norm_backward(Context& ctx, const RmsNormBackward& args);

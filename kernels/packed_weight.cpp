@@ -22,7 +22,7 @@ float scale_of(const float* row, int64_t cols) {
   return most / kMostInt8;
 }
 
-/// Where element (n, k) is in a panel of elements of type T.
+/// Element (n, k) in its panel, whose elements are of type T.
 template <class T>
 T& element(const PackedWeight& w, int64_t matrix, int64_t n, int64_t k) {
   constexpr int64_t kTerms = 4 / static_cast<int64_t>(sizeof(T)), kRows = PackedWeight::kPanelRows;
@@ -86,13 +86,13 @@ float unpacked(const PackedWeight& w, int64_t matrix, int64_t n, int64_t k) {
 }
 
 float round_activations(std::span<const float> x, int16_t* integers) {
-  // Compared by their bits, magnitudes are in order, and what is not a number is larger than any.
+  // As unsigned bits, magnitudes keep their order, and NaN is larger than any number.
   uint32_t most_bits = 0;
   for (const float v : x) most_bits = std::max(most_bits, std::bit_cast<uint32_t>(v) & 0x7fffffffu);
   const float most = std::bit_cast<float>(most_bits);
   const float step = most / RoundedActivations::kMost, per_step = RoundedActivations::kMost / most;
-  const bool usable =
-      std::isfinite(per_step) && std::isfinite(step);  // else all zero, too small, or not finite
+  // Unusable: all values are zero, too small, or not finite.
+  const bool usable = std::isfinite(per_step) && std::isfinite(step);
   for (size_t k = 0; k < x.size(); ++k) {
     integers[k] = static_cast<int16_t>(usable ? std::lrint(x[k] * per_step) : 0);
   }

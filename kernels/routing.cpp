@@ -5,17 +5,17 @@
 namespace natrix {
 namespace {
 
-/// [rows, cols] once the leading dimensions are collapsed.
+/// Checks [rows, cols] after the leading dimensions are collapsed.
 void check_rows(View v, Dtype dtype, int64_t rows, int64_t cols, std::string_view what) {
   require(v && v.dtype == dtype && v.rows() == rows && v.cols() == cols, what);
 }
 
-/// As check_rows, and without gaps: what is addressed by slot or by token number.
+/// Checks a contiguous view of `count` elements, which is indexed by slot or by token.
 void check_flat(View v, Dtype dtype, int64_t count, std::string_view what) {
   require(v && v.dtype == dtype && v.count() == count && v.contiguous(), what);
 }
 
-/// logits, scores [T, E]; expert, weight [T, k]; logsumexp [T].
+/// Checks logits, scores [T, E]; expert, weight [T, k]; logsumexp [T].
 template <class Args>
 void check_choice(const Args& a) {
   require(static_cast<bool>(a.logits), "routing: no logits");
@@ -29,7 +29,7 @@ void check_choice(const Args& a) {
              "routing: logsumexp is not a dense [T] in the dtype of logits");
 }
 
-/// [T, k] i64, whatever k is.
+/// Checks [T, k] i64 for any k.
 void check_slots(View row_of_slot, int64_t tokens, std::string_view what) {
   require(row_of_slot && row_of_slot.dtype == Dtype::kI64 && row_of_slot.rows() == tokens &&
               row_of_slot.contiguous(),
@@ -60,7 +60,8 @@ void route_backward(Context& ctx, const RouteBackward& a) {
             .cuda = if_cuda<cuda::route_backward>()});
 }
 
-// The tally and the permutation are a few additions a slot: host code, whatever the backend.
+// The tally and the permutation cost a few additions a slot. Backend cpu uses the reference version; backend
+// cuda sums scores on the device, and counts and sorts on the host.
 void route_tally(Context& ctx, const RouteTally& a) {
   const int64_t tokens = a.scores.rows(), experts = a.scores.cols();
   check_rows(a.expert, Dtype::kI32, tokens, a.expert.cols(), "route_tally: expert is not [T, k] i32");

@@ -1,14 +1,14 @@
-// Routing of tokens to experts: scores, choice, permutation by expert, and the weighted way back.
+// Routing of tokens to experts: scores, choice, permutation by expert, and the weighted sum of their results.
 //
 //   scores = softmax(logits)  or  σ(logits)                     [T, E]
 //   expert = the top_k largest of scores + bias, largest first; ties go to the smaller index
-//   weight = score of the chosen, optionally divided by their sum, times scale
+//   weight = score of each chosen expert, optionally divided by the sum of those scores, times scale
 //
 // T tokens (all leading dimensions collapsed), E experts, k = top_k, R ≤ T·k rows after the permutation.
-// Divisors (the sum of the chosen scores, and of all sigmoids) get kTinyScoreSum added, as DeepSeek-V3's do:
-// when every one of them underflows, weights are zero and not NaN.
+// kTinyScoreSum is added to divisors (the sum of the chosen scores, and the sum of all sigmoids), as in
+// DeepSeek-V3: when all of these scores underflow, the weights are zero and not NaN.
 //
-// Dtypes: tokens and rows share one; weights have the same, or f32 where they are bf16.
+// Dtypes: tokens and rows share one dtype. Weights have the same dtype, or f32 where that is bf16.
 //
 // A slot is the flat index t·k + j of token t's j-th choice. Rows are ordered by (expert, token).
 #pragma once
@@ -26,20 +26,23 @@ inline constexpr double kTinyScoreSum =
 
 struct RouteForward {
   View logits;  // [T, E]
-  View bias;    // [E], optional: for the choice only (arXiv 2408.15664)
+  View bias;    // [E], optional: affects the choice only (arXiv 2408.15664)
   RouterScore score = RouterScore::kSoftmax;
   bool renormalize = false;
   double scale = 1.0;
   View scores;     // out, [T, E]
   View expert;     // out, [T, k] i32
   View weight;     // out, [T, k]
-  View logsumexp;  // out, [T]: of the logits, for the z-loss
+  View logsumexp;  // out, [T]: logsumexp of the logits, for the z-loss
 };
 void route_forward(Context& ctx, const RouteForward& args);
 
-/// Gradient of   Σ weight·dweight  +  Σ_t Σ_e balance[e] · p_te  +  z_scale · Σ_t logsumexp_t²   in the
-/// logits, where p = scores for softmax and scores / Σ_e scores for sigmoid. balance carries the
-/// load-balancing loss: coefficient · E · f_e / T, with f_e and T of the whole step.
+/// dlogits = the gradient with respect to the logits of
+///
+///   Σ weight·dweight  +  Σ_t Σ_e balance[e] · p_te  +  z_scale · Σ_t logsumexp_t²
+///
+/// where p = scores for softmax, and scores / Σ_e scores for sigmoid. balance carries the load-balancing
+/// loss: coefficient · E · f_e / T, with f_e and T of the whole step.
 struct RouteBackward {
   View logits, scores, expert, weight, logsumexp;  // as in forward
   RouterScore score = RouterScore::kSoftmax;
@@ -52,9 +55,9 @@ struct RouteBackward {
 };
 void route_backward(Context& ctx, const RouteBackward& args);
 
-/// What the auxiliary losses need of a stretch of tokens. All outputs +=, in f64, with the host.
+/// Sums for the auxiliary losses over a span of tokens. Every output is += in f64, in host memory.
 struct RouteTally {
-  View scores, expert, logsumexp;  // expert with the host, or not
+  View scores, expert, logsumexp;  // expert may lie on the host or on the device
   RouterScore score = RouterScore::kSoftmax;
   View counts;             // [E] f64: slots that chose the expert
   View score_sum;          // [E] f64: Σ_t p_te
@@ -62,10 +65,10 @@ struct RouteTally {
 };
 void route_tally(Context& ctx, const RouteTally& args);
 
-/// Sorts slots by (expert, token). With capacity ≥ 0 an expert keeps its first `capacity` tokens; the others'
-/// slots get row −1. Runs on the host: its result decides the shapes of what follows.
+/// Sorts slots by (expert, token). With capacity ≥ 0 an expert keeps its first `capacity` tokens; the slots
+/// of further tokens get row −1. Runs on the host, because its result decides the shapes of all that follows.
 struct RoutePermutation {
-  View expert;  // [T, k] i32; with the host, or not
+  View expert;  // [T, k] i32, on the host or on the device
   int64_t capacity = -1;
   View row_of_slot;            // out, [T, k] i64: the row of a slot, or −1
   View slot_of_row;            // out, [T·k] i64; the first R are set
@@ -82,7 +85,7 @@ struct GatherRows {
 };
 void gather_rows(Context& ctx, const GatherRows& args);
 
-/// The adjoint of gather_rows: dx[t] (=) Σ_j drows[row_of_slot[t, j]].
+/// The adjoint of gather_rows: dx[t] = Σ_j drows[row_of_slot[t, j]], or += with accumulate.
 struct GatherRowsBackward {
   View drows;        // [R, D]
   View row_of_slot;  // [T, k] i64
@@ -91,10 +94,10 @@ struct GatherRowsBackward {
 };
 void gather_rows_backward(Context& ctx, const GatherRowsBackward& args);
 
-/// y[t] = Σ_j weight[t, j] · rows[row_of_slot[t, j]]; dropped slots add nothing.
+/// y[t] = Σ_j weight[t, j] · rows[row_of_slot[t, j]], or += with accumulate. Dropped slots add nothing.
 struct CombineRows {
   View rows;         // [R, D]
-  View row_of_slot;  // [T, k] i64; empty: row t·k + j is that of slot (t, j)
+  View row_of_slot;  // [T, k] i64; when empty, slot (t, j) has row t·k + j
   View weight;       // [T, k]
   View y;            // out, [T, D]
   bool accumulate = false;
@@ -103,7 +106,7 @@ struct CombineRows {
 };
 void combine_rows(Context& ctx, const CombineRows& args);
 
-/// drows[r] = weight[slot] · dy[token];  dweight[t, j] = ⟨rows[row], dy[t]⟩, 0 for a dropped slot.
+/// drows[r] = weight[slot] · dy[token];  dweight[t, j] = ⟨rows[row], dy[t]⟩, or 0 for a dropped slot.
 struct CombineRowsBackward {
   View rows, row_of_slot, slot_of_row, weight;
   View dy;       // [T, D]

@@ -5,10 +5,9 @@
 namespace natrix {
 namespace {
 
-/// What the four operations share: dt [B, T, I] gives the sizes, and A_log, B (or C) and doc_start go with
-/// it.
+/// Shapes that the four operations share. dt [B, T, I] and A_log [I, N] give the sizes.
 struct ScanShapes {
-  Dtype dtype;       // of all but x, y and their gradients, which may be narrower
+  Dtype dtype;       // of all operands but x, y and their gradients, which may be bf16
   Shape activation;  // [B, T, I]
   Shape per_state;   // [B, T, N]
   Shape state;       // [B, I, N]
@@ -28,12 +27,12 @@ struct ScanShapes {
     check_dense(A_log, dtype, A, "scan: A_log");
   }
 
-  /// x, y or a gradient of theirs; those of one operation share a dtype.
+  /// Checks x, y or one of their gradients. Within one operation they share a dtype.
   void io(View v, View x, std::string_view what) const { check_view(v, at_most(dtype, x), activation, what); }
   void doc_start(View v) const {
     check_optional(v, Dtype::kU8, {activation[0], activation[1]}, "scan: doc_start");
   }
-  /// Of forward for backward.
+  /// Checks the states that forward saved for backward.
   void tile_states(View v, const Context& ctx, std::string_view what) const {
     check_dense(v, Dtype::kF32, tile_states_shape(ctx.backend(), activation, A[1]), what);
   }

@@ -11,7 +11,8 @@
 namespace natrix {
 namespace {
 
-/// Of the rows of one go, for all experts here: those of the other go have none.
+/// Expert offsets within the rows of one go, for all experts of this rank. Experts of the
+/// other go have no rows.
 std::vector<int64_t> offsets_of(const RowPlan& plan, const RowPlan::Go& go) {
   const auto [first, last] = plan.owner_rows(go);
   std::vector<int64_t> offsets;
@@ -72,8 +73,8 @@ void MoeLayer::stand_in_order(Context& ctx, Saved& s, std::span<const int64_t> o
   upload(ctx, rows.view(), s.row_of_slot);
 }
 
-/// Where no expert is elsewhere, none refuses a token, and there are so few choices that reading an expert's
-/// weights once for each is not much more than once for all.
+/// True where this process owns all experts, none drops tokens, and there are few choices: reading an
+/// expert's weights once per choice then costs little more than reading them once.
 bool MoeLayer::runs_ahead(int64_t tokens) const {
   constexpr int64_t kFewChoices = 64;
   return tokens * config_.top_k <= kFewChoices && !config_.capacity_factor &&
@@ -92,7 +93,8 @@ View MoeLayer::forward_few(Pass& p, View x) const {
 MoeLayer::Saved MoeLayer::route(Pass& p, View x, std::span<int64_t> offsets) const {
   const int64_t tokens = x.rows(), slots = tokens * config_.top_k;
   Saved s{.x = x, .choice = router_.forward(p, x)};
-  // The one time in a layer's forward pass that the host waits: what follows depends on the sizes.
+  // The only point of a layer's forward pass where the host waits: the sizes of all that
+  // follows depend on it.
   const OnHost chosen(p.ctx, s.choice.expert);
   router_.count(p, s.choice, chosen.view());
   s.row_of_slot = p.arena().take(Dtype::kI64, {tokens, config_.top_k});

@@ -1,8 +1,9 @@
-// MoeLayer: a sparse mixture of expert MLPs, y = Σ_j weight_j · expert_j(x), plus always-active shared
-// experts.
+// MoeLayer: a sparse mixture of expert MLPs, y = Σ_j weight_j · expert_j(x), plus shared experts
+// that are always active.
 //
-// Tokens are sorted by expert, sent to their owners through the RowExchange, run as grouped products, sent
-// back and summed with their weights. Dropless unless the model sets a capacity factor.
+// Tokens are sorted by expert and sent to the experts' owners through the RowExchange. Owners run grouped
+// products and send the results back, which are summed with their weights. No token is dropped unless the
+// model sets a capacity factor.
 #pragma once
 
 #include <memory>
@@ -15,12 +16,12 @@ namespace natrix {
 
 class MoeLayer final : public Layer {
  public:
-  /// `exchange` outlives the layer.
+  /// `exchange` must outlive the layer.
   MoeLayer(const ModelConfig& config, int sublayer, const std::string& prefix, RowExchange& exchange);
 
   View forward(Pass& pass, View x) const override;
   bool leaves_behind(Visit visit) const override { return visit == Visit::kFirst; }
-  /// Chooses and counts. No expert runs, and no row goes to its owner.
+  /// Routes and counts only: no expert runs and no row is sent.
   void pass_over(Pass& pass, View x) const override;
   bool runs_ahead(int64_t tokens) const override;
   View backward(Pass& pass, View dy) override;
@@ -36,16 +37,16 @@ class MoeLayer final : public Layer {
     MoeRouter::Choice choice;
     View row_of_slot, slot_of_row;
     RowPlan plan;
-    View rows, hidden, out;  // at the owner: experts' inputs and hidden units; at home: experts' outputs
+    View rows, hidden, out;  // on the owner: experts' inputs and hidden units; at home: experts' outputs
   };
-  /// The beginning of a pass over all tokens: which experts they go to, counted, and the rows that are kept
-  /// in the order of their experts, whose first rows go to offsets [E + 1].
+  /// Start of a pass over all tokens: chooses and counts experts, and sorts the kept rows by expert. offsets
+  /// [E + 1] receives the first row of each expert.
   Saved route(Pass& pass, View x, std::span<int64_t> offsets) const;
-  /// Of few tokens, where the kernels run ahead of the host: it does not learn which experts they chose.
+  /// Forward for few tokens where kernels run ahead of the host: the host does not learn the chosen experts.
   View forward_few(Pass& pass, View x) const;
-  /// Puts rows at home into the order of the plan. Ranks speak of what lies with the host.
+  /// Puts rows at home into the order of the plan, which ranks agree on in host memory.
   static void stand_in_order(Context& ctx, Saved& s, std::span<const int64_t> offsets);
-  /// Rows an expert takes of `tokens` tokens, or −1 without a limit.
+  /// Rows that an expert accepts from `tokens` tokens, or −1 without a limit.
   int64_t capacity(int64_t tokens) const;
 
   MoeConfig config_;

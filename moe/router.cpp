@@ -14,7 +14,7 @@ RouterScore score_of(const MoeConfig& c) {
   return c.router == Router::kSoftmax ? RouterScore::kSoftmax : RouterScore::kSigmoid;
 }
 
-/// The router computes in f32 whatever activations are.
+/// The router computes in f32, whatever the dtype of activations.
 View widened(Pass& p, View x) {
   if (wide(x.dtype) == x.dtype) return x;
   View y = p.arena().take(wide(x.dtype), x.shape);
@@ -31,7 +31,7 @@ MoeRouter::MoeRouter(const ModelConfig& config, int sublayer, const std::string&
       bias_(make_param(prefix + "router.e_score_correction_bias", {config.moe.num_experts}, Init::kZeros,
                        false)) {
   bias_.trainable = false;
-  // Small, and near a tie a bit of it decides which expert is chosen.
+  // The weight is small, and near a tie one bit of it decides which expert is chosen.
   gate_.weight.packs = gate_.weight.rounds = false;
 }
 

@@ -1,13 +1,16 @@
-// Router: which experts a token goes to, and with what weight; the gradient of that, auxiliary losses
-// included.
+// Router: chooses the experts of a token and their weights, and computes the gradient,
+// including auxiliary losses.
 //
 //   logits = x W_rᵀ            scores = softmax(logits) or σ(logits)
 //   chosen = top_k(scores + bias)        weight = score of the chosen [/ their sum]
 //
-// Losses (over all T tokens of the step, E experts, n_e slots that chose e; n_e is not differentiated):
-//   load balancing   aux_loss_coef · E · Σ_e f_e P_e,   f_e = n_e / (T k),   P_e = mean of p_te    (arXiv
-//   2101.03961) z-loss           z_loss_coef · mean(logsumexp(logits)²) (arXiv 2202.08906) bias balancing b_e
-//   += rate · sign(mean n − n_e) after a step, for the choice only            (arXiv 2408.15664)
+// Losses over all T tokens of the step. E experts; n_e slots chose expert e and are not differentiated:
+//
+//   load balancing   aux_loss_coef · E · Σ_e f_e P_e                       (arXiv 2101.03961)
+//                    with f_e = n_e / (T k), P_e = mean of p_te
+//   z-loss           z_loss_coef · mean(logsumexp(logits)²)                (arXiv 2202.08906)
+//   bias balancing   b_e += rate · sign(mean n − n_e) after a step,        (arXiv 2408.15664)
+//                    for the choice only
 #pragma once
 
 #include "configs/model.h"
@@ -23,14 +26,14 @@ class MoeRouter {
     View logits, scores, expert, weight, logsumexp;
   };
   Choice forward(Pass& pass, View x) const;
-  /// Counts the choice into the step's tally on a first visit, and checks that a later one chose the same.
-  /// chosen: choice.expert, where the host can read it.
+  /// On the first pass over a segment, adds the choice to the step's tally. On a later pass, checks that the
+  /// choice is the same. chosen: choice.expert in host memory.
   void count(Pass& pass, const Choice& choice, View chosen) const;
-  /// dx += and the gradient of W_r, given the gradient of the weights [T, k] and the completed tally.
+  /// Adds to dx and to the gradient of W_r, given the gradient of the weights [T, k] and the completed tally.
   void backward(Pass& pass, View x, const Choice& choice, View dweight, View dx);
   void visit(const ParamVisitor& visitor);
 
-  /// After an optimizer step, from the step's tally; no-op unless the model balances by bias.
+  /// Call after an optimizer step, with the step's tally. Does nothing unless the model balances by bias.
   void update_bias(const StepTally& tally);
   int sublayer() const { return sublayer_; }
 

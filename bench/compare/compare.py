@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Natrix beside its peers, interleaved, minimum of several rounds; writes a table and its figures as JSON.
+"""Compares Natrix with its peers, interleaved, minimum of several rounds; writes a table and its figures as JSON.
 
     compare.py --build BUILD --models DIR --convert SCRIPT [--rounds N] [--rows REGEX] [--threads 1,2] [--out DIR]
 
@@ -24,7 +24,7 @@ import long_sequences
 
 HERE = Path(__file__).parent
 
-# What natrix runs for a row: program, the case's name as a pattern, and the target as a ratio to the best peer.
+# What natrix runs for a row: program, pattern of the case's name, and the target as a ratio to the best peer.
 ROWS = [
     {"name": "scan forward, d_inner 1536, N 16", "work": "scan", "peers": ["torch", "mamba.py"],
      "natrix": ("bench_scan", "scan_forward/B 1  T 512  I 1536  N 16"), "unit": "ns", "target": 30},
@@ -57,7 +57,7 @@ ROWS = [
 
 
 def leave_some_memory():
-    """A peer that needs more than there is ends with its own error; without this, some machines stand still instead."""
+    """Makes a peer that needs too much memory end with its own error. Without a limit, some machines freeze."""
     available = next(int(line.split()[1]) << 10 for line in Path("/proc/meminfo").read_text().splitlines()
                      if line.startswith("MemAvailable"))
     resource.setrlimit(resource.RLIMIT_DATA, (available * 9 // 10,) * 2)
@@ -73,7 +73,7 @@ def run_json(command):
 
 
 class Peers:
-    """What runs beside natrix: PyTorch's by torch_peers.py, llama.cpp by llama_peer.py."""
+    """The peers: those in PyTorch run by torch_peers.py, llama.cpp by llama_peer.py."""
 
     def __init__(self, models, convert):
         self.models, self.convert = models, convert
@@ -83,7 +83,7 @@ class Peers:
             run_json([sys.executable, HERE / "llama_peer.py", "make", row["work"].split("/")[0], self.models, self.convert])
 
     def time(self, peer, row, threads):
-        """Seconds an item."""
+        """Seconds per item."""
         if peer == "llama.cpp":
             model, work = row["work"].split("/")
             command = ["llama_peer.py", "time", model, self.models, work, "--type", row.get("type", "f32")]
@@ -93,7 +93,7 @@ class Peers:
         return got["seconds"] / got["items"]
 
     def check_same(self, row, natrix):
-        """What was compared, or the end: a loss of each, or how far logits are apart."""
+        """Returns what was compared: the losses, or the distance of the logits. Exits if they differ."""
         if "llama.cpp" in row["peers"]:
             got = run_json([sys.executable, HERE / "llama_peer.py", "same", row["work"].split("/")[0], self.models, natrix])
             spread, most = got["difference"], 1e-4
@@ -106,7 +106,7 @@ class Peers:
 
 
 def time_natrix(build, row, threads):
-    """(seconds an item, % of the ceiling that binds, all ceilings); cases of one pattern follow one another."""
+    """(seconds per item, % of the ceiling that binds, all ceilings): the sum, and the mean by time, over matching cases."""
     program, pattern = row["natrix"]
     report = run_json([build / "bench" / program, "--json", "--threads", threads, f"--benchmark_filter={pattern}"])
     rows = report.get("rows") or sys.exit(f"{program} has no case {pattern}")
@@ -144,7 +144,7 @@ def measure(row, peers, build, rounds, threads):
 
 
 def note_scaling(results):
-    """How much faster natrix is with its threads than with one, in the same row."""
+    """Adds to each result how much faster natrix is than with one thread, in the same row."""
     for result in results:
         one = next((r for r in results if r["row"] == result["row"] and r["threads"] == 1), None)
         if one and result["threads"] > 1:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One measurement of llama.cpp, or the check that it computes what natrix does. Prints one JSON object.
+"""Measures llama.cpp once, or checks that it computes the same as natrix. Prints one JSON object.
 
     llama_peer.py make MODEL FOLDER CONVERT            MODEL: mamba-130m, jamba-300m; CONVERT: llama.cpp's
                                                        convert_hf_to_gguf.py. Does nothing where the files are there.
@@ -36,7 +36,7 @@ def write_byte_tokenizer(path):
 
 
 def with_idle_attention(jamba):
-    """The same function with a ninth layer, whose outputs are zero: llama.cpp opens no Jamba without attention."""
+    """The same function with a ninth layer whose outputs are zero: llama.cpp opens no Jamba without attention."""
     import torch
     import torch_peers
 
@@ -49,8 +49,8 @@ def with_idle_attention(jamba):
     return other
 
 
-# Of a token's multiply-adds in llama.cpp's Jamba, the share of the ninth layer (attention of 768², two experts of
-# 3 · 768 · 1536): its times are shortened by that.
+# The ninth layer's share of a token's multiply-adds in llama.cpp's Jamba (attention of 768², two experts of
+# 3 · 768 · 1536). Its times are shortened by this share.
 IDLE_SHARE = {"jamba-300m": 9.4 / (111.5 + 9.4)}
 
 
@@ -81,8 +81,8 @@ class Llama:
         self.quiet = quiet  # the library keeps no reference
         llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
         of_model = llama_cpp.llama_model_default_params()
-        # Its code for AMX (llama-cpp-python 0.3.36) ends with an illegal instruction: a tile is zeroed that was
-        # never configured. Without these buffers it uses what it has for AVX-512.
+        # Its code for AMX (llama-cpp-python 0.3.36) ends with an illegal instruction: it zeroes a tile that was
+        # never configured. Without these buffers it uses its AVX-512 code.
         of_model.use_extra_bufts = "amx_tile" not in Path("/proc/cpuinfo").read_text()
         self.model = llama_cpp.llama_model_load_from_file(str(file).encode(), of_model)
         parameters = llama_cpp.llama_context_default_params()

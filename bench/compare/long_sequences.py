@@ -23,10 +23,10 @@ def write_bytes(path, count):
 
 
 def between(process, work):
-    """Stops a process of minutes every few seconds for work(), and returns for how long it stood.
+    """Stops a long process every few seconds to run work(), and returns for how long it was stopped in all.
 
-    A machine that others share is up to twice as fast in one minute as in the next. So what is long is stopped for what
-    is short, and its mean is compared with theirs.
+    A shared machine is up to twice as fast in one minute as in the next. Interleaving the short runs with the long one
+    lets their means be compared.
     """
     stopped = 0.0
     while True:
@@ -41,7 +41,7 @@ def between(process, work):
 
 
 def train(natrix, folder, length, chunk, threads, steps, dir_name):
-    """The process that takes exact steps of one sequence, and the file where it says how."""
+    """Starts a process that takes exact steps of one sequence. Returns it and the file of its metrics."""
     data = write_bytes(folder / f"{length}.bin", length * (steps + 1))
     run = folder / dir_name
     process = subprocess.Popen(
@@ -54,7 +54,7 @@ def train(natrix, folder, length, chunk, threads, steps, dir_name):
 
 
 def steps_of(trained):
-    """What a run logged of its steps."""
+    """The metrics that a run logged for its steps."""
     process, metrics = trained
     if process.wait() != 0:
         raise SystemExit(f"natrix train ended with status {process.returncode}")
@@ -63,7 +63,7 @@ def steps_of(trained):
 
 
 def exact_steps(natrix, folder, threads):
-    """Seconds a token and peak memory of short exact steps in one piece and of a long one in chunks."""
+    """Seconds per token and peak memory of short exact steps in one piece and of a long one in chunks."""
     shorts, runs, length = [], 0, 1 << 14
 
     def some_short_steps():
@@ -79,13 +79,13 @@ def exact_steps(natrix, folder, threads):
 
 
 def prefill(natrix, model, text, threads):
-    """The process that reads `text` and says how fast it was."""
+    """Starts a process that reads `text` and reports its speed."""
     return subprocess.Popen([natrix, "generate", model, "--prompt-file", text, "-n", "0", "--ignore-eos", "--json",
                              "--quiet", "--threads", str(threads)], stdout=subprocess.PIPE, text=True)
 
 
 def finish(reader):
-    """What a reader said at its end."""
+    """The report of a reader that has ended."""
     said, _ = reader.communicate()
     if reader.returncode != 0:
         raise SystemExit(f"natrix generate ended with status {reader.returncode}")
@@ -93,7 +93,7 @@ def finish(reader):
 
 
 def prefills(natrix, folder, model, few, many, threads):
-    """Seconds a token and peak memory of short prefills and of a long one."""
+    """Seconds per token and peak memory of short prefills and of a long one."""
     short_text, long_text = (write_bytes(folder / f"prompt-{n}.bin", n) for n in (few, many))
     shorts = []
     reader = prefill(natrix, model, long_text, threads)

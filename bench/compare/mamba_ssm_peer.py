@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Training steps of mamba_ssm, beside those of `natrix train` in bench/gpu_acceptance.sh: Mamba-130M, 8 rows of 2048
-tokens, bf16 autocast with weights in f32, AdamW. Prints one JSON object. Exit status 3 where torch, mamba_ssm or a GPU
-is missing.
+"""Measures training steps of mamba_ssm, for comparison with `natrix train` in bench/gpu_acceptance.sh: Mamba-130M, 8
+rows of 2048 tokens, bf16 autocast with weights in f32, AdamW. Prints one JSON object. Exit status 3 if torch, mamba_ssm
+or a GPU is missing.
 
 Not run yet on any machine: it needs a GPU.
 """
@@ -23,7 +23,7 @@ if not torch.cuda.is_available():
 
 ROWS, LENGTH, WARM, STEPS = 8, 2048, 5, 20
 
-# The vocabulary of natrix train's bytes, so that both have the same head.
+# The vocabulary of bytes that natrix train uses, so that both have the same head.
 config = MambaConfig(d_model=768, n_layer=24, vocab_size=257, pad_vocab_size_multiple=1)
 model = MambaLMHeadModel(config, device="cuda", dtype=torch.float32)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

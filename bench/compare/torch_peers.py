@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One measurement of a peer in PyTorch, or the check that it computes what natrix does. Prints one JSON object.
+"""Measures a peer in PyTorch once, or checks that it computes the same as natrix. Prints one JSON object.
 
     torch_peers.py time PEER WORK --threads N     PEER: hf, mamba.py, torch (a loop over time, of the scan alone)
     torch_peers.py same NATRIX WORK               losses of one model, by each of them
@@ -30,7 +30,7 @@ SECONDS, LEAST = 4.0, 2  # spent on a measurement, and repetitions
 
 
 def best(run, seconds=SECONDS):
-    """Seconds of the fastest repetition, after one that does not count unless it took so long that it may."""
+    """Seconds of the fastest repetition. The first one is a warm-up and counts only if it took very long."""
     start = time.perf_counter()
     run()
     first = time.perf_counter() - start
@@ -76,7 +76,7 @@ def scan(peer, backward):
 
 
 def hf_mamba():
-    # Of the default initializer_range, 0.1, nothing that is computed twice comes out alike to more than three digits.
+    # With the default initializer_range, 0.1, two computations of the same model agree to three digits only.
     return MambaForCausalLM(MambaConfig(vocab_size=50280, hidden_size=768, num_hidden_layers=24, state_size=16,
                                         initializer_range=0.02))
 
@@ -124,7 +124,7 @@ def mambapy_jamba():
 
 
 def loss_of(model, tokens):
-    """Of the next token, whoever the model is by."""
+    """The loss of the next token, for a model of either library."""
     if isinstance(model, (MambaForCausalLM, JambaForCausalLM)):
         return model(tokens, labels=tokens, use_cache=False).loss
     logits = model(tokens)
@@ -156,7 +156,7 @@ def measure(peer, work):
 
 
 def to_mambapy(hf):
-    """A transformers Mamba's weights in mamba.py's model."""
+    """Copies the weights of a transformers Mamba into mamba.py's model."""
     model = mambapy_mamba()
     names = {"backbone.embeddings.weight": "embedding.weight", "backbone.norm_f.weight": "norm_f.weight",
              "lm_head.weight": "lm_head.weight"}
@@ -165,7 +165,7 @@ def to_mambapy(hf):
 
 
 def same(natrix, work):
-    """The loss of one model by transformers, natrix and, where its layers can take the weights, mamba.py."""
+    """The loss of one model in transformers, natrix and, where its layers can take the weights, mamba.py."""
     torch.manual_seed(1)
     rows, length = (4, 512) if work == "jamba-moe" else (1, int(work.split(":")[1]))
     model = hf_jamba() if work == "jamba-moe" else hf_mamba()

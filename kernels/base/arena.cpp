@@ -7,8 +7,8 @@ namespace natrix {
 namespace {
 constexpr int64_t kAlignment = 256;  // of device memory; a multiple of a cache line
 constexpr int64_t kSmallestBlock = int64_t{1} << 20;
-constexpr int64_t kLargestStep = int64_t{64}
-                                 << 20;  // blocks stop doubling here: untouched pages are cheap, not free
+// Blocks stop doubling here: an untouched page costs little, but not nothing.
+constexpr int64_t kLargestStep = int64_t{64} << 20;
 }  // namespace
 
 Arena::Block Arena::new_block(int64_t size) const {
@@ -57,7 +57,7 @@ void Arena::rewind(size_t block, int64_t offset) {
   if (block == 0 && offset == 0 && blocks_.size() > 1) {
     int64_t total = 0;
     for (const Block& b : blocks_) total += b.size;
-    blocks_.clear();  // before the new one: the two need not fit into memory together
+    blocks_.clear();  // before allocating the new one: the two may not fit into memory together
     blocks_.push_back(new_block(total));
     ++generation_;
   }

@@ -1,5 +1,5 @@
-// BFloat16: the upper half of a float, eight bits of precision and all of its range. For storage: arithmetic
-// is in float. Conversion to it is to the nearest, ties to even; what is not a number stays that.
+// BFloat16: the upper half of a float, with eight bits of precision and the full range. It is a storage type;
+// arithmetic is in float. Conversion rounds to nearest, ties to even; NaN stays NaN.
 #pragma once
 
 #include <concepts>
@@ -22,7 +22,7 @@ struct BFloat16 {
 
  private:
   NATRIX_HOST_DEVICE static uint16_t rounded(float x) {
-#ifdef __CUDA_ARCH__  // one instruction there
+#ifdef __CUDA_ARCH__  // one instruction on a GPU
     uint16_t nearest;
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(nearest) : "f"(x));
     return nearest;

@@ -12,10 +12,10 @@ namespace natrix {
 namespace {
 
 constexpr size_t kAlignment = 64;              // one cache line, one AVX-512 vector
-constexpr size_t kHugePage = size_t{2} << 20;  // of x86-64 and of most others
+constexpr size_t kHugePage = size_t{2} << 20;  // of x86-64 and most others
 
-/// Large tensors in huge pages: reading weights in order is up to half as fast again, and rows that lie far
-/// apart do not miss the TLB. A kernel that has none to give, or is set to give none, ignores the advice.
+/// Places large tensors in huge pages: reading weights in order is up to half as fast again, and rows that
+/// lie far apart do not miss the TLB. The operating system may ignore the advice.
 void* allocate_on_host(size_t bytes) {
   if (bytes < kHugePage) return std::aligned_alloc(kAlignment, bytes);
   const size_t whole = (bytes + kHugePage - 1) / kHugePage * kHugePage;
@@ -62,8 +62,8 @@ void release(Memory memory, void* p) noexcept {
 
 Buffer::Buffer(Dtype dtype, Shape shape, Memory memory) {
   const auto bytes = static_cast<size_t>(checked_bytes(dtype, shape));
-  const size_t rounded =
-      (bytes + kAlignment) / kAlignment * kAlignment;  // never zero: an empty tensor is not a missing one
+  // Never zero bytes: an empty tensor is not a missing one.
+  const size_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;
   void* p = allocate(memory, static_cast<int64_t>(rounded));
   if (p == nullptr) {
     throw RunError(fmt::format(

@@ -1,6 +1,6 @@
-// Buffer: owned, 64-byte aligned, zeroed memory with a shape. Moves, never copies by itself.
+// Buffer: owned, 64-byte aligned, zeroed memory with a shape. It can be moved but not copied.
 //
-// A View does not say where its bytes lie; memory_of() asks whose a pointer is.
+// A View does not say whether it points to host or device memory; memory_of() finds out.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,7 @@ namespace natrix {
 enum class Memory { kHost, kDevice };
 
 Memory memory_of(const void* p);
-/// Aligned, not zeroed. Null if there is not enough.
+/// Aligned memory, not zeroed. Returns null if there is not enough.
 void* allocate(Memory memory, int64_t bytes);
 void release(Memory memory, void* p) noexcept;
 
@@ -36,14 +36,14 @@ class Buffer {
   View view_;
 };
 
-/// Copies elements, row by row where a side is strided. Shapes may differ as long as rows and columns agree.
-/// Either side may lie on a device; then it waits for the kernels before it, and they for it.
-/// Same dtype on both sides.
+/// Copies elements, row by row where a side is strided. Shapes may differ as long as rows and columns
+/// agree; dtypes must be equal. Either side may lie on a device. Such a copy waits for earlier kernels, and
+/// later kernels wait for it.
 void copy(View from, View to);
-/// Copies with conversion between f32, f64 and bf16; between memories, without.
+/// Copies with conversion between f32, f64 and bf16. A copy between host and device cannot convert.
 void convert(View from, View to);
 void fill_zero(View v);
-/// Sum of `extents` products, refusing what does not fit into int64_t or is negative.
+/// The element size times all extents. Throws InputError if the product does not fit into int64_t.
 int64_t checked_bytes(Dtype dtype, const Shape& shape);
 
 }  // namespace natrix

@@ -1,5 +1,5 @@
-// What this build holds. `if constexpr (build::kCuda)` keeps every mention of a part that is not built out of
-// the program, so that it links without stubs.
+// Optional parts of this build. `if constexpr (build::kCuda)` removes every mention of CUDA from a build
+// without it, so the program links without stubs.
 #pragma once
 
 namespace natrix::build {

@@ -1,11 +1,11 @@
-// Errors, by whose they are.
+// Errors, by whose fault they are:
 //
-//   InputError   the user's: a flag, a key, a file's content.    The program ends with exit status 2.
-//   RunError     the machine's: I/O, numerics, a lost rank.      The program ends with exit status 1.
-//   ContractError  ours: a caller broke a function's contract.   Exit status 1, worded as a bug report.
+//   InputError      the user's: a flag, a key, a file's content.  The program ends with exit status 2.
+//   RunError        the machine's: I/O, numerics, a lost rank.    The program ends with exit status 1.
+//   ContractError   ours: a caller broke a function's contract.   Exit status 1, worded as a bug report.
 //
-// A message names the culprit (file, key, tensor, operation), what was found, what was expected, and what to
-// do.
+// A message names the culprit (file, key, tensor, operation), what was found, what was
+// expected, and what to do.
 #pragma once
 
 #include <source_location>
@@ -32,8 +32,8 @@ class ContractError : public std::logic_error {
 
 [[noreturn]] void contract_broken(std::string_view what, std::source_location where);
 
-/// Checks what only a programmer can get wrong; never use it on user input. Stays on in release builds:
-/// it guards kernel calls that take microseconds at least.
+/// Checks a condition that only a programmer can break; never use it on user input. It stays on in release
+/// builds, because it guards kernel calls that take microseconds at least.
 inline void require(bool holds, std::string_view what,
                     std::source_location where = std::source_location::current()) {
   if (!holds) [[unlikely]] {

@@ -1,5 +1,5 @@
-// Context: where a kernel runs (backend, threads) and where its scratch comes from. Passed to every kernel;
-// nothing of it is global. One context per thread of control.
+// Context: where a kernel runs (backend, threads) and where its scratch memory comes from. Every kernel
+// receives one; it has no global state. Use one context per thread of control.
 #pragma once
 
 #include <memory>
@@ -17,14 +17,14 @@ class Device;
 enum class Backend { kReference, kCpu, kCuda };
 
 const char* name_of(Backend backend);
-/// Where a backend's tensors lie.
+/// The memory that holds a backend's tensors.
 Memory memory_of(Backend backend);
 
 class Context {
  public:
-  /// threads 0: as many as the processors this process may use. place: of this process among those of its
-  /// machine, which share out its devices in turn. InputError where this build or this machine lacks the
-  /// backend.
+  /// threads 0: one for each processor that this process may use. place: index of this process among those of
+  /// its machine; processes take the machine's devices in turn. Throws InputError if this build or this
+  /// machine lacks the backend.
   explicit Context(Backend backend, int threads = 0, int place = 0);
   ~Context();
   Context(const Context&) = delete;
@@ -33,11 +33,11 @@ class Context {
   Backend backend() const { return backend_; }
   int threads() const { return threads_; }
   Memory memory() const { return memory_of(backend_); }
-  /// In memory().
+  /// Allocates in memory().
   Arena& arena() { return arena_; }
-  /// The stream and the libraries' handles of backend cuda.
+  /// The stream and the library handles of backend cuda.
   cuda::Device& device() const;
-  /// The threads, started when first asked for.
+  /// The thread pool, started on first use.
   ThreadPool& pool();
 
  private:
@@ -51,7 +51,7 @@ class Context {
 /// Processors this process may use (its affinity mask and, in a container, its quota).
 int available_processors();
 
-/// Ends a dispatch that found no implementation: InputError naming the backend and the operation.
+/// Called by dispatch when no implementation exists. Throws InputError naming the backend and the operation.
 [[noreturn]] void fail_unavailable(const Context& ctx, std::string_view operation);
 
 }  // namespace natrix

@@ -1,4 +1,4 @@
-// Picks the implementation of a kernel by the context's backend, and checks the shapes of its arguments.
+// Calls a kernel's implementation for the context's backend, and checks the shapes of its arguments.
 #pragma once
 
 #include <string>
@@ -16,7 +16,7 @@ struct Implementations {
   void (*cuda)(Context&, const Args&) = nullptr;  // stays null in a build without CUDA
 };
 
-/// `cuda::f`, or null in a build without CUDA, which then does not mention it.
+/// `cuda::f`, or null in a build without CUDA; such a build does not refer to the symbol.
 template <auto f>
 constexpr decltype(f) if_cuda() {
   if constexpr (build::kCuda) {
@@ -26,7 +26,7 @@ constexpr decltype(f) if_cuda() {
   }
 }
 
-/// The operand whose shape says how large an operation is: the first of these that its arguments have.
+/// The operand that an error message shows: the first of these members that the arguments have.
 template <class Args>
 View main_operand(const Args& a) {
   if constexpr (requires { a.x; })
@@ -74,19 +74,18 @@ void dispatch(Context& ctx, std::string_view name, const Args& args, const Imple
   run(ctx, args);
 }
 
-/// What check_… expects of an operand that may be stored narrower than `dtype`, f32 as bf16.
+/// The dtype that check_… expects of an operand that may be stored as bf16 where `dtype` is f32.
 inline Dtype at_most(Dtype dtype, View v) {
   return wide(v.dtype) == dtype ? v.dtype : dtype;
 }
 
-/// ContractError naming `what` unless v has this dtype and shape.
+/// Throws ContractError naming `what` unless v has this dtype and shape.
 void check_view(View v, Dtype dtype, const Shape& shape, std::string_view what);
-/// As check_view; an empty view passes.
+/// Like check_view, but accepts an empty view.
 void check_optional(View v, Dtype dtype, const Shape& shape, std::string_view what);
-/// As check_view for an operand of rows: its leading dimensions, whatever they are, make up `rows` of `cols`
-/// elements.
+/// Like check_view, but for any leading dimensions that make up `rows` rows of `cols` elements.
 void check_matrix(View v, Dtype dtype, int64_t rows, int64_t cols, std::string_view what);
-/// As check_view, and contiguous.
+/// Like check_view, and v must be contiguous.
 void check_dense(View v, Dtype dtype, const Shape& shape, std::string_view what);
 
 }  // namespace natrix

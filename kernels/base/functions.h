@@ -1,5 +1,5 @@
-// Functions of one element, for every backend that computes element by element: the reference in double, CUDA
-// in float. The SIMD backend has vectors of them in kernels/cpu/vector_math-inl.h.
+// Scalar functions for every backend that computes element by element: the reference backend in double, CUDA
+// in float. kernels/cpu/vector_math-inl.h has the vector versions.
 #pragma once
 
 #include <cmath>
@@ -39,7 +39,7 @@ NATRIX_HOST_DEVICE T softplus(T x) {
   return x > T{20} ? x : std::log1p(std::exp(x));
 }
 
-/// From softplus' own value: softplus'(x) = σ(x) = 1 − exp(−y).
+/// The derivative from the value y = softplus(x): softplus'(x) = σ(x) = 1 − exp(−y).
 template <class T>
 NATRIX_HOST_DEVICE T softplus_derivative(T y) {
   return -std::expm1(-y);

@@ -1,7 +1,7 @@
 // Parallel loops over the context's threads.
 //
-// Determinism: the split below depends on `count` and `grain` only, never on the number of threads; a
-// reduction over parallel work keeps one partial result a block and adds the partials in order of the block.
+// Determinism: the split depends only on `count` and `grain`, never on the number of threads. A reduction
+// keeps one partial result per block and adds the partial results in block order.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@
 
 namespace natrix {
 
-/// Calls body(begin, end) for consecutive ranges of at most `grain` that cover [0, count), in any order, on
-/// the context's threads. An exception from a body is rethrown here once all bodies have returned. Does not
-/// nest.
+/// Splits [0, count) into consecutive ranges of at most `grain` and calls body(begin, end) for each, in any
+/// order, on the context's threads. If a body throws, the exception is rethrown here after all bodies have
+/// returned. Calls must not nest.
 void parallel_for(Context& ctx, int64_t count, int64_t grain,
                   const std::function<void(int64_t, int64_t)>& body);
 

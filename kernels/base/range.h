@@ -1,4 +1,4 @@
-// Range: a name for what a stretch of code does, seen in a profile of a device (nsys). Nothing on the CPU.
+// Range: names a section of code in a GPU profile (nsys). Does nothing on the CPU.
 #pragma once
 
 #include "kernels/base/build.h"
@@ -7,7 +7,7 @@
 namespace natrix {
 namespace cuda {  // defined where CUDA is built
 
-/// Names what follows in a profile (NVTX); costs next to nothing without a profiler. Ranges nest.
+/// Opens a named range in a profile (NVTX). It costs almost nothing without a profiler. Ranges nest.
 void begin_range(const char* name);
 void end_range();
 

@@ -1,7 +1,8 @@
-// Recording: what a context was asked to do in a stretch of code, kept to be done again with one call.
+// Recording: a captured sequence of kernels and copies that is replayed with one call. On a
+// GPU it is a CUDA graph.
 //
-// On a GPU a token's step is hundreds of kernels of a few microseconds each: to ask for them one by one takes
-// the host longer than they take the device. There a recording is a CUDA graph.
+// A decoding step launches hundreds of kernels of a few microseconds each. Launching them one by one takes
+// the host longer than running them takes the device.
 #pragma once
 
 #include <functional>
@@ -18,17 +19,16 @@ class Graph;
 
 class Recording {
  public:
-  /// Whether work of `ctx` can be recorded: where it is queued, on backend cuda.
+  /// Whether work of `ctx` can be captured: only on backend cuda, where work is queued.
   static bool possible(const Context& ctx) { return ctx.backend() == Backend::kCuda; }
 
-  /// Calls `work`, which does nothing but be recorded: kernels and copies of `ctx` are kept with their sizes,
-  /// their addresses and what they were given by value. It must neither wait for the device nor take memory
-  /// from it or from the arena beyond the blocks that this has: RunError. Leaves no recording behind if
-  /// `work` throws.
+  /// Calls `work` with capture on: its kernels and copies are stored and not run. The capture keeps their
+  /// sizes, addresses and arguments by value. Throws RunError if `work` waits for the device, or takes memory
+  /// from it or from beyond the arena's present blocks. If `work` throws, nothing is captured.
   Recording(Context& ctx, const std::function<void()>& work);
 
-  /// Does it, after what `ctx` was asked for before; without waiting. What lay at the addresses is not looked
-  /// after: Arena::generation() says whether those of the arena are still good.
+  /// Replays the capture after earlier work of `ctx`, without waiting. The caller ensures that the addresses
+  /// are still valid; for memory of the arena, they are while Arena::generation() is unchanged.
   void run(Context& ctx) const;
 
  private:

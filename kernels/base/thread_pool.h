@@ -1,8 +1,8 @@
 // ThreadPool: the threads of a Context. Work is cut into numbered tasks that threads claim one by one.
 //
-// A thread that finds no work spins for some microseconds, the time between two kernels, and then sleeps. The
-// caller works too and never waits for a thread that has not claimed a task: on a machine whose processors
-// others use as well, a late thread costs its help and nothing more.
+// An idle thread spins for some microseconds, the time between two kernels, and then sleeps. The caller of
+// run() works too and never waits for a thread that has not claimed a task. If other programs use the
+// processors, a late thread costs its help and nothing more.
 #pragma once
 
 #include <atomic>
@@ -15,14 +15,14 @@ namespace natrix {
 
 class ThreadPool {
  public:
-  /// The caller of run() is one of the `threads`.
+  /// The caller of run() counts as one of the `threads`.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  /// Calls task(i) for every i in [0, count), each once, and returns when all have ended. task must not
-  /// throw, nor call run() again. One caller at a time.
+  /// Calls task(i) once for every i in [0, count) and returns when all calls have ended. task must not throw
+  /// and must not call run(). Only one caller at a time.
   void run(int64_t count, const std::function<void(int64_t)>& task);
 
  private:
@@ -31,9 +31,9 @@ class ThreadPool {
 
   const std::function<void(int64_t)>* task_ = nullptr;
   int64_t count_ = 0;
-  std::atomic<int64_t> next_{0};  // task to be claimed
-  std::atomic<uint32_t> opened_;  // how many jobs there have been: changes wake the threads
-  std::atomic<uint32_t> inside_;  // threads within a job; the top bit is set while none is open
+  std::atomic<int64_t> next_{0};  // next task to claim
+  std::atomic<uint32_t> opened_;  // number of jobs so far; a change wakes the threads
+  std::atomic<uint32_t> inside_;  // threads within a job; the top bit is set while no job is open
   std::atomic<bool> ending_{false};
   std::vector<std::thread> threads_;
 };

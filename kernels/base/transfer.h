@@ -1,29 +1,30 @@
-// Ways between the memory of the host and that of the backend. On the CPU they are the same, and nothing is
-// copied.
+// Copies between host memory and the backend's memory. On the CPU both are the same and
+// nothing needs to be copied.
 #pragma once
 
 #include "kernels/base/context.h"
 
 namespace natrix {
 
-/// To memory of the host from where `ctx` computes, or the other way round; on the CPU, a copy like any
-/// other. Uploads wait for nothing, so that the host runs ahead of the device; a download waits for all
-/// kernels so far.
+/// upload copies from host memory to the memory of `ctx`, download the other way. On the CPU both are plain
+/// copies. An upload returns without waiting for the device, so the host can run ahead. A download waits
+/// for all earlier kernels.
 void upload(Context& ctx, View from, View to);
 void download(Context& ctx, View from, View to);
-/// Between contiguous views where `ctx` computes, as one of its kernels: waits for nothing, and is recorded
-/// where they are (kernels/base/recording.h).
+/// Copies between contiguous views in the memory of `ctx`, as one of its kernels: it does not wait, and a
+/// capture includes it (kernels/base/recording.h).
 void copy(Context& ctx, View from, View to);
 
-/// A contiguous view where `ctx` computes, by all of its threads: one alone does not fill the memory's rate.
+/// Zeroes a contiguous view in the memory of `ctx`, with all threads: one thread does not
+/// saturate memory bandwidth.
 void fill_zero(Context& ctx, View v);
 
-/// What the host can read of a view: the view itself, or a copy of what lies on a device. Waits for the
-/// kernels that write it.
+/// A host-readable version of a view: the view itself, or a copy of device memory. Waits for the
+/// kernels that write the view.
 class OnHost {
  public:
   OnHost(Context& ctx, View v);
-  /// Where there is no context: slower, through pageable memory.
+  /// For callers without a context. Slower: the copy goes through pageable memory.
   explicit OnHost(View v);
   View view() const { return view_; }
 
@@ -32,11 +33,11 @@ class OnHost {
   View view_;
 };
 
-/// What kernels of `ctx` can read of a view: the view itself, or a copy in the arena. Empty views stay empty.
+/// A version of v that kernels of `ctx` can read: v itself, or a copy in the arena. Empty views stay empty.
 View within_reach(Context& ctx, View v);
 
-/// f(host view) writes every element of v: it is given v itself, or memory of the host that is then copied
-/// there.
+/// Calls f with a host view of v, whose every element f writes: v itself if it lies on the host, otherwise a
+/// temporary that is then copied to v.
 template <class F>
 void write_from_host(View v, F&& f) {
   if (memory_of(v.data) == Memory::kHost) return f(v);

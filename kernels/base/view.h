@@ -1,8 +1,8 @@
-// View: a borrowed pointer with a dtype and a shape. It never owns and never frees.
+// View: a borrowed pointer with a dtype and a shape. It does not own memory.
 //
-// Layout: the last dimension (the channels) is contiguous; all dimensions before it are collapsed into rows
-// that lie `row_stride` elements apart. That is what GEMM produces and what a slice of channels needs: after
-// [x; z] = W_in u, `x` and `z` are two views into one buffer, without a copy.
+// Layout: the last dimension (the channels) is contiguous. All dimensions before it are collapsed into rows
+// that lie `row_stride` elements apart. GEMM produces this layout, and it makes a range of channels a view:
+// after [x; z] = W_in u, `x` and `z` are two views into one buffer, without a copy.
 //
 //   element (b, t, c) of a [B, T, C] view is at  data + (b * T + t) * row_stride + c
 //
@@ -23,7 +23,7 @@ enum class Dtype : uint8_t { kF32, kF64, kBF16, kF16, kI32, kI64, kU8 };
 
 int64_t size_of(Dtype dtype);
 const char* name_of(Dtype dtype);  // "f32", "i64", …
-/// What is computed in and accumulated in where activations are `dtype`: f32 for bf16, else the same.
+/// The dtype for arithmetic and sums where activations are `dtype`: f32 for bf16, otherwise the same.
 constexpr Dtype wide(Dtype dtype) {
   return dtype == Dtype::kBF16 ? Dtype::kF32 : dtype;
 }
@@ -55,7 +55,7 @@ struct DtypeOf<uint8_t> {
   static constexpr Dtype value = Dtype::kU8;
 };
 
-/// Up to five extents; rank 0 is a scalar of one element.
+/// Up to five extents. Rank 0 is a scalar with one element.
 class Shape {
  public:
   static constexpr int kMaxRank = 5;
@@ -97,7 +97,7 @@ struct View {
   int64_t cols() const { return shape.cols(); }
   int64_t count() const { return shape.count(); }
   bool contiguous() const { return row_stride == cols() || rows() <= 1; }
-  int64_t bytes() const { return count() * size_of(dtype); }  // of the elements, not of the span
+  int64_t bytes() const { return count() * size_of(dtype); }  // of the elements; row gaps do not count
 
   template <class T>
   T* as() const {
@@ -109,9 +109,9 @@ struct View {
     return as<T>() + r * row_stride;
   }
 
-  /// Channels [begin, begin + count) of every row; shares memory.
+  /// Channels [begin, begin + count) of every row. Shares memory.
   View columns(int64_t begin, int64_t count) const;
-  /// Rows [begin, begin + count) of the collapsed rows, as [count, cols]; shares memory.
+  /// Rows [begin, begin + count) of the collapsed rows, as [count, cols]. Shares memory.
   View row_range(int64_t begin, int64_t count) const;
   /// The same contiguous elements under another shape.
   View reshaped(Shape other) const;
@@ -119,8 +119,8 @@ struct View {
   std::string to_string() const;  // "f32[2, 67, 40]"
 };
 
-/// Calls f with a value of the view's floating type: for_float(x.dtype, [&](auto zero) { using T =
-/// decltype(zero); … }).
+/// Calls f with a zero of the C++ type for `dtype` (f32 or f64):
+/// for_float(x.dtype, [&](auto zero) { using T = decltype(zero); … }).
 template <class F>
 void for_float(Dtype dtype, F&& f) {
   switch (dtype) {
@@ -130,7 +130,7 @@ void for_float(Dtype dtype, F&& f) {
   }
 }
 
-/// The same for what is stored as bf16, too.
+/// Like for_float, and also for bf16.
 template <class F>
 void for_stored(Dtype dtype, F&& f) {
   if (dtype == Dtype::kBF16) return f(BFloat16{});

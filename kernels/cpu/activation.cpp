@@ -1,5 +1,5 @@
-// Element-wise functions on vectors. An element's operands are all read before its results are written, which
-// is what lets them be the same memory.
+// Element-wise functions on vectors. All operands of an element are read before its results are written, so
+// operands and results may alias.
 #include "kernels/activation.h"
 
 #include "kernels/cpu/elements.h"
@@ -28,7 +28,7 @@ struct GeluFunction {
 
 struct Relu2Function {
   static HWY_INLINE Floats32 Value(F32 d, Floats32 x) {
-    const auto positive = hn::Max(hn::Zero(d), x);  // x as the second operand: x86 then hands a NaN through
+    const auto positive = hn::Max(hn::Zero(d), x);  // x is the second operand, so that x86 propagates a NaN
     return hn::Mul(positive, positive);
   }
   static HWY_INLINE Floats32 Derivative(F32 d, Floats32 x) {
@@ -98,8 +98,8 @@ void SoftplusRows(const SoftplusForward& a, int64_t begin, int64_t end) {
   }
 }
 
-/// 1 − e^−y for y ≥ 0. Below one half by its series: steps dt are small, and 1 − (1 − dt) would keep few of
-/// their bits.
+/// 1 − e^−y for y ≥ 0. Below one half it uses the series: steps dt are small, and 1 − (1 − dt) would
+/// lose most of their bits.
 HWY_INLINE Floats32 OneMinusExpNeg(F32 d, Floats32 y) {
   auto p = hn::Set(d, -1.0f / 40320);
   p = hn::MulAdd(p, y, hn::Set(d, 1.0f / 5040));

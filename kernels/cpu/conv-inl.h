@@ -1,4 +1,4 @@
-// What the convolution's forward and backward share: c_t of one row of channels.
+// Shared by the convolution's forward and backward: c_t of one row of channels.
 
 #if defined(NATRIX_KERNELS_CPU_CONV_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_CONV_INL_H_
@@ -19,7 +19,8 @@ namespace natrix::cpu::HWY_NAMESPACE {
 using Floats = hn::ScalableTag<float>;
 using Vector = hn::Vec<Floats>;
 
-/// A vector at p, of which `count` lanes are there. All but the last one of a row are Whole (std::true_type).
+/// Loads a vector at p of which only `count` lanes exist. All but the last vector of a row are
+/// Whole (std::true_type).
 template <class Whole>
 HWY_INLINE Vector LoadLanes(Whole, const float* p, int64_t count) {
   return Whole::value ? hn::LoadU(Floats(), p) : LoadSome(Floats(), p, count);
@@ -33,7 +34,7 @@ HWY_INLINE void StoreLanes(Whole, Vector v, float* p, int64_t count) {
   }
 }
 
-/// body(whole, i, count) for the vectors of a row: `count` channels from i on.
+/// Calls body(whole, i, count) for the vectors of a row: `count` channels from channel i on.
 template <class Body>
 HWY_INLINE void ForVectors(int64_t channels, const Body& body) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
@@ -42,13 +43,14 @@ HWY_INLINE void ForVectors(int64_t channels, const Body& body) {
   if (i < channels) body(std::false_type{}, i, channels - i);
 }
 
-/// One weight a tap and channel, in rows of channels.
+/// One weight per tap and channel: a row of channels for each tap.
 struct TapWeights {
   const float* first;
   int64_t stride, taps;
 };
 
-/// sum + Σ_k rows[k] ⊙ weight[k], for the channels from i on. kTaps is K where the compiler knows it, else 0.
+/// sum + Σ_k rows[k] ⊙ weight[k], for the channels from i on. kTaps is K if known at
+/// compile time, otherwise 0.
 template <int64_t kTaps, class Whole>
 HWY_INLINE Vector AddTaps(Whole whole, Vector sum, const float* const* rows, const TapWeights& weight,
                           int64_t i, int64_t count) {

@@ -1,5 +1,5 @@
-// The short convolution forwards, row by row: K rows of a panel and its weights stay in L1, each input is
-// read from memory once and each output written once.
+// The short convolution forward, row by row. K rows of a panel and its weights stay in L1. Each input is read
+// from memory once and each output is written once.
 #include "kernels/conv.h"
 
 #include <algorithm>
@@ -54,7 +54,7 @@ HWY_AFTER_NAMESPACE();
 namespace natrix::cpu {
 namespace {
 
-/// The last K−1 rows of [tail_in; x].
+/// tail_out = the last K−1 rows of [tail_in; x].
 void copy_tail(const ConvSiluForward& a, const ConvPlan& plan) {
   for (int64_t b = 0; b < plan.batch; ++b) {
     for (int64_t r = 0; r < plan.tail(); ++r) {

@@ -1,8 +1,8 @@
-// The short convolution backwards. Gradients: docs/math/conv.md.
+// The short convolution backward. Gradients: docs/math/conv.md.
 //
-// A time block first computes dc = dy ⊙ silu'(c) for its own tokens and the K−1 after them, from c computed
-// again; then dx_s, which hears of the tokens s … s + K−1. dweight and dbias count a block's own tokens only,
-// in partial sums that are added in order of the blocks.
+// A time block first recomputes c and computes dc = dy ⊙ silu'(c) for its own tokens and the K−1 tokens after
+// them. Then it computes dx_s from dc of the tokens s … s + K−1. dweight and dbias include the block's own
+// tokens only, as partial sums that are added in order of the blocks.
 #include <algorithm>
 
 #include "kernels/base/parallel.h"
@@ -18,13 +18,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
-/// What a task works with besides its operands.
+/// The weights of a task.
 struct ConvWeights {
   TapWeights in_order, reversed;  // reversed: the last tap first
   const float* bias;
 };
 
-/// dc of token t, given the inputs under its taps.
+/// dc of token t. rows[k] is the input under tap k.
 template <int64_t kTaps>
 HWY_INLINE void SumGradient(const float* const* rows, const ConvWeights& w, const float* dy, int64_t channels,
                             float* HWY_RESTRICT dc) {
@@ -35,7 +35,7 @@ HWY_INLINE void SumGradient(const float* const* rows, const ConvWeights& w, cons
   });
 }
 
-/// dweight[k] += dc ⊙ rows[k] for every tap, and dbias += dc in the row after the last.
+/// dweight[k] += dc ⊙ rows[k] for every tap; dbias, the row after the last tap, += dc.
 template <int64_t kTaps>
 HWY_INLINE void AddParameterGradients(const float* const* rows, int64_t taps, const float* HWY_RESTRICT dc,
                                       int64_t channels, float* HWY_RESTRICT sums) {
@@ -50,7 +50,8 @@ HWY_INLINE void AddParameterGradients(const float* const* rows, int64_t taps, co
   });
 }
 
-/// dx of one input: what arrived from the segment after (or zeros), and its part of each token that saw it.
+/// dx of one input: the gradient from the next segment (or zeros), plus the part of each
+/// token that read the input.
 template <int64_t kTaps>
 HWY_INLINE void InputGradient(const float* arrived, const float* const* dc_rows, const ConvWeights& w,
                               int64_t channels, float* HWY_RESTRICT dx) {
@@ -79,14 +80,14 @@ HWY_INLINE void BackwardTokens(const ConvSiluBackward& a, const ConvPlan& plan, 
       if (t < task.end)
         AddParameterGradients<kTaps>(rows.data(), plan.taps, dc_row(t), task.count, parameter_sums);
     }
-    const int64_t s = t - tail;  // the input that no later token sees
+    const int64_t s = t - tail;  // the input that no later token reads
     if (s < first_input || (s < 0 && !a.dtail_in)) continue;
     const int64_t last = inputs.last_to_see(s);
     for (int64_t k = 0; k < plan.taps; ++k) {
       const bool seen = s + k >= 0 && s + k <= last;
       dc_rows[static_cast<size_t>(k)] = seen ? dc_row(s + k) : ConvInputs::zeros();
     }
-    const int64_t r = s - (plan.tokens - tail);  // its row in the tail that the segment after got
+    const int64_t r = s - (plan.tokens - tail);  // its row in the tail that the next segment received
     const float* arrived =
         a.dtail_out && r >= 0 ? a.dtail_out.row<float>(first_tail + r) + task.first : ConvInputs::zeros();
     float* dx = s >= 0 ? a.dx.row<float>(first_token + s) : a.dtail_in.row<float>(first_tail + tail + s);
@@ -114,7 +115,7 @@ HWY_AFTER_NAMESPACE();
 namespace natrix::cpu {
 namespace {
 
-/// The same taps, last one first: dx_s = Σ_k weight[K − 1 − k] dc_{s+k}.
+/// The taps in reverse order: dx_s = Σ_k weight[K − 1 − k] dc_{s+k}.
 View reversed_taps(Context& ctx, View weight) {
   const View reversed = ctx.arena().like(weight);
   for (int64_t k = 0; k < weight.rows(); ++k) {

@@ -51,7 +51,7 @@ void ConvInputs::under_taps(int64_t t, std::vector<const float*>& rows) const {
   for (int64_t k = taps_ - 1; k >= 0; --k) {
     const int64_t s = t - (taps_ - 1) + k;
     rows[static_cast<size_t>(k)] = row(s);
-    if (starts_ != nullptr && s >= 0 && starts_[s] != 0) break;  // what lies before is another document's
+    if (starts_ != nullptr && s >= 0 && starts_[s] != 0) break;  // earlier inputs belong to another document
   }
 }
 

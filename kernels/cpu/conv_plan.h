@@ -1,6 +1,5 @@
-// How the CPU convolution cuts its work up: time blocks × panels of channels. Both are constants, never a
-// matter of threads, and sums over time are partial per time block, added in order: results do not depend on
-// the threads.
+// How the CPU convolution divides its work: time blocks × panels of channels. Both sizes are constants. Sums
+// over time are partial per time block and added in order. So results do not depend on the number of threads.
 #pragma once
 
 #include <vector>
@@ -12,7 +11,7 @@ namespace natrix::cpu {
 inline constexpr int64_t kConvTokens = 256;    // of a time block
 inline constexpr int64_t kConvChannels = 512;  // of a panel: a few rows of x, y and the weights stay in L1
 
-/// What one task works on.
+/// The work of one task.
 struct ConvTask {
   int64_t sequence, time_block;
   int64_t begin, end;    // tokens
@@ -29,23 +28,24 @@ struct ConvPlan {
   int64_t panels() const { return (channels + kConvChannels - 1) / kConvChannels; }
   int64_t tasks() const { return batch * time_blocks() * panels(); }
   ConvTask task(int64_t index) const;
-  /// Tasks to hand to a thread at once: enough to be worth waking it for, when there are few tokens.
+  /// Tasks to hand to a thread at once. With few tokens per task, several tasks make it worth
+  /// waking a thread.
   int64_t grain() const;
 };
 
-/// weight [I, K] as [K, I], so that lanes are channels.
+/// weight [I, K] transposed to [K, I], so that lanes are channels.
 View transposed_weight(Context& ctx, View weight);
 
-/// The inputs of one task's channels by token: x, the tail before it, zeros where there is none.
+/// The inputs of one task's channels by token: x, before it the tail, and zeros where there is no tail.
 class ConvInputs {
  public:
   ConvInputs(View x, View tail_in, View doc_start, const ConvPlan& plan, const ConvTask& task);
 
-  /// Token s ≥ −(K−1).
+  /// The input of token s ≥ −(K−1).
   const float* row(int64_t s) const;
-  /// rows[k] = the input under tap k of token t; zeros where that belongs to another document.
+  /// rows[k] = the input under tap k of token t; zeros where it belongs to another document.
   void under_taps(int64_t t, std::vector<const float*>& rows) const;
-  /// The last token, at most s + K − 1, that sees token s: none beyond it in the segment or in the document.
+  /// The last token that reads token s: at most s + K − 1, within the segment and the document.
   int64_t last_to_see(int64_t s) const;
   static const float* zeros();
 

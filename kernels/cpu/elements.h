@@ -1,4 +1,4 @@
-// How element-wise CPU kernels are cut for threads.
+// How element-wise CPU kernels are divided among threads.
 #pragma once
 
 #include <algorithm>
@@ -7,11 +7,11 @@
 
 namespace natrix::cpu {
 
-/// Elements a block: a few microseconds of work, well above the cost of handing a block out, so a token being
-/// decoded stays on its thread.
+/// Elements per block: a few microseconds of work, well above the cost of handing out a block. A decoding
+/// step therefore stays on its thread.
 inline constexpr int64_t kElementsABlock = 16384;
 
-/// Rows a block, for rows of `cols` elements.
+/// Rows per block, for rows of `cols` elements.
 inline int64_t rows_a_block(int64_t cols) {
   return std::max<int64_t>(1, kElementsABlock / std::max<int64_t>(1, cols));
 }

@@ -1,4 +1,4 @@
-// Rows of a table, copied by number, and the way back: bound by memory.
+// Copies rows of a table by token number, and adds their gradients back. Bound by memory bandwidth.
 #include "kernels/embedding.h"
 
 #include <cstring>
@@ -18,7 +18,8 @@ void embedding_forward(Context& ctx, const EmbeddingForward& args) {
   });
 }
 
-/// Threads share the columns, not the rows: two rows may be of one token, and their order decides the bits.
+/// Threads share the columns, not the rows: two rows may hold the same token, and their
+/// order decides the bits.
 void embedding_backward(Context& ctx, const EmbeddingBackward& args) {
   require_f32(args.dy, "embedding_backward: the CPU backend computes in f32 only");
   constexpr int64_t kColumns = 128;  // eight cache lines of a row

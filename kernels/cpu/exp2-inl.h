@@ -1,22 +1,22 @@
-// 2^x for x ≤ 0, of which the scan takes one for every token, channel and state; compiled once per
-// instruction set, in natrix::cpu::HWY_NAMESPACE.
+// 2^x for x ≤ 0. The scan needs one for every token, channel and state. Compiled once per instruction set, in
+// natrix::cpu::HWY_NAMESPACE.
 //
 //   2^x = 2^(k/K) · 2^r        k = round(K x), |r| ≤ 1/(2K)
 //
-// The first factor is looked up: its fraction, 2^((k mod K)/K), in a table that fills one register and is
-// searched by one instruction, and the exponent ⌊k/K⌋ is added to that. The second is 1 + r q(r), of so low a
-// degree as K makes it:
+// The first factor comes from a table lookup: the table of the fractions 2^((k mod K)/K) fills one register,
+// and one instruction looks an entry up. The exponent ⌊k/K⌋ is then added to it. The second factor is 1 + r
+// q(r); the larger K is, the lower the degree of q:
 //
 //                                         K    degree of q    relative error of 1 + r q(r)
 //   AVX-512                               16        2               1.6e-9
 //   AVX2                                   8        2               2.7e-8
 //   others, whose vectors are too short    1        4               9.1e-8
 //
-// q(0) has to be ln 2 as nearly as f32 has it: a long sequence multiplies thousands of steps near 1, and what
-// their rates are off by adds up. (A q of degree 1 for K = 32 is as near to 2^r as f32 shows, with a q(0)
-// that is off by 1.5e-5: gradients over 3000 tokens were five to ten times as far from exact ones.)
+// q(0) must be ln 2 to f32 precision: a long sequence multiplies thousands of steps near 1, and errors of
+// their rates add up. (A q of degree 1 for K = 32 approximates 2^r to f32 precision, but its q(0) is off by
+// 1.5e-5. Gradients over 3000 tokens were then five to ten times as far from exact ones.)
 //
-// Both factors are exactly 1 at x = 0, where a step of the scan is nothing.
+// Both factors are exactly 1 at x = 0, where a step of the scan must change nothing.
 //
 // Tang, "Table-driven implementation of the exponential function in IEEE floating-point arithmetic", ACM
 // TOMS 15 (1989). Coefficients are minimax fits in double, rounded to f32.
@@ -38,8 +38,8 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Adding 1.5 · 2^23 rounds a small f32 to an integer, which then stands in the low bits of the sum; adding a
-/// K-th of it rounds to a multiple of 1/K, and k stands there.
+/// Adding 1.5 · 2^23 rounds a small f32 to an integer, which ends up in the low bits of the sum. Adding a
+/// K-th of it rounds to a multiple of 1/K, and the low bits are k.
 inline constexpr float kRoundingMagic = 12582912.0f;
 
 #if HWY_TARGET <= HWY_AVX3
@@ -51,7 +51,8 @@ inline constexpr int kLogK = 0;
 #endif
 inline constexpr int kK = 1 << kLogK;
 
-/// The bits of 2^(j/K), less those of j where the shift of PowerOfTwo puts them, which therefore cancel.
+/// The bits of 2^(j/K) minus the bits of j where the shift of PowerOfTwo puts them; the
+/// addition cancels them.
 constexpr std::array<uint32_t, kK> FractionTable() {
   constexpr double kRoot = kLogK == 4 ? 1.0442737824274138 : kLogK == 3 ? 1.0905077326652577 : 2;  // 2^(1/K)
   std::array<uint32_t, kK> table{};
@@ -63,13 +64,13 @@ constexpr std::array<uint32_t, kK> FractionTable() {
 alignas(64) inline constexpr std::array<uint32_t, kK> kFractions = FractionTable();
 
 /// 2^(k/K), where k is the integer in the low bits of `rounded`. The magic number's own low bits are zero, so
-/// a shift leaves ⌊k/K⌋ alone in the exponent field, and k mod K below it.
+/// a shift leaves ⌊k/K⌋ in the exponent field and k mod K below it.
 template <class D>
 HWY_INLINE hn::Vec<D> PowerOfTwo(D d, hn::Vec<D> rounded) {
   const hn::RebindToSigned<D> di;
   const auto exponent = hn::ShiftLeft<23 - kLogK>(hn::BitCast(di, rounded));
 #if HWY_TARGET <= HWY_AVX3
-  // The instruction looks at an index's low bits alone, which Highway's lookup does not promise.
+  // The instruction uses only the low bits of an index. Highway's lookup does not promise that.
   const __m512i table = _mm512_load_si512(kFractions.data()), index = hn::BitCast(di, rounded).raw;
   const hn::Vec<decltype(di)> fraction{_mm512_permutexvar_epi32(index, table)};
 #elif HWY_TARGET == HWY_AVX2
@@ -110,7 +111,7 @@ HWY_INLINE hn::Vec<D> PowerLessOne(D d, hn::Vec<D> r) {
   }
 }
 
-/// 2^x for −126 ≤ x ≤ 0, within 1.5 ulp, or 2.5 without a table. A NaN comes out as a NaN.
+/// 2^x for −126 ≤ x ≤ 0, within 1.5 ulp, or 2.5 ulp without a table. NaN gives NaN.
 template <class D>
 HWY_INLINE hn::Vec<D> Exp2Normal(D d, hn::Vec<D> x) {
   const auto rounded = hn::Add(x, hn::Set(d, kRoundingMagic / kK));
@@ -118,12 +119,11 @@ HWY_INLINE hn::Vec<D> Exp2Normal(D d, hn::Vec<D> x) {
   return hn::MulAdd(power, PowerLessOne(d, Remainder(d, x, rounded)), power);
 }
 
-/// The same bits, for any x ≤ 0. What underflows is flushed: anything in [0, 2^−126] for −127 < x < −126,
-/// exactly 0 from −127 down. A NaN comes out as a NaN (on vector instruction sets only).
+/// The same bits, for any x ≤ 0. Underflow is flushed: any value in [0, 2^−126] for −127 < x < −126, exactly
+/// 0 from −127 down. NaN gives NaN (on vector instruction sets only).
 template <class D>
 HWY_INLINE hn::Vec<D> Exp2NonPositive(D d, hn::Vec<D> x) {
-  // x as the second operand: x86 then hands a NaN through. At −127, r = 0, and the exponent field ends at
-  // zero.
+  // x is the second operand, so that x86 propagates a NaN. At −127, r = 0 and the exponent field is zero.
   return Exp2Normal(d, hn::Max(hn::Set(d, -127.0f), x));
 }
 

@@ -1,7 +1,7 @@
-// GEMM after Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication, 2008): threads share
-// tiles of c; for a block of terms a tile packs its columns of op(b), panel by panel, and a kernel multiplies
-// each by rows of op(a) (gemm_kernel-inl.h), while the memory sends the next. op(a) is read as it lies, where
-// the terms of a row follow one another.
+// GEMM after Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication, 2008). Threads share
+// tiles of c. For each block of terms a tile packs its columns of op(b) panel by panel; a kernel multiplies
+// each panel by rows of op(a) (gemm_kernel-inl.h) while it prefetches the next panel. op(a) is read in place
+// where the terms of a row are contiguous.
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
@@ -38,13 +38,13 @@ int64_t PanelWidth(int64_t cols) {
   return (cols + lanes() - 1) / lanes() * lanes();
 }
 
-/// Some terms of a tile's columns, cut into panels of kVectors vectors.
+/// A block of terms of a tile's columns, divided into panels of kVectors vectors.
 class Columns {
  public:
-  /// Reads op(b) as it lies where the kernel can and packing would not repay itself, or packs into `room`.
+  /// Reads op(b) in place where the kernel can and packing would not pay off. Otherwise packs into `room`.
   Columns(const GemmTile& t, Terms terms, float* room) : tile_(t), terms_(terms), room_(room) {}
 
-  /// Before panel(j) is read.
+  /// Call before panel(j) is read.
   void prepare(int64_t j) const {
     if (as_it_lies()) return;
     const Gemm& g = *tile_.product;
@@ -54,7 +54,7 @@ class Columns {
     Pack(at(terms_.first, j), g.b_col, g.b_k, cols, terms_.count, width, to);
   }
 
-  /// Columns from j on.
+  /// The panel of columns from j on.
   ColPanel panel(int64_t j) const {
     const Gemm& g = *tile_.product;
     if (!as_it_lies()) return {room_ + j * terms_.count, PanelWidth(PanelCols(tile_, j))};
@@ -63,8 +63,8 @@ class Columns {
     return {reinterpret_cast<const float*>(panel.line(terms_.first)), kPanelCols};
   }
 
-  /// What will be read of op(b) once panel j was multiplied by so many rows: the next panel, or that of the
-  /// next terms.
+  /// The part of op(b) to read after panel j has been multiplied by `rows` rows: the next panel, or the first
+  /// panel of the next block of terms.
   Upcoming after(int64_t j, int64_t rows) const {
     const Gemm& g = *tile_.product;
     Terms terms = terms_;
@@ -95,7 +95,7 @@ class Columns {
   }
 
   bool as_it_lies() const {
-    constexpr int64_t kFewRows = 16;  // do not repay packing
+    constexpr int64_t kFewRows = 16;  // too few to pay for packing
     const Gemm& g = *tile_.product;
     if (g.packed != nullptr) {
       return g.packed->weight->format == WeightFormat::kF32 && kVectors * lanes() == kPanelCols;
@@ -108,17 +108,17 @@ class Columns {
   float* room_;
 };
 
-/// Of so many rows, those that fill their kernels.
+/// The number of leading rows that fill their kernels and so can be read in place.
 int64_t RowsAsTheyLie(int64_t rows) {
   const int64_t last = rows % kRows;
   return KernelRows(last) == last ? rows : rows - last;
 }
 
-/// Some rows of a tile, cut into panels of kRows; the last may have fewer.
+/// Some rows of a tile, divided into panels of kRows; the last may have fewer.
 class Strip {
  public:
-  /// Reads op(a) as it lies, or packs into `room` what the kernel cannot: terms that are apart, and the last
-  /// panel where its kernel reads more rows than there are.
+  /// Reads op(a) in place where the kernel can. Packs the rest into `room`: terms that are not contiguous,
+  /// and the last panel if its kernel reads more rows than there are.
   Strip(const GemmTile& t, Terms terms, int64_t first, int64_t rows, float* room)
       : first_(first),
         rows_(rows),
@@ -134,7 +134,7 @@ class Strip {
 
   int64_t first() const { return first_; }
   int64_t rows() const { return rows_; }
-  /// Rows from i on.
+  /// The panel of rows from i on.
   RowPanel panel(int64_t i) const {
     return i < whole_ ? RowPanel{as_it_is_.data + i * as_it_is_.step, as_it_is_.step}
                       : RowPanel{packed_.data + (i - whole_) * packed_.step, packed_.step};
@@ -208,9 +208,9 @@ namespace {
 
 HWY_EXPORT(RunTile);
 
-/// Sets c where the first block of terms does not: to the bias, and to zero where there are no terms at all.
+/// Initialises c before the first block of terms is added: to the bias, or to zero where there are no terms.
 void prepare(const Gemm& g) {
-  const float* bias = g.scales() ? nullptr : g.bias;  // else it comes after the scale
+  const float* bias = g.scales() ? nullptr : g.bias;  // otherwise the bias is added after the scale
   if (bias == nullptr && (g.K > 0 || g.accumulate)) return;
   for (int64_t i = 0; i < g.M; ++i) {
     float* c = g.c + i * g.c_row;
@@ -221,7 +221,8 @@ void prepare(const Gemm& g) {
   }
 }
 
-/// Multiply-adds, where a row counts as eight at least: it waits for op(b) to come from memory.
+/// Multiply-adds. A product with fewer than eight rows counts as eight, because it waits
+/// for op(b) from memory.
 int64_t work_of(std::span<const Gemm> products) {
   int64_t work = 0;
   for (const Gemm& g : products) work += std::max<int64_t>(g.M, 8) * g.N * g.K;
@@ -231,7 +232,7 @@ int64_t work_of(std::span<const Gemm> products) {
 }  // namespace
 
 void gemm(Context& ctx, std::span<const Gemm> products) {
-  constexpr int64_t kWorthSharing = int64_t{1} << 19;  // some ten microseconds of one thread
+  constexpr int64_t kWorthSharing = int64_t{1} << 19;  // about ten microseconds of one thread
   for (const Gemm& g : products) prepare(g);
   const int threads = work_of(products) < kWorthSharing ? 1 : ctx.threads();
   const std::vector<GemmTile> tiles = cut_into_tiles(products, threads);

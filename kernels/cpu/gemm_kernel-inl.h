@@ -1,4 +1,4 @@
-// GEMM's kernel: a few rows of op(a) times a few vectors of columns of op(b), with all of their sums in
+// GEMM's kernel: a few rows of op(a) times a few vectors of columns of op(b). All sums stay in
 // registers for a block of terms.
 //
 //   c[r][j] (= or +=) Σ_k a[r][k] b[k][j]        for R rows r and W vectors of columns j
@@ -29,44 +29,44 @@ using Vector = hn::Vec<Floats>;
 inline constexpr bool kManyRegisters = !HWY_ARCH_X86 || HWY_MAX_BYTES == 64;
 inline constexpr int kVectors = kManyRegisters ? 3 : 2;
 inline constexpr int kRows = kManyRegisters ? 8 : 6;
-inline constexpr int64_t kTermsALine = 4;  // that the kernel computes for each line of memory it asks for
+inline constexpr int64_t kTermsALine = 4;  // terms computed per prefetched cache line
 
 HWY_INLINE int64_t lanes() {
   return static_cast<int64_t>(hn::Lanes(Floats()));
 }
 
-/// A few rows of op(a), each `step` after the one before; the terms of a row follow one another.
+/// A few rows of op(a), `step` apart. The terms of a row are contiguous.
 struct RowPanel {
   const float* data;
   int64_t step;
 };
 
-/// Some vectors of columns of op(b): those of term k begin at data[k * step].
+/// Some vectors of columns of op(b). The columns of term k begin at data[k * step].
 struct ColPanel {
   const float* data;
   int64_t step;
 };
 
-/// What a row's sums are multiplied by, each row's `apart` after the one before; null, they are not.
+/// Factors for the sums of each row, `apart` from row to row. Null: the sums are not scaled.
 struct RowSteps {
   const float* data = nullptr;
   int64_t apart = 0;
 };
 
-/// Memory that will be read next: `runs` of so many floats, each `step` after the one before. The kernel asks
-/// for a few lines of it every few terms, `times` in all, so that most of it is in the second-level cache
-/// when its turn comes.
+/// The memory to prefetch: `runs` runs of `floats` floats, `step` apart. Every few terms the
+/// kernel prefetches a few lines, `times` times in all, so that most of the memory is in the L2
+/// cache when it is needed.
 class Upcoming {
  public:
   Upcoming() = default;
   Upcoming(const float* first, int64_t floats, int64_t runs, int64_t step, int64_t times)
       : run_(first), floats_(floats), step_(step), runs_(runs) {
-    constexpr int64_t kMost = 4;  // more stand in the way of what is read now
+    constexpr int64_t kMost = 4;  // more would delay the current loads
     const int64_t lines = runs * ((floats + kCacheLine - 1) / kCacheLine);
     if (times > 0) lines_a_time_ = std::min((lines + times - 1) / times, kMost);
   }
 
-  /// How often a kernel of K terms asks.
+  /// How often a kernel of K terms prefetches.
   static int64_t times(int64_t K) { return std::max<int64_t>(0, K / kTermsALine - kRows * kVectors); }
 
   HWY_INLINE void ask() {
@@ -86,7 +86,7 @@ class Upcoming {
   int64_t floats_ = 0, step_ = 0, runs_ = 0, at_ = 0, lines_a_time_ = 0;
 };
 
-/// A part of c of at most kRows rows and kVectors vectors.
+/// A block of c, at most kRows rows and kVectors vectors.
 struct Block {
   int64_t rows, cols;
   RowSteps steps;
@@ -95,11 +95,11 @@ struct Block {
   int64_t c_row;
 };
 
-/// What HWY_INLINE is to a function, of a lambda.
+/// HWY_INLINE for lambdas.
 #define NATRIX_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
 
-/// body(r, v) for every row r < R and vector v < W. They are constants, so that the sums they index never
-/// leave their registers.
+/// Calls body(r, v) for every row r < R and vector v < W. Both are compile-time constants, so that the sums
+/// they index stay in registers.
 template <int R, int W, class Body>
 HWY_INLINE void ForBlock(const Body& body) {
   [&]<int... kAt>(std::integer_sequence<int, kAt...>) NATRIX_INLINE_LAMBDA {
@@ -108,17 +108,18 @@ HWY_INLINE void ForBlock(const Body& body) {
   (std::make_integer_sequence<int, R * W>());
 }
 
-/// A whole block of R rows and W vectors.
+/// Computes a whole block of R rows and W vectors.
 template <int R, int W>
 HWY_NOINLINE void Multiply(RowPanel a, ColPanel b, int64_t K, const Block& to, Upcoming& next) {
   const Floats d;
-  float* HWY_RESTRICT c = to.c;  // stored and loaded in any order
+  float* HWY_RESTRICT c = to.c;  // loads and stores may be reordered
   const int64_t c_row = to.c_row, n = lanes();
   const RowSteps steps = to.steps;
   const bool add = to.add;
   Vector sum[R][W];
   ForBlock<R, W>([&](auto r, auto v) NATRIX_INLINE_LAMBDA { sum[r][v] = hn::Zero(d); });
-  // A row's a and a vector's b are written once for each sum, and loaded once: nothing is stored in between.
+  // The source loads a's element and b's vector for every sum. The compiler loads each once, as
+  // nothing is stored in between.
   const auto add_term = [&](int64_t k) NATRIX_INLINE_LAMBDA {
     ForBlock<R, W>([&](auto r, auto v) NATRIX_INLINE_LAMBDA {
       const Vector a_rk = hn::Set(d, a.data[r * a.step + k]);
@@ -126,8 +127,8 @@ HWY_NOINLINE void Multiply(RowPanel a, ColPanel b, int64_t K, const Block& to, U
       sum[r][v] = hn::MulAdd(a_rk, b_kv, sum[r][v]);
     });
   };
-  // c was last touched a block of terms ago, if ever, and is asked for on the way: all of it at once stands
-  // in line.
+  // c was last used a block of terms ago, if at all. It is prefetched line by line: all lines
+  // at once would queue up.
   const auto ask_for_c = [&](int64_t line) HWY_ATTR { hwy::Prefetch(c + line % R * c_row + line / R * n); };
   const int64_t lines = K / kTermsALine;
   for (int64_t line = lines; line < R * W; ++line) ask_for_c(line);
@@ -152,12 +153,12 @@ HWY_NOINLINE void Multiply(RowPanel a, ColPanel b, int64_t K, const Block& to, U
   });
 }
 
-/// Rows of the kernel that serves so many.
+/// The rows of the kernel that handles `rows` rows.
 HWY_INLINE int64_t KernelRows(int64_t rows) {
   return rows <= 2 ? rows : rows <= 4 ? 4 : kRows;
 }
 
-/// A block smaller than its kernel is computed beside c, and what is too much of it dropped.
+/// Computes a block smaller than its kernel into a temporary, and copies or adds the part that belongs to c.
 template <int R, int W>
 HWY_INLINE void MultiplyBlock(RowPanel a, ColPanel b, int64_t K, const Block& block, Upcoming& next) {
   const int64_t width = W * lanes();

@@ -1,9 +1,9 @@
-// Packing for GEMM: a panel of rows (or columns) of a matrix, laid out so that the kernel reads it front to
-// back.
+// Packing for GEMM: copies a panel of rows (or columns) of a matrix into the order in
+// which the kernel reads it.
 //
 //   out[k * width + j] = p[j * lane_step + k * k_step]     for j < lanes; zero for j from there up to width
 //
-// One of the steps is 1. Where that is k_step, packing transposes, four terms of up to eight lanes at a time.
+// One of the steps is 1. If it is k_step, packing transposes, four terms of up to eight lanes at a time.
 
 #if defined(NATRIX_KERNELS_CPU_GEMM_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_GEMM_PACK_INL_H_
@@ -29,10 +29,10 @@ inline constexpr int64_t kCacheLine = 16;  // floats
 #if HWY_TARGET != HWY_SCALAR  // which cannot interleave
 
 using Four = hn::FixedTag<float, 4>;
-using Eight = hn::CappedTag<float, 8>;  // four where vectors hold no more
+using Eight = hn::CappedTag<float, 8>;  // four where vectors hold only four
 
-/// K terms, a multiple of four, of as many lanes as D has. Fetches what comes two cache lines later: the
-/// lanes are too many, and lie too far apart, for the hardware to see it coming.
+/// K terms, a multiple of four, of as many lanes as D has. Prefetches two cache lines ahead: the lanes are
+/// too many and too far apart for the hardware prefetcher.
 template <class D>
 HWY_INLINE void TransposeLanes(D d, const float* p, int64_t step, int64_t K, int64_t width, float* out) {
   for (int64_t j = 0; j < static_cast<int64_t>(hn::Lanes(d)); ++j)
@@ -44,8 +44,8 @@ HWY_INLINE void TransposeLanes(D d, const float* p, int64_t step, int64_t K, int
 
 #endif
 
-/// k_step = 1, a few lanes. A cache line of every lane before the next line of any, or lines would leave the
-/// cache half used.
+/// k_step = 1, a few lanes. Copies one cache line of every lane before the next line of any lane. Otherwise
+/// lines would leave the cache half used.
 HWY_INLINE void PackTransposedLanes(const float* p, int64_t lane_step, int64_t lanes, int64_t K,
                                     int64_t width, float* out) {
   for (int64_t k = 0; k < K; k += kCacheLine) {
@@ -68,8 +68,8 @@ HWY_INLINE void PackTransposedLanes(const float* p, int64_t lane_step, int64_t l
   }
 }
 
-/// k_step = 1. Some lanes to their end before the next, so that the hardware can follow all of them, and a
-/// line of `out` is written at once.
+/// k_step = 1. Finishes a group of lanes before it starts the next, so that the hardware prefetcher can
+/// follow all of them and each line of `out` is written at once.
 HWY_INLINE void PackTransposed(const float* p, int64_t lane_step, int64_t lanes, int64_t K, int64_t width,
                                float* out) {
   constexpr int64_t kTogether = kCacheLine;

@@ -1,6 +1,7 @@
-// op(b) as a packed weight (kernels/packed_weight.h): one row of a streams its panels; for more rows, panels
-// are unpacked into what GEMM packs other operands into. Both give the same bits: those of f32 and bf16 by
-// adding the same terms in the same order, those of int8 because its sums of 64 terms are exact.
+// GEMM with op(b) a packed weight (kernels/packed_weight.h). One row of a streams through the
+// panels. For more rows, panels are unpacked into the buffer into which GEMM packs other operands.
+// Both give the same bits: f32 and bf16 because the same terms are added in the same order, int8
+// because sums of 64 terms are exact.
 
 #if defined(NATRIX_KERNELS_CPU_GEMM_PACKED_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_GEMM_PACKED_INL_H_
@@ -27,7 +28,7 @@ using Terms32 = hn::Vec<hn::ScalableTag<float>>;
 
 inline constexpr int64_t kPanelCols = PackedWeight::kPanelRows;  // a row of W is a column of op(b)
 inline constexpr int64_t kAbreast = PackedWeight::kAbreast;
-inline constexpr int64_t kAheadLines = 128;  // of each panel; 32 KiB of four
+inline constexpr int64_t kAheadLines = 128;  // of each panel; 32 KiB for four
 inline constexpr int64_t kLaneVectors = kPanelCols / static_cast<int64_t>(hn::MaxLanes(Lanes32()));
 
 HWY_INLINE Words LoadLanes(const char* line, int64_t vector) {
@@ -35,7 +36,7 @@ HWY_INLINE Words LoadLanes(const char* line, int64_t vector) {
   return hn::Load(d, reinterpret_cast<const int32_t*>(line) + vector * static_cast<int64_t>(hn::Lanes(d)));
 }
 
-/// How a format's lanes become f32.
+/// How the lanes of a format are converted to f32.
 struct F32Lanes {
   static constexpr int kTerms = 1;
   template <int kTerm>
@@ -72,18 +73,18 @@ HWY_INLINE void ForFormat(WeightFormat format, F&& f) {
   }
 }
 
-/// A few panels abreast of a packed weight, and the columns of c that they make.
+/// Panels of a packed weight that are read side by side, and the columns of c that they give.
 struct Streams {
   PackedWeight::Panel first;
-  int64_t apart;  // bytes from a panel's line to that of the next
+  int64_t apart;  // bytes between the lines of neighbouring panels
   float* c;
   bool add;
 
   const char* line(int64_t panel, int64_t l) const { return first.line(l) + panel * apart; }
 
-  /// Asks for line l + kAheadLines of P panels; past their end, of those that follow. For formats of several
-  /// terms a line: what there is to compute between two lines keeps some processors from looking ahead by
-  /// themselves. (In f32 none needs it, and it is in the way of some.)
+  /// Prefetches line l + kAheadLines of P panels; past their end, of the panels that follow. For formats with
+  /// several terms a lane: the work between two lines keeps some processors from prefetching by themselves.
+  /// (f32 does not need it, and it slows some processors down.)
   template <int P>
   HWY_INLINE void Prefetch(int64_t l) const {
     for (int p = 0; p < P; ++p) prefetch_into_l2(line(p, l + kAheadLines));
@@ -97,7 +98,7 @@ struct Streams {
   }
 };
 
-/// sum += the terms of a line from kTerm on, of which there are `count`.
+/// sum += the products of the line's terms kTerm, kTerm + 1, …; the line has `count` terms.
 template <class Format, int kTerm = 0>
 HWY_INLINE void AddLane(const float* a, int64_t count, Words w, Terms32& sum) {
   if constexpr (kTerm < Format::kTerms) {
@@ -108,7 +109,7 @@ HWY_INLINE void AddLane(const float* a, int64_t count, Words w, Terms32& sum) {
   }
 }
 
-/// One row of P panels, in f32.
+/// One row of a times P panels, in f32.
 template <class Format, int P>
 HWY_NOINLINE void StreamFloats(const Gemm& g, int64_t row, const Streams& s) {
   constexpr int64_t kTerms = Format::kTerms;
@@ -135,10 +136,10 @@ HWY_NOINLINE void StreamFloats(const Gemm& g, int64_t row, const Streams& s) {
   }
 }
 
-/// Four integers of a row, for every lane.
+/// Four integers of a row, broadcast to every lane.
 struct FourIntegers {
-// Where sixteen bits multiply, and add in pairs, in one operation. The emulation leaves half of each pair in
-// its other sum; clang compiles it, g++ 12 the scalar one.
+// One instruction multiplies 16-bit integers and adds pairs. EMU128 leaves half of each pair in its other sum;
+// clang compiles that target, g++ 12 the scalar one.
 #if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
   Words even, odd;  // terms 0 and 2, 1 and 3, in sixteen bits each
 
@@ -175,7 +176,7 @@ struct FourIntegers {
 #endif
 };
 
-/// One row of P panels of int8, in integers.
+/// One row of a times P panels of int8, in integers.
 template <int P>
 HWY_NOINLINE void StreamIntegers(const Gemm& g, const Streams& s) {
   constexpr int64_t kBlock = RoundedActivations::kBlock;
@@ -212,7 +213,7 @@ HWY_INLINE void Stream(const GemmTile& t, const Streams& s) {
   }
 }
 
-/// The columns of a tile of one row.
+/// Computes the columns of a tile of one row.
 template <class Format>
 void StreamRow(const GemmTile& t) {
   constexpr int64_t kTogether = kAbreast * kPanelCols;
@@ -229,7 +230,7 @@ void StreamRow(const GemmTile& t) {
       Stream<Format, kAbreast>(t, s);
       continue;
     }
-    float sums[kTogether];  // the last panel may have more lanes than there are columns
+    float sums[kTogether];  // the last panel may have more lanes than columns
     float* c = s.c;
     std::copy_n(c, cols, sums);
     for (int64_t i = 0; i < cols; i += kPanelCols) {
@@ -241,8 +242,8 @@ void StreamRow(const GemmTile& t) {
   }
 }
 
-/// out[k · width] = term k of a vector of lanes, for the terms of a line from kTerm on, of which there are
-/// `count`.
+/// out[k · width] = term k of a vector of lanes, for the line's terms kTerm, kTerm + 1, …; the
+/// line has `count` terms.
 template <class Format, int kTerm = 0>
 HWY_INLINE void UnpackLane(Words w, int64_t count, int64_t width, float* out) {
   if constexpr (kTerm < Format::kTerms) {
@@ -252,8 +253,8 @@ HWY_INLINE void UnpackLane(Words w, int64_t count, int64_t width, float* out) {
   }
 }
 
-/// Terms [first, first + count) of columns [col, col + width) of the matrix: out[k * width + j]. `first` is
-/// where a line begins.
+/// Unpacks terms [first, first + count) of columns [col, col + width) of the matrix: out[k * width + j].
+/// `first` is the first term of a line.
 HWY_INLINE void Unpack(const Gemm& g, int64_t col, int64_t first, int64_t count, int64_t width, float* out) {
   const PackedWeight& w = *g.packed->weight;
   const auto lanes = static_cast<int64_t>(hn::Lanes(Lanes32()));

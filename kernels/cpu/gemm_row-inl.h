@@ -1,6 +1,6 @@
-// One row times a matrix whose columns are rows of memory, which is what every linear layer does when a token
-// is decoded. It is bound by memory, so op(b) is not packed but transposed in registers on its way into the
-// sums; their bits are those of the general kernel.
+// One row times a matrix whose columns are contiguous: every linear layer of a decoding step. It is bound
+// by memory bandwidth, so op(b) is not packed but transposed in registers as it is summed. The bits are
+// those of the general kernel.
 
 #if defined(NATRIX_KERNELS_CPU_GEMM_ROW_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_GEMM_ROW_INL_H_
@@ -23,7 +23,7 @@ HWY_INLINE int64_t MultiplyRow(const GemmTile&) {
 
 #else
 
-/// K terms of as many columns as a vector has lanes, from b on and b_col apart.
+/// K terms of as many columns as a vector has lanes; columns start at b and are b_col apart.
 HWY_INLINE hn::Vec<Eight> AddTerms(const float* a, const float* b, int64_t b_col, int64_t K,
                                    hn::Vec<Eight> sum) {
   const Eight d;
@@ -42,7 +42,7 @@ HWY_INLINE void AddTo(float* c, hn::Vec<Eight> sum, bool add) {
   hn::StoreU(add ? hn::Add(hn::LoadU(d, c), sum) : sum, d, c);
 }
 
-/// Computes columns of a tile of one row, and returns how many: what is left does not fill two vectors.
+/// Computes columns of a tile of one row and returns their number. The rest does not fill two vectors.
 HWY_INLINE int64_t MultiplyRow(const GemmTile& t) {
   const Gemm& g = *t.product;
   if (t.rows != 1 || g.a_k != 1 || g.b_k != 1) return 0;
@@ -56,7 +56,7 @@ HWY_INLINE int64_t MultiplyRow(const GemmTile& t) {
     for (int64_t block = 0; block < g.K; block += kGemmBlock) {
       const int64_t end = std::min(block + kGemmBlock, g.K);
       auto sum0 = hn::Zero(d),
-           sum1 = hn::Zero(d);  // two, to hide an addition's latency; more rows defeat the prefetcher
+           sum1 = hn::Zero(d);  // two chains hide the latency of an addition; more rows defeat the prefetcher
       for (int64_t k = block; k < end; k += kCacheLine) {
         const int64_t terms = std::min(kCacheLine, end - k);
         sum0 = AddTerms(a + k, b0 + k, g.b_col, terms, sum0);

@@ -5,11 +5,11 @@
 namespace natrix::cpu {
 namespace {
 
-// Whole panels, on every instruction set.
+// Multiples of whole panels on every instruction set.
 constexpr int64_t kRowUnit = 24, kColUnit = kMostVectors * kMostLanes;
 constexpr int64_t kPackedColUnit = PackedWeight::kAbreast * PackedWeight::kPanelRows;
-constexpr int64_t kSmallest = 96;      // rows or columns of a tile that was cut for the threads' sake
-constexpr int64_t kTilesOfThread = 4;  // at least: one thread's last tile is what the others wait for
+constexpr int64_t kSmallest = 96;      // rows or columns of a tile that is cut for more threads
+constexpr int64_t kTilesOfThread = 4;  // at least; the other threads wait for one thread's last tile
 
 int64_t parts(int64_t extent, int64_t most) {
   return (extent + most - 1) / most;
@@ -19,7 +19,7 @@ int64_t round_up(int64_t extent, int64_t unit) {
   return parts(extent, unit) * unit;
 }
 
-/// The extent of so many equal parts, in whole units.
+/// The extent of each of `count` equal parts, rounded up to whole units.
 int64_t part_extent(int64_t extent, int64_t count, int64_t unit) {
   return extent == 0 ? unit : round_up(parts(extent, count), unit);
 }
@@ -28,13 +28,13 @@ double work_of(const Gemm& g) {
   return static_cast<double>(g.M) * static_cast<double>(g.N) * static_cast<double>(g.K);
 }
 
-/// Into how many parts a product's rows and columns are cut.
+/// The number of parts into which rows and columns are cut.
 struct Cut {
   int64_t rows, cols;
 };
 
-/// What operands cost to read: op(a) once for each part of the columns, op(b) for each part of the rows. An
-/// element that is transposed costs more than one that is copied, and one that is read as it lies little.
+/// The cost of reading the operands: op(a) is read once per part of the columns, op(b) once per part of the
+/// rows. To transpose an element costs more than to copy it; to read it in place costs little.
 int64_t cost_of(const Gemm& g, const Cut& cut) {
   constexpr int64_t kAsItLies = 1, kCopied = 8, kTransposed = 12;
   const int64_t a = g.a_k == 1 ? kAsItLies : kTransposed;
@@ -42,10 +42,10 @@ int64_t cost_of(const Gemm& g, const Cut& cut) {
   return cut.cols * g.M * a + cut.rows * g.N * b;
 }
 
-/// The cheapest way to cut a product into tiles that fit the caches, `wanted` or more where it is large
-/// enough.
+/// The cheapest way to cut a product into tiles that fit the caches: `wanted` tiles or more if the
+/// product is large enough.
 Cut cheapest_cut(const Gemm& g, int64_t wanted) {
-  // Half the columns leave c room in the second-level cache, and cost one more reading of op(a).
+  // Half the columns leave c room in the L2 cache, and cost one more pass over op(a).
   const int64_t cols = g.a_k == 1 ? kTileCols / 2 : kTileCols;
   const Cut least{std::max<int64_t>(1, parts(g.M, kTileRows)), std::max<int64_t>(1, parts(g.N, cols))};
   const Cut most{std::max(least.rows, g.M / kSmallest), std::max(least.cols, g.N / kSmallest)};

@@ -1,4 +1,4 @@
-// Loops over rows of f32 whose length is no multiple of a vector's.
+// Loops over rows of f32 whose length need not be a multiple of the vector length.
 
 #if defined(NATRIX_KERNELS_CPU_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_LANES_INL_H_
@@ -15,7 +15,7 @@ namespace natrix::cpu::HWY_NAMESPACE {
 using F32 = hn::ScalableTag<float>;
 using Floats32 = hn::Vec<F32>;
 
-/// body(i, n) for consecutive vectors of a row of `count` elements: n lanes from element i on.
+/// Calls body(i, n) for consecutive vectors of a row of `count` elements: n lanes from element i on.
 template <class Body>
 HWY_INLINE void ForLanes(int64_t count, const Body& body) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(F32()));

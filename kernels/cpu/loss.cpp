@@ -1,5 +1,5 @@
-// Softmax cross-entropy, a row a task. A row is read twice: for its largest logit, and for Σ exp, whose terms
-// are kept where the gradient goes and only scaled afterwards.
+// Softmax cross-entropy, one task per row. A row is read twice: for its largest logit, and for Σ exp. The
+// exponentials are stored where the gradient goes and are only scaled afterwards.
 #include "kernels/loss.h"
 
 #include <algorithm>
@@ -31,9 +31,9 @@ float Largest(const float* x, int64_t count) {
   return most;
 }
 
-/// Σ exp(x − largest); e (=) the terms, where it is given. e may be x.
+/// Σ exp(x − largest). Stores the exponentials in e if it is given; e may alias x.
 double SumOfExponentials(const float* x, int64_t count, float largest, float* e) {
-  constexpr int64_t kPiece = 1024;  // so many terms are added up in f32, the pieces in double
+  constexpr int64_t kPiece = 1024;  // terms added in f32; the pieces are added in double
   const F32 d;
   const auto offset = hn::Set(d, largest);
   double total = 0;
@@ -68,13 +68,13 @@ void CrossEntropyRows(const CrossEntropy& a, int64_t begin, int64_t end) {
       if (dlogits != nullptr) std::fill_n(dlogits, V, 0.0f);
       continue;
     }
-    const auto wanted = static_cast<double>(logits[target]);  // dlogits may overwrite it
+    const auto wanted = static_cast<double>(logits[target]);  // read now: dlogits may overwrite it
     const float largest = Largest(logits, V);
     const double sum = SumOfExponentials(logits, V, largest, dlogits);
     loss = static_cast<double>(largest) + std::log(sum) - wanted;
     if (dlogits != nullptr) {
       Scale(dlogits, V, static_cast<float>(a.scale / sum));
-      dlogits[target] = static_cast<float>(a.scale * std::expm1(-loss));  // p − 1 without its cancellation
+      dlogits[target] = static_cast<float>(a.scale * std::expm1(-loss));  // p − 1 without cancellation
     }
   }
 }

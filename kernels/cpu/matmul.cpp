@@ -1,5 +1,5 @@
-// Matrix products on the CPU: views become pointers and steps, and kernels/cpu/gemm.cpp multiplies. All
-// groups of a call go to the threads together, so that small experts share them.
+// Matrix products on the CPU. Views become pointers and steps, and kernels/cpu/gemm.cpp multiplies. All
+// groups of a call are given to the threads together, so that small experts share them.
 #include "kernels/matmul.h"
 
 #include <algorithm>
@@ -32,7 +32,7 @@ Gemm product_of(const Matmul& args) {
           .accumulate = args.accumulate};
 }
 
-/// Rows of group e.
+/// The rows of group e.
 View rows_of(View v, std::span<const int64_t> offsets, size_t e) {
   return v.row_range(offsets[e], offsets[e + 1] - offsets[e]);
 }
@@ -89,7 +89,7 @@ void grouped_outer(Context& ctx, const GroupedOuter& args) {
   gemm(ctx, products);
 }
 
-/// Columns in parallel, rows in order: bits do not depend on threads.
+/// Columns run in parallel and rows in order, so bits do not depend on the number of threads.
 void column_sum(Context& ctx, const ColumnSum& args) {
   require_f32(args.a);
   constexpr int64_t kColumns = 64;

@@ -1,4 +1,4 @@
-// RMS normalisation on vectors: a row stays in the first-level cache between its two passes.
+// RMS normalisation on vectors. A row stays in the L1 cache between its two passes.
 #include "kernels/norm.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 namespace {
 
-/// sum (=) x + residual; a row of one of its operands may be the row of sum.
+/// sum (=) x + residual. sum may alias x or residual.
 void AddRows(const float* x, const float* residual, int64_t count, float* sum) {
   ForLanes(count, [&](int64_t i, int64_t n)
                       HWY_ATTR { Put(hn::Add(Get(x + i, n), Get(residual + i, n)), sum + i, n); });
@@ -57,8 +57,7 @@ void ForwardRows(const RmsNormForward& a, int64_t begin, int64_t end) {
   }
 }
 
-/// One row of the backward pass: the operands' rows, and ŝ and dy ⊙ weight made from them again in both
-/// passes, which is cheaper than storing them.
+/// One row of the backward pass. Both passes recompute ŝ and dy ⊙ weight, which is cheaper than storing them.
 struct BackwardRow {
   const float *s, *dy, *weight;
   float inv_rms;
@@ -72,7 +71,7 @@ struct BackwardRow {
   }
 };
 
-/// dweight (+=), the block's own: null where there is none.
+/// dweight (+=) is the partial sum of this block; null if not wanted.
 void BackwardRows(const RmsNormBackward& a, int64_t begin, int64_t end, float* dweight) {
   const F32 d;
   const int64_t D = a.sum.cols();
@@ -108,7 +107,7 @@ namespace {
 HWY_EXPORT(ForwardRows);
 HWY_EXPORT(BackwardRows);
 
-constexpr int64_t kMostPartials = 64;  // of dweight: D numbers each, to be added up by one thread
+constexpr int64_t kMostPartials = 64;  // partial dweight rows of D numbers, which one thread adds up
 
 }  // namespace
 

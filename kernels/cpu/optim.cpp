@@ -1,4 +1,4 @@
-// AdamW in one pass over memory, and the global norm: bound by memory.
+// AdamW in one pass over memory, and the global norm. Bound by memory bandwidth.
 #include "kernels/optim.h"
 
 #include <cmath>
@@ -18,7 +18,7 @@
 namespace natrix::cpu {
 namespace {
 
-/// The scalars of a step, from double.
+/// The scalars of a step, computed in double.
 ///   direction = (m / m_bias) / (√(v / v_bias) + eps)
 struct AdamWStep {
   float grad_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, inv_m_bias, inv_sqrt_v_bias, eps, lr,
@@ -70,7 +70,7 @@ double SquaredNormOf(const float* x, int64_t count) {
   const hn::ScalableTag<double> d;
   const hn::Rebind<float, decltype(d)> half;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  auto even = hn::Zero(d), odd = hn::Zero(d);  // two chains, to hide the latency of an addition
+  auto even = hn::Zero(d), odd = hn::Zero(d);  // two chains hide the latency of an addition
   int64_t i = 0;
   for (; i + 2 * lanes <= count; i += 2 * lanes) {
     const auto x0 = hn::PromoteTo(d, hn::LoadU(half, x + i)),

@@ -1,5 +1,5 @@
-// Products with packed weights on the CPU: GEMM takes its operand as it lies. For int8, rows are rounded to
-// integers first: kept as int16 for a row that is alone, as f32 for those that GEMM multiplies.
+// Products with packed weights on the CPU. GEMM reads the packed operand in place. For int8, rows are first
+// rounded to integers: stored as int16 for a single row, as f32 for rows that GEMM multiplies.
 #include "kernels/packed_matmul.h"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace natrix::cpu {
 namespace {
 
-/// Rows that meet one matrix.
+/// Rows that are multiplied by one matrix.
 struct Group {
   int64_t matrix, first, rows;
 };
@@ -27,11 +27,11 @@ std::vector<Group> groups_of(const PackedMatmul& args) {
   return groups;
 }
 
-/// a as its formats need it.
+/// a in the form that the weight's format needs.
 struct Rows {
-  View values;    // [R, K] f32; of int8, integers
-  View steps;     // [R, blocks] f32, int8 only: what an integer stands for
-  View integers;  // [R, K rounded up to whole lines] int16, two in an i32; int8 only
+  View values;    // [R, K] f32; for int8 their integers
+  View steps;     // [R, blocks] f32, int8 only: the value of one integer step
+  View integers;  // [R, K rounded up to whole lines] int16, two per i32; int8 only
 };
 
 Rows rounded(Context& ctx, View a) {

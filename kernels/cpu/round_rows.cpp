@@ -1,5 +1,5 @@
-// round_activations (kernels/packed_weight.h), whole blocks in vectors: what each row of a decoding step goes
-// through before int8 weights.
+// round_activations (kernels/packed_weight.h) with vectors, for whole blocks. It runs on each row of a
+// decoding step before int8 weights.
 #include "kernels/cpu/round_rows.h"
 
 #include <algorithm>
@@ -18,11 +18,11 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// The largest |x| of a block; not finite where any x is not.
+/// The largest |x| of a block; not finite if any x is not finite.
 HWY_INLINE float LargestMagnitude(const float* x) {
   const hn::ScalableTag<float> d;
   const hn::RebindToSigned<decltype(d)> di;
-  // Compared by their bits, magnitudes are in order, and what is not a number is larger than any.
+  // As unsigned bits, magnitudes keep their order, and NaN is larger than any number.
   auto most = hn::Zero(di);
   for (int64_t k = 0; k < RoundedActivations::kBlock; k += static_cast<int64_t>(hn::Lanes(d)))
     most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::LoadU(d, x + k))));

@@ -1,6 +1,6 @@
-// Rows to the experts and back: copies and short sums, bound by memory. Blocks of tokens (of rows, for the
-// gather) run in parallel; each writes rows of its own, so bits do not depend on the number of threads or on
-// the other tokens.
+// Moves rows to the experts and back: copies and short sums, bound by memory bandwidth. Blocks of tokens
+// (blocks of rows in gather_rows) run in parallel. Each block writes only its own rows, so bits do not depend
+// on the number of threads or on the other tokens.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -39,7 +39,7 @@ struct Term {
   float weight;
 };
 
-/// y (=, +=) Σ weight · row, a vector of columns at a time, so that y is written once.
+/// y (=, +=) Σ weight · row, one vector of columns at a time, so that y is written once.
 void WeightedSum(const std::vector<Term>& terms, int64_t width, bool accumulate, float* y) {
   const F32 d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -53,7 +53,7 @@ void WeightedSum(const std::vector<Term>& terms, int64_t width, bool accumulate,
   }
 }
 
-/// Returns ⟨row, dy⟩ and sets drow = weight · dy; drow may be row.
+/// Returns ⟨row, dy⟩ and sets drow = weight · dy. drow may alias row.
 float DotAndScale(const float* row, const float* dy, float weight, int64_t width, float* drow) {
   const F32 d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -80,7 +80,8 @@ void CombineRange(const CombineRows& a, int64_t begin, int64_t end) {
   }
 }
 
-/// By token and not by row: dy[t] stays in the cache for the token's rows, and dropped slots get their zero.
+/// Goes by token and not by row: dy[t] stays in the cache for the token's rows, and dropped
+/// slots get their zero.
 void CombineBackwardRange(const CombineRowsBackward& a, int64_t begin, int64_t end) {
   for (int64_t t = begin; t < end; ++t) {
     for (int64_t j = 0; j < a.row_of_slot.cols(); ++j) {
@@ -104,7 +105,7 @@ namespace {
 HWY_EXPORT(CombineRange);
 HWY_EXPORT(CombineBackwardRange);
 
-/// Rows a block: 64 K elements take some ten microseconds, well above the cost of handing out a block.
+/// Rows per block: 64 K elements take about ten microseconds, well above the cost of handing out a block.
 int64_t grain_of(int64_t width) {
   return std::max<int64_t>(1, 65536 / std::max<int64_t>(1, width));
 }
@@ -121,7 +122,7 @@ void gather_rows(Context& ctx, const GatherRows& a) {
   });
 }
 
-/// The combination of the same rows with weights of one.
+/// Combines the same rows with weights of one.
 void gather_rows_backward(Context& ctx, const GatherRowsBackward& a) {
   cpu::combine_rows(
       ctx,

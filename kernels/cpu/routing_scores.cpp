@@ -1,8 +1,8 @@
-// Scores, choice and weights, and their gradient: a tile of tokens at a time, one token a lane.
+// Scores, choice and weights, and their gradient: one tile of tokens at a time, one token per lane.
 //
-// A row of logits is as short as 8 numbers, so a vector holds the same expert's number of many tokens, and
-// sums, maxima and the choice run down the experts without a shuffle or a branch. Lanes never meet: a token's
-// bits depend neither on its neighbours, nor on its place in the call, nor on the number of threads.
+// A row of logits may be as short as 8 numbers. So a vector holds the same expert's number of many tokens,
+// and sums, maxima and the choice go over the experts without a shuffle or a branch. Lanes are independent: a
+// token's bits do not depend on its neighbours, its position in the call or the number of threads.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -27,14 +27,14 @@ using F32 = hn::ScalableTag<float>;
 using I32 = hn::RebindToSigned<F32>;
 using VF = hn::Vec<F32>;
 
-/// [E] vectors of one number a token.
+/// [E] vectors with one number per token.
 class Tile {
  public:
   explicit Tile(int64_t experts)
       : experts_(experts),
         lanes_(static_cast<int64_t>(hn::Lanes(F32()))),
         data_(hwy::AllocateAligned<float>(static_cast<size_t>(experts_ * lanes_))) {
-    fill(0.0f);  // lanes past the last token hold numbers, if meaningless ones
+    fill(0.0f);  // lanes past the last token hold defined but meaningless numbers
   }
 
   void fill(float value) { std::fill_n(data_.get(), experts_ * lanes_, value); }
@@ -60,11 +60,11 @@ class Tile {
   hwy::AlignedFreeUniquePtr<float[]> data_;
 };
 
-struct LogSumExp {  // largest + log(sum); the logarithm is negligible, one a token
+struct LogSumExp {  // largest + log(sum); the logarithm is negligible, one per token
   VF largest, sum;
 };
 
-/// score (=) exp(logit − largest), not yet divided by their sum.
+/// score (=) exp(logit − largest), not yet divided by the sum.
 LogSumExp Exponentials(const Tile& logit, int64_t experts, Tile& score) {
   const F32 d;
   VF largest = logit.get(0);
@@ -78,8 +78,8 @@ LogSumExp Exponentials(const Tile& logit, int64_t experts, Tile& score) {
   return {largest, sum};
 }
 
-/// chosen[j] of each lane: the top_k largest of score + bias, largest first, ties to the smaller index. Uses
-/// up `key`.
+/// chosen[j] of each lane: the top_k largest of score + bias, largest first; ties go to the smaller
+/// index. Overwrites `key`.
 void Choose(const Tile& score, const float* bias, int64_t experts, int64_t top_k, int64_t tokens, Tile& key,
             const View& expert, int64_t begin) {
   const F32 d;
@@ -88,8 +88,8 @@ void Choose(const Tile& score, const float* bias, int64_t experts, int64_t top_k
   const VF lowest = hn::Set(d, std::numeric_limits<float>::lowest());
   for (int64_t e = 0; e < experts; ++e) {
     const VF k = bias == nullptr ? score.get(e) : hn::Add(score.get(e), hn::Set(d, bias[e]));
-    key.set(e, hn::IfThenElse(hn::Ge(k, lowest), k,
-                              lowest));  // a NaN too is above `taken`: top_k different experts
+    // A NaN becomes `lowest`, which is above `taken`: the choice is always top_k different experts.
+    key.set(e, hn::IfThenElse(hn::Ge(k, lowest), k, lowest));
   }
   HWY_ALIGN int32_t chosen[HWY_MAX_BYTES / sizeof(int32_t)] = {};
   for (int64_t j = 0; j < top_k; ++j) {
@@ -114,7 +114,7 @@ float SumOfChosen(const float* score, const int32_t* chosen, int64_t top_k) {
   return sum;
 }
 
-/// k numbers a token, from the rows just stored.
+/// The weights: k numbers per token, from the stored scores and choices.
 void Weigh(const RouteForward& a, int64_t begin, int64_t end) {
   const int64_t top_k = a.expert.cols();
   for (int64_t t = begin; t < end; ++t) {
@@ -152,7 +152,7 @@ void ForwardRange(const RouteForward& a, int64_t begin, int64_t end) {
   }
 }
 
-/// ds += the gradient of Σ_j weight_j · dweight_j: k numbers a token.
+/// ds += the gradient of Σ_j weight_j · dweight_j: k numbers per token.
 void AddWeightGradient(const RouteBackward& a, int64_t begin, int64_t tokens, Tile& ds) {
   const int64_t top_k = a.expert.cols();
   const auto scale = static_cast<float>(a.scale);
@@ -160,7 +160,7 @@ void AddWeightGradient(const RouteBackward& a, int64_t begin, int64_t tokens, Ti
     const int64_t t = begin + i;
     const float *weight = a.weight.row<float>(t), *dweight = a.dweight.row<float>(t);
     const int32_t* chosen = a.expert.row<int32_t>(t);
-    float divisor = 1, shared = 0;  // quotient rule: each chosen score also sits in every divisor
+    float divisor = 1, shared = 0;  // quotient rule: each chosen score also appears in every divisor
     if (a.renormalize) {
       divisor = SumOfChosen(a.scores.row<float>(t), chosen, top_k);
       for (int64_t j = 0; j < top_k; ++j) shared += weight[j] * dweight[j];
@@ -197,7 +197,7 @@ void ThroughSoftmax(const Tile& score, VF z, int64_t experts, Tile& ds) {
   }
 }
 
-/// Sigmoid: s (1 − s); the z-loss needs exponentials of its own.
+/// Sigmoid: the derivative is s (1 − s). The z-loss needs its own exponentials.
 void ThroughSigmoid(const Tile& score, const Tile& logit, VF logsumexp, VF z, int64_t experts, Tile& ds) {
   const F32 d;
   for (int64_t e = 0; e < experts; ++e) {
@@ -242,7 +242,7 @@ namespace {
 HWY_EXPORT(ForwardRange);
 HWY_EXPORT(BackwardRange);
 
-/// Tokens a block: 16 K scores take some ten microseconds, well above the cost of handing out a block.
+/// Tokens per block: 16 K scores take about ten microseconds, well above the cost of handing out a block.
 int64_t grain_of(int64_t experts) {
   return std::max<int64_t>(64, 16384 / experts);
 }

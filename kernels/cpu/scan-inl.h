@@ -1,15 +1,16 @@
 // The scan's inner loops: one vector of channels (lanes), one group of states (registers), one tile.
 //
-// A strip is just that: a vector × a group × a tile. Arrays over time hold one vector a token, so that a
-// strip reads them in one run from L1; arrays over states hold one vector a state, kScanBlock floats apart.
-// exp(dt A) is computed as 2^(dt · A2), where A2 = A log2 e.
+// A strip is a vector × a group × a tile. Arrays over time hold one vector per token, so a strip reads them
+// as one run from L1. Arrays over states hold one vector per state, kScanBlock floats apart. exp(dt A) is
+// computed as 2^(dt · A2), where A2 = A log2 e.
 //
-// The start of a document is an infinitely long step: `step` is FLT_MAX there, so the decay is exactly zero
-// and so is all that would flow through it, forwards and backwards, without a branch. (ScaledRate keeps
-// A2 so far from zero that FLT_MAX · A2 underflows, and so near that no finite dt feels it.)
+// The start of a document is an infinitely long step: `step` is FLT_MAX there. The decay is then exactly
+// zero, and so is everything that would pass through it, forward and backward, without a branch.
+// (ScaledRate keeps A2 far enough from zero that FLT_MAX · A2 underflows, and close enough that it does
+// not affect any finite dt.)
 //
-// Where no decay of a tile underflows, and no document starts in it, its strips are `mild`: their
-// exponentials go without the clamp, with the same bits.
+// A strip is `mild` if no decay of its tile underflows and no document starts in the tile. Its exponentials
+// then skip the clamp and give the same bits.
 
 #if defined(NATRIX_KERNELS_CPU_SCAN_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_SCAN_INL_H_
@@ -33,7 +34,7 @@ using Floats = hn::ScalableTag<float>;
 using Vector = hn::Vec<Floats>;
 inline constexpr int64_t kMaxLanes = hn::MaxLanes(Floats());
 
-/// The values of B or C for one group of states: one row a token.
+/// B or C of one group of states: one row per token.
 struct TokenRows {
   const float* first;
   int64_t stride;
@@ -50,7 +51,7 @@ struct Strip {
   TokenRows B, C;
 };
 
-/// Four vectors, one a state of the group; they live in registers.
+/// Four vectors, one per state of the group; they stay in registers.
 struct Group {
   Vector state[kScanGroup];
 
@@ -68,11 +69,11 @@ struct Group {
   }
 };
 
-/// A log2 e of A_log. The smallest rate is 1e-36: too slow for any decay to show, yet FLT_MAX times it still
-/// underflows, which is how a document start works.
+/// A log2 e from A_log. The smallest rate is 1e-36: too slow for any decay to show, but FLT_MAX times it
+/// still underflows, which clears the state at a document start.
 HWY_INLINE Vector ScaledRate(Vector A_log) {
   const Floats d;
-  // The product as the second operand: x86 then hands a NaN through.
+  // The product is the second operand, so that x86 propagates a NaN.
   return hn::Min(hn::Set(d, -1e-36f), hn::Mul(Exp(d, A_log), hn::Set(d, -1.44269504f)));
 }
 
@@ -83,7 +84,7 @@ HWY_INLINE Vector Decay(Vector step, Vector A2) {
   return Exp2NonPositive(Floats(), x);
 }
 
-/// walk(std::bool_constant<kMild>) for the strip as it is.
+/// Calls walk(std::bool_constant<kMild>) with the strip's mildness as a constant.
 template <class Walk>
 HWY_INLINE auto AsMildAs(const Strip& s, const Walk& walk) {
   return s.mild ? walk(std::true_type()) : walk(std::false_type());
@@ -111,22 +112,22 @@ HWY_INLINE void AdvanceAs(const Strip& s, float* HWY_RESTRICT h_in_out, float* H
   h.store(h_in_out);
 }
 
-/// h ← exp(dt A) h + dt x B over the tile. With kOutput, y[t] += Σ_n h C.
+/// h ← exp(dt A) h + dt x B over the tile. With kOutput, also y[t] += Σ_n h C.
 template <bool kOutput>
 HWY_INLINE void Advance(const Strip& s, float* h_in_out, float* y) {
   AsMildAs(s, [&](auto mild) HWY_ATTR { AdvanceAs<kOutput, mild>(s, h_in_out, y); });
 }
 
-/// Floats that follow each array of a power of two on the stack: five cache lines. Without them the same
-/// token of a dozen arrays would lie in one set of an eight-way L1.
+/// Padding after each power-of-two array on the stack: five cache lines of floats. Without it, the same token
+/// of a dozen arrays would fall into one set of an eight-way L1.
 inline constexpr int64_t kStagger = 80;
 
-/// One Group a token, [t][n].
+/// One Group per token, [t][n].
 struct GroupOfTokens {
   HWY_ALIGN float values[kScanTile * kScanGroup * kMaxLanes + kStagger];
 };
 
-/// What one strip's walk forwards leaves for its walk backwards.
+/// What a strip's forward walk saves for its backward walk.
 struct SavedStrip {
   GroupOfTokens h_before;  // h_{t−1}
   GroupOfTokens decay;     // exp(dt_t A)
@@ -154,13 +155,14 @@ HWY_INLINE Group RememberAs(const Strip& s, const float* h_before_tile, SavedStr
   return h;
 }
 
-/// Advance again, from the state before the tile, and save what Retreat needs. Returns the state after it.
+/// Advances again from the state before the tile and saves what Retreat needs. Returns the
+/// state after the tile.
 HWY_INLINE Group Remember(const Strip& s, const float* h_before_tile, SavedStrip& saved) {
   return AsMildAs(s, [&](auto mild) HWY_ATTR { return RememberAs<mild>(s, h_before_tile, saved); });
 }
 
-/// Where the walk backwards adds what it finds. Over time one vector a token; sums over channels keep their
-/// lanes apart until all vectors of the block are through.
+/// Destinations of the backward walk's sums. Arrays over time hold one vector per token. Sums over channels
+/// keep their lanes apart until all vectors of the block are done.
 struct StripGradients {
   float* gB;     // [t]: Σ_n g B
   float* pA2;    // [t]: Σ_n p A2
@@ -169,11 +171,11 @@ struct StripGradients {
   float* dA;     // [n]: Σ_t p dt
 };
 
-/// The strip backwards, from the state after it. `carried` is exp(dt_{t+1} A) g_{t+1}, the state's gradient
-/// as it crosses the tile's edges: in from the tile after, out to the tile before.
+/// Walks the strip backward from the state after it. `carried` is exp(dt_{t+1} A) g_{t+1}, the gradient of
+/// the state at the tile's edge: on entry from the following tile, on return for the preceding tile.
 ///   g_t = dy_t C_t + exp(dt_{t+1} A) g_{t+1}        p_t = ∂L/∂(dt_t A) = exp(dt_t A) g_t h_{t−1}
-/// The sum over time of the tile is taken by itself: added token by token to that of a long sequence, each
-/// term would lose what the sum has grown by.
+/// The sum over the tile's time is formed separately. If each token were added to the sum over a long
+/// sequence, it would lose the bits by which that sum has grown.
 HWY_INLINE void Retreat(const Strip& s, const SavedStrip& saved, Group h, const float* dy,
                         float* carried_in_out, const StripGradients& sums) {
   const Floats d;
@@ -226,8 +228,8 @@ HWY_INLINE void RetreatStateAs(const Strip& s, const float* dy, float* carried_i
   carried.store(carried_in_out);
 }
 
-/// The state's gradient alone, for the summary: carried ← exp(dt A) (carried + dy C), from the last token to
-/// the first.
+/// The state's gradient alone, for the summary: carried ← exp(dt A) (carried + dy C), from the
+/// last token to the first.
 HWY_INLINE void RetreatState(const Strip& s, const float* dy, float* carried_in_out) {
   AsMildAs(s, [&](auto mild) HWY_ATTR { RetreatStateAs<mild>(s, dy, carried_in_out); });
 }

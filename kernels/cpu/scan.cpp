@@ -1,5 +1,5 @@
-// The selective scan forwards: packs a tile of tokens, then walks the recurrence with lanes over channels.
-// One exponential per (token, channel, state) bounds it; see bench/scan_bench.cpp.
+// The selective scan forward: packs a tile of tokens, then walks the recurrence with lanes over channels. It
+// is bound by one exponential per (token, channel, state); see bench/scan_bench.cpp.
 #include "kernels/scan.h"
 
 #include "kernels/base/parallel.h"
@@ -15,7 +15,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
-/// y = D x, where the sum over states then starts.
+/// y = D x; the sum over states is added to it.
 HWY_INLINE void PackSkip(const BlockRows& x, float* D, int64_t tokens, PackedTile& y) {
   if (D == nullptr) {
     std::fill_n(y.values, kScanTile * kScanBlock, 0.0f);
@@ -29,7 +29,7 @@ HWY_INLINE void PackSkip(const BlockRows& x, float* D, int64_t tokens, PackedTil
   }
 }
 
-/// tile_states: null, or where the state before each tile is to be left.
+/// tile_states: receives the state before each tile, or null.
 void ForwardBlock(const ScanForward& a, const ScanPlan& plan, const ScanTask& task, const float* A2, float* h,
                   float* tile_states) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));

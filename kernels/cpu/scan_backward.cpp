@@ -1,10 +1,11 @@
-// The selective scan backwards. Gradients: docs/math/scan.md.
+// The selective scan backward. Gradients: docs/math/scan.md.
 //
-// Each tile, the last one first: forwards again from the state that forward left before it, keeping h and
-// exp(dt A) in L1, then back. So a token costs one exponential a state.
+// Tiles go from the last to the first. Each is first walked forward from the state that the
+// forward pass saved before it, keeping h and exp(dt A) in L1, and then backward. So a token costs
+// one exponential per state.
 //
-// Sums over channels are partial per block and added in order of the blocks; sums over tokens run in order of
-// time, sums over sequences in order of the batch: the number of threads changes nothing.
+// Sums over channels are partial per block and added in order of the blocks. Sums over tokens are in order of
+// time, sums over sequences in order of the batch. So the number of threads does not change any bit.
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/simd_targets.h"
 #include "kernels/scan.h"
@@ -28,7 +29,7 @@ HWY_INLINE void FinishTile(const ScanBackward& a, const ScanPlan& plan, const Sc
                   dy = RowsOf(a.dy, plan, task, t);
   const BlockRows dx = RowsOf(a.dx, plan, task, t), ddt = RowsOf(a.ddt, plan, task, t);
   const BlockRows D{a.D ? a.D.as<float>() + task.first : nullptr, 0, task.count};
-  HWY_ALIGN float tile_dD[kScanBlock] = {};  // by itself, as Retreat takes dA
+  HWY_ALIGN float tile_dD[kScanBlock] = {};  // summed per tile, like dA in Retreat
   for (int64_t i = 0; i < tokens; ++i) {
     for (int64_t v = 0; v < VectorsOf(task.count); ++v) {
       const auto sum = hn::Load(d, gB.at(v, i)), input = x.load(i, v), out = dy.load(i, v);
@@ -42,7 +43,7 @@ HWY_INLINE void FinishTile(const ScanBackward& a, const ScanPlan& plan, const Sc
   for (int64_t c = 0; c < kScanBlock; ++c) dD[c] += tile_dD[c];
 }
 
-/// A part of what finishing this tile writes and packing the one before it reads.
+/// Prefetches one part of the rows that finishing this tile writes and that packing the preceding tile reads.
 HWY_INLINE void PrefetchForRetreat(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task,
                                    int64_t t, int64_t tokens, int64_t part, int64_t parts) {
   for (const View& v : {a.dx, a.ddt}) PrefetchRows(RowsOf(v, plan, task, t), tokens, part, parts);
@@ -51,7 +52,7 @@ HWY_INLINE void PrefetchForRetreat(const ScanBackward& a, const ScanPlan& plan, 
     PrefetchRows(RowsOf(v, plan, task, t - kScanTile), kScanTile, part, parts);
 }
 
-/// All of one tile.
+/// The whole backward work of one tile.
 HWY_INLINE void RetreatTile(const ScanBackward& a, const ScanPlan& plan, const ScanTask& task, int64_t t,
                             int64_t tokens, const BackwardTask& own) {
   const Floats d;

@@ -1,9 +1,9 @@
-// Between the scan's operands, as the caller lays them out, and the strips of scan-inl.h.
+// Converts between the caller's layout of the scan's operands and the strips of scan-inl.h.
 //
 // A packed tile holds the vectors of a block one after another, each with all of its tokens:
 //   element (vector v, token t, lane) at  (v · kScanTile + t) · lanes + lane
-// so a strip is one run of memory, whatever the row stride is. (Rows of d_inner floats lie 6 KB apart in a
-// common model: a column of them falls into two sets of an L1 cache.)
+// So a strip is one run of memory, whatever the row stride is. (In a common model, rows of d_inner floats are
+// 6 KB apart; a column of them would fall into two sets of an L1 cache.)
 
 #if defined(NATRIX_KERNELS_CPU_SCAN_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_SCAN_PACK_INL_H_
@@ -22,7 +22,7 @@ namespace natrix::cpu::HWY_NAMESPACE {
 struct PackedTile {
   HWY_ALIGN float values[kScanTile * kScanBlock + kStagger];
 
-  /// Of vector v: its tokens, one after another.
+  /// The tokens of vector v, one after another.
   HWY_INLINE float* strip(int64_t v) {
     return values + v * kScanTile * static_cast<int64_t>(hn::Lanes(Floats()));
   }
@@ -37,7 +37,7 @@ struct PackedTile {
   }
 };
 
-/// Rows of a block, in the caller's layout: `count` channels are there, the rest of the block reads as zero.
+/// Rows of a block in the caller's layout. `count` channels exist; the rest of the block reads as zero.
 struct BlockRows {
   float* first;
   int64_t stride, count;
@@ -58,9 +58,9 @@ struct BlockRows {
   }
 };
 
-/// Asks the L2 cache for one of `parts` equal parts of so many rows, to be read or written a tile later, or
-/// at its end: whoever walks as many strips meanwhile asks a part with each. A block's rows lie d_inner
-/// floats apart, each in a page of its own, and no hardware prefetcher follows from page to page.
+/// Prefetches into L2 one of `parts` equal parts of these rows, which are read or written a tile later or at
+/// the end of this one. A caller that walks `parts` strips meanwhile prefetches one part with each. A block's
+/// rows are d_inner floats apart, each in its own page, and no hardware prefetcher crosses pages.
 HWY_INLINE void PrefetchRows(const BlockRows& rows, int64_t tokens, int64_t part, int64_t parts) {
   constexpr int64_t kLine = 16;  // floats
   for (int64_t t = tokens * part / parts; t < tokens * (part + 1) / parts; ++t) {
@@ -68,7 +68,7 @@ HWY_INLINE void PrefetchRows(const BlockRows& rows, int64_t tokens, int64_t part
   }
 }
 
-/// Vectors that hold `count` channels.
+/// The number of vectors that hold `count` channels.
 HWY_INLINE int64_t VectorsOf(int64_t count) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
   return (count + lanes - 1) / lanes;
@@ -108,7 +108,7 @@ HWY_INLINE float PackSteps(const BlockRows& dt, const uint8_t* doc_start, int64_
   return hn::GetLane(hn::MaxOfLanes(Floats(), largest));
 }
 
-/// The same, and input = dt x.
+/// The same, and also input = dt x.
 HWY_INLINE float PackStepsAndInputs(const BlockRows& dt, const BlockRows& x, const uint8_t* doc_start,
                                     int64_t tokens, PackedTile& step, PackedTile& input) {
   auto largest = hn::Zero(Floats());
@@ -125,7 +125,7 @@ HWY_INLINE float PackStepsAndInputs(const BlockRows& dt, const BlockRows& x, con
   return hn::GetLane(hn::MaxOfLanes(Floats(), largest));
 }
 
-/// What decides whether a block's tiles are mild: its fastest rate, −min A2.
+/// The block's fastest rate, −min A2. It decides whether tiles are mild.
 HWY_INLINE float FastestRate(const float* A2, const ScanPlan& plan) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Floats()));
   auto lowest = hn::Zero(Floats());
@@ -134,20 +134,20 @@ HWY_INLINE float FastestRate(const float* A2, const ScanPlan& plan) {
   return -hn::GetLane(hn::MinOfLanes(Floats(), lowest));
 }
 
-/// False too if the rate is infinite or the product is no number. A step that is no number may stay unseen:
-/// Exp2Normal hands it through.
+/// Also false if the rate is infinite or the product is NaN. A NaN step may go unnoticed:
+/// Exp2Normal propagates it.
 HWY_INLINE bool IsMild(float largest_step, float fastest_rate) {
   return largest_step * fastest_rate <= 126.0f;
 }
 
-/// A task's part of a state [B, I, N] into the task's layout [n][channel], zero-padded; an empty state is
-/// zero.
+/// Copies a task's part of a state [B, I, N] into the task's layout [n][channel], zero-padded.
+/// An empty state is zero.
 HWY_INLINE void LoadState(View state, const ScanPlan& plan, const ScanTask& task, float* to) {
   std::fill_n(to, plan.state_floats(), 0.0f);
   if (state) Transpose(block_state(state, plan, task), plan.states, task.count, plan.states, to, kScanBlock);
 }
 
-/// The reverse; an empty state is left alone.
+/// The reverse of LoadState. Does nothing for an empty state.
 HWY_INLINE void StoreState(const float* from, const ScanPlan& plan, const ScanTask& task, View state) {
   if (state)
     Transpose(from, kScanBlock, plan.states, task.count, block_state(state, plan, task), plan.states);

@@ -1,14 +1,15 @@
-// How the CPU scan cuts its work up. Sizes are constants, never a matter of threads, and so are results.
+// How the CPU scan divides its work. All sizes are constants, so results do not depend on
+// the number of threads.
 //
-//   block    64 channels of one sequence: one task of parallel_for. Sums over channels (dB, dC) are kept
-//            per block and added in order of the blocks.
-//   tile     32 tokens: what a task packs, vector after vector, before it walks the recurrence from L1, which
-//            has to hold all that a group of it is walked with, backwards too.
-//   group    4 states: what the innermost loop carries in registers (AVX2 has 16).
+//   block    64 channels of one sequence: one task of parallel_for. Sums over channels (dB, dC) are kept per
+//            block and added in order of the blocks.
+//   tile     32 tokens: a task packs them, vector after vector, and then walks the recurrence in L1. L1 must
+//            hold everything that one group needs, also for the backward walk.
+//   group    4 states: the innermost loop keeps them in registers (AVX2 has 16).
 //   stretch  2048 tokens: backward keeps each block's share of dB and dC for one stretch at a time.
 //
 // Inside a task the state is transposed, [n][channel of the block], so that lanes are channels. States are
-// padded to whole groups and channels to whole blocks; what pads is zero and stays zero.
+// padded to whole groups and channels to whole blocks; the padding is zero and stays zero.
 #pragma once
 
 #include "kernels/base/context.h"
@@ -40,17 +41,18 @@ struct ScanPlan {
   int64_t state_floats() const { return padded_states() * kScanBlock; }  // of a task
   int64_t tiles() const { return (tokens + kScanTile - 1) / kScanTile; }
   int64_t stretches() const { return (tokens + kScanStretch - 1) / kScanStretch; }
-  /// Tasks to hand to a thread at once: enough to be worth waking it for, when there are few tokens.
+  /// Tasks to hand to a thread at once. With few tokens per task, several tasks make it worth
+  /// waking a thread.
   int64_t grain() const;
 };
 
-/// B or C with its states padded: the view itself where there is nothing to pad, else a copy in the arena.
+/// B or C with padded states: the view itself if no padding is needed, otherwise a copy in the arena.
 View pad_states(Context& ctx, View v, const ScanPlan& plan);
 
-/// A log2 e of every block, [blocks, state_floats()], in a task's layout.
+/// A log2 e for every block, [blocks, state_floats()], in a task's layout.
 View scaled_rates(Context& ctx, View A_log, const ScanPlan& plan);
 
-/// A block's part of a view [B, T, I], from token t on.
+/// A block's part of a view [B, T, I], starting at token t.
 inline float* block_rows(View v, const ScanPlan& plan, const ScanTask& task, int64_t t) {
   return v.row<float>(task.sequence * plan.tokens + t) + task.first;
 }
@@ -60,7 +62,7 @@ inline float* block_state(View state, const ScanPlan& plan, const ScanTask& task
   return state.as<float>() + (task.sequence * plan.channels + task.first) * plan.states;
 }
 
-/// Document starts from token t on, or null.
+/// Document starts, beginning at token t, or null.
 inline const uint8_t* document_starts(View doc_start, const ScanTask& task, int64_t t) {
   return doc_start ? doc_start.row<uint8_t>(task.sequence) + t : nullptr;
 }

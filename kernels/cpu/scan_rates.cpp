@@ -14,7 +14,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
-/// ScaledRate of `count` channels, transposed into A2; `rates` is scratch of the size of A_log.
+/// ScaledRate of `count` channels, transposed into A2. `rates` is scratch of the size of A_log.
 void ScaledRatesBlock(const float* A_log, int64_t count, int64_t states, float* rates, float* A2) {
   const Floats d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));

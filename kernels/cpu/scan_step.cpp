@@ -1,6 +1,6 @@
-// The selective scan by one token, as decoding takes it. There is nothing to pack: state and rates are read
-// where they lie, lanes over states, in one run of memory each. Only what the state gives to y is transposed,
-// so that it is added in scan.cpp's order, and to the same bits.
+// The selective scan for one token, as in decoding. Nothing is packed: state and rates are read in place,
+// lanes over states, each as one run of memory. Only the products that sum to y are transposed, so that they
+// are added in the order of scan.cpp and give the same bits.
 #include "kernels/cpu/scan_step.h"
 
 #include "kernels/base/parallel.h"
@@ -17,12 +17,12 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 /// A channel's coefficients.
 struct ChannelStep {
-  float step, input;  // as a Strip's
+  float step, input;  // as in Strip
   const float* A_log;
   const float* h;  // null: zero
 };
 
-/// exp(dt A) h + dt x B, for the states of one vector from n on.
+/// exp(dt A) h + dt x B, for one vector of states from n on.
 HWY_INLINE Vector Advanced(const ChannelStep& c, const float* B, int64_t n) {
   const Floats d;
   const auto decay = Exp2NonPositive(d, hn::Mul(hn::Set(d, c.step), ScaledRate(hn::LoadU(d, c.A_log + n))));
@@ -30,7 +30,7 @@ HWY_INLINE Vector Advanced(const ChannelStep& c, const float* B, int64_t n) {
   return hn::MulAdd(decay, h, hn::Mul(hn::Set(d, c.input), hn::LoadU(d, B + n)));
 }
 
-/// y + Σ_n h C, lanes over channels: `of_channels` has a vector of states for each.
+/// y + Σ_n h C, lanes over channels. `of_channels` holds a vector of states for each channel.
 HWY_INLINE Vector AddOutputs(const float* of_channels, const float* C, Vector y) {
   const Floats d;
 #if HWY_TARGET == HWY_SCALAR
@@ -42,7 +42,7 @@ HWY_INLINE Vector AddOutputs(const float* of_channels, const float* C, Vector y)
 #endif
 }
 
-/// As many channels of a sequence as a vector has lanes, or what is left of them.
+/// Advances as many channels of a sequence as a vector has lanes, or those that are left.
 void StepChannels(const ScanForward& a, const ScanPlan& plan, int64_t sequence, int64_t first,
                   int64_t count) {
   const Floats d;

@@ -1,5 +1,5 @@
-// The scan forwards by a single token: scan_forward's results, without the packing that only more tokens
-// repay.
+// The scan forward for a single token: the results of scan_forward without packing, which pays
+// off only for more tokens.
 #pragma once
 
 #include "kernels/cpu/scan_plan.h"
@@ -7,9 +7,9 @@
 
 namespace natrix::cpu {
 
-/// One token a sequence, and states that fill whole vectors of this machine.
+/// Whether there is one token per sequence and the states fill whole vectors of this machine.
 bool is_scan_step(const ScanPlan& plan);
-/// As scan_forward, bit for bit, where is_scan_step.
+/// Like scan_forward, bit for bit. Requires is_scan_step.
 void scan_step(Context& ctx, const ScanForward& args, const ScanPlan& plan);
 
 }  // namespace natrix::cpu

@@ -1,4 +1,4 @@
-// A segment as a map of its state, forwards and backwards: the scan without its outputs.
+// A segment as a map of its state, forward and backward: the scan without its outputs.
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/simd_targets.h"
 #include "kernels/scan.h"
@@ -12,8 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
-/// Σ_t dt of every channel of a block; infinite past a document start. Within a tile in f32, over tiles in
-/// double.
+/// Σ_t dt of every channel of a block; infinite if a document starts. Summed in f32 within a tile
+/// and in double over tiles.
 struct TotalStep {
   double total[kScanBlock] = {};
 
@@ -28,7 +28,7 @@ struct TotalStep {
     }
   }
 
-  /// decay = 2^(A2 Σ dt), in the layout of a task.
+  /// decay = 2^(A2 Σ dt), in a task's layout.
   HWY_INLINE void decay(const float* A2, int64_t padded_states, float* to) const {
     HWY_ALIGN float steps[kScanBlock];
     for (int64_t c = 0; c < kScanBlock; ++c)

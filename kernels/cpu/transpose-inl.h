@@ -1,4 +1,4 @@
-// Transposes a matrix of f32 in registers, four columns of as many rows as a vector has lanes at a time.
+// Transposes a matrix of f32 in registers: four columns at a time, and as many rows as a vector has lanes.
 
 #if defined(NATRIX_KERNELS_CPU_TRANSPOSE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_TRANSPOSE_INL_H_
@@ -17,7 +17,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET != HWY_SCALAR  // which cannot interleave
 
-/// Four floats from each of p, p + 4 step, p + 8 step, …, until D has no more lanes.
+/// Loads four floats each from p, p + 4 step, p + 8 step, …, until all lanes of D are filled.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadFours(D d, const float* p, int64_t step) {
   constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(d));
@@ -48,19 +48,19 @@ struct FourTerms {
     term[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
   }
 
-  /// sum + Σ_k a[k] term k, one after the other.
+  /// sum + Σ_k a[k] term k, added in order.
   HWY_INLINE hn::Vec<D> mul_add(D d, const float* a, hn::Vec<D> sum) const {
     for (int64_t k = 0; k < 4; ++k) sum = hn::MulAdd(hn::Set(d, a[k]), term[k], sum);
     return sum;
   }
 
-  /// Term k at to + k * to_step.
+  /// Stores term k at to + k * to_step.
   HWY_INLINE void store(D d, float* to, int64_t to_step) const {
     for (int64_t k = 0; k < 4; ++k) hn::StoreU(term[k], d, to + k * to_step);
   }
 };
 
-/// to[c][r] = from[r][c] for as many rows as D has lanes, and whole fours of columns.
+/// to[c][r] = from[r][c], for as many rows as D has lanes and for whole groups of four columns.
 template <class D>
 HWY_INLINE void TransposeRows(D d, const float* HWY_RESTRICT from, int64_t from_stride, int64_t cols,
                               float* HWY_RESTRICT to, int64_t to_stride) {
@@ -72,7 +72,7 @@ HWY_INLINE void TransposeRows(D d, const float* HWY_RESTRICT from, int64_t from_
 /// to[c][r] = from[r][c] for r < rows, c < cols.
 HWY_INLINE void Transpose(const float* HWY_RESTRICT from, int64_t from_stride, int64_t rows, int64_t cols,
                           float* HWY_RESTRICT to, int64_t to_stride) {
-  int64_t whole_rows = 0, whole_cols = 0;  // what goes through registers
+  int64_t whole_rows = 0, whole_cols = 0;  // the part that goes through registers
 #if HWY_TARGET != HWY_SCALAR
   const hn::ScalableTag<float> wide;
   const hn::FixedTag<float, 4> four;

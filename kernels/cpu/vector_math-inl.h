@@ -9,10 +9,10 @@
 //   Gelu             x Φ(x), the erf form            absolute 2e-7 · max(1, |x|)
 //   GeluDerivative   Φ(x) + x φ(x)                   absolute 4e-7
 //
-// A NaN comes out as a NaN. The scan's own exponential is in exp2-inl.h.
-// tests/kernels/vector_math_test.cpp holds every function to its line.
+// NaN gives NaN. The scan's own exponential is in exp2-inl.h. tests/kernels/vector_math_test.cpp checks
+// every line of this table.
 //
-// Polynomial coefficients are minimax fits in double, rounded to f32; their own errors stand beside them.
+// Polynomial coefficients are minimax fits in double, rounded to f32. Their own errors are given beside them.
 
 #if defined(NATRIX_KERNELS_CPU_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NATRIX_KERNELS_CPU_VECTOR_MATH_INL_H_
@@ -33,7 +33,7 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// The first `count` lanes from p, zeros above; touches nothing past p + count.
+/// Loads the first `count` lanes from p, and zeros above. Does not access memory past p + count.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadSome(D d, const hn::TFromD<D>* p, int64_t count) {
   HWY_ALIGN hn::TFromD<D> lanes[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)] = {};
@@ -41,7 +41,7 @@ HWY_INLINE hn::Vec<D> LoadSome(D d, const hn::TFromD<D>* p, int64_t count) {
   return hn::Load(d, lanes);
 }
 
-/// The first `count` lanes to p; touches nothing past p + count.
+/// Stores the first `count` lanes to p. Does not access memory past p + count.
 template <class D>
 HWY_INLINE void StoreSome(D d, hn::Vec<D> v, hn::TFromD<D>* p, int64_t count) {
   HWY_ALIGN hn::TFromD<D> lanes[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)];
@@ -49,8 +49,8 @@ HWY_INLINE void StoreSome(D d, hn::Vec<D> v, hn::TFromD<D>* p, int64_t count) {
   std::memcpy(p, lanes, static_cast<size_t>(count) * sizeof lanes[0]);
 }
 
-/// p · 2^n, where n is the integer in the low bits of `rounded` = n + kRoundingMagic. The magic number's low
-/// nine bits are zero, so the shift leaves n alone in the exponent field.
+/// p · 2^n, where n is the integer in the low bits of `rounded` = n + kRoundingMagic. The low nine bits of
+/// the magic number are zero, so the shift leaves n alone in the exponent field.
 template <class D>
 HWY_INLINE hn::Vec<D> ScaleByPowerOfTwo(D d, hn::Vec<D> p, hn::Vec<D> rounded) {
   const hn::RebindToSigned<D> di;
@@ -78,7 +78,7 @@ HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> x) {
   return hn::IfThenElse(hn::Gt(x, hn::Set(d, 88.7228317f)), infinity, p);  // e^x > FLT_MAX
 }
 
-/// log(1 + x) = 2 artanh(s) with s = x / (2 + x): no cancellation however small x is.
+/// log(1 + x) = 2 artanh(s) with s = x / (2 + x): no cancellation, however small x is.
 template <class D>
 HWY_INLINE hn::Vec<D> Log1pUnit(D d, hn::Vec<D> x) {
   const auto s = hn::Div(x, hn::Add(x, hn::Set(d, 2.0f)));  // 0 … ⅓
@@ -93,7 +93,7 @@ HWY_INLINE hn::Vec<D> Log1pUnit(D d, hn::Vec<D> x) {
 
 template <class D>
 HWY_INLINE hn::Vec<D> Softplus(D d, hn::Vec<D> x) {
-  // Above 20 the second term is below half an ulp of the first, so the identity there comes by itself.
+  // Above 20 the second term is below half an ulp of the first, so the result is x without a special case.
   const auto tail = Log1pUnit(d, Exp(d, hn::Neg(hn::Abs(x))));
   return hn::Add(hn::Max(hn::Zero(d), x), tail);
 }
@@ -109,7 +109,7 @@ HWY_INLINE hn::Vec<D> Silu(D d, hn::Vec<D> x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), Exp(d, hn::Neg(x))));
 }
 
-/// σ + x σ (1 − σ), from e^−|x|: neither 1 − σ nor an overflow is ever taken.
+/// σ + x σ (1 − σ), from e^−|x|. It never computes 1 − σ and never overflows.
 template <class D>
 HWY_INLINE hn::Vec<D> SiluDerivative(D d, hn::Vec<D> x) {
   const auto one = hn::Set(d, 1.0f);

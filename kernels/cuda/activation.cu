@@ -1,4 +1,5 @@
-// Element-wise functions: each operand is read once, each result written once; memory's speed is the floor.
+// Element-wise functions. Each operand is read once and each result written once, so memory
+// bandwidth is the limit.
 #include "kernels/activation.h"
 #include "kernels/cuda/quads.h"
 
@@ -21,7 +22,7 @@ void backward(Context& ctx, const ActivationBackward& a) {
   const Activation f = a.f;
   for_quads(ctx, a.x.rows(), a.x.cols(), {a.x, a.up, a.dout, a.dx, a.dup}, [=] __device__(int64_t r, auto c) {
     const Quad x_rc = c.load(x[r]), dout_rc = c.load(dout[r]);
-    const Quad up_rc = up ? c.load(up[r]) : all(1);  // dx and dup may alias them
+    const Quad up_rc = up ? c.load(up[r]) : all(1);  // read first: dx and dup may alias the operands
     c.store(dx[r], each([&](int k) { return dout_rc[k] * up_rc[k] * activation_derivative(f, x_rc[k]); }));
     if (dup) c.store(dup[r], each([&](int k) { return dout_rc[k] * activation_value(f, x_rc[k]); }));
   });

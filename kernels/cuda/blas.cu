@@ -1,4 +1,4 @@
-// cuBLAS is column-major: a row-major c = op(a) op(b) is its cᵀ = op(b)ᵀ op(a)ᵀ, so a and b change places.
+// cuBLAS is column-major. A row-major c = op(a) op(b) is cᵀ = op(b)ᵀ op(a)ᵀ to it, so a and b change places.
 #include <algorithm>
 #include <vector>
 
@@ -14,7 +14,7 @@ cudaDataType type_of(View v) {
   return CUDA_R_32F;
 }
 
-/// A matrix of one row may say any stride; cuBLAS wants one that is no shorter than the row.
+/// cuBLAS requires a stride that is not shorter than the row; a matrix of one row may have any stride.
 int64_t leading(View v) {
   return std::max({v.row_stride, v.cols(), int64_t{1}});
 }
@@ -31,8 +31,8 @@ void check_operands(const Matmul& p) {
   for (const void* data : {p.a.data, p.b.data, p.c.data}) check_reachable(data);
 }
 
-/// Arrays of pointers for a grouped product are read by the device. Offsets of so few products at a time
-/// travel as a kernel's argument, which is copied when it is launched: nothing to wait for, nothing to keep.
+/// The device reads the array of pointers of a grouped product. The pointers of up to kMostProducts products
+/// are passed as a kernel argument, which is copied at launch. The host neither waits nor keeps them alive.
 constexpr size_t kMostProducts = 128;
 struct Pointers {
   const void* p[3 * kMostProducts];
@@ -44,7 +44,7 @@ __global__ void store_pointers_kernel(Pointers from, int count, const void** to)
   if (i < count) to[i] = from.p[i];
 }
 
-/// What cublasGemmGroupedBatchedEx wants to know of each product; the arrays lie with the host.
+/// The arguments of cublasGemmGroupedBatchedEx for each product; the arrays are in host memory.
 struct Sizes {
   std::vector<cublasOperation_t> transa, transb;
   std::vector<int64_t> m, n, k, lda, ldb, ldc, one_each;
@@ -76,7 +76,7 @@ void launch_together(Context& ctx, std::span<const Matmul> products) {
     pointers.p[count + i] = products[i].a.data;
     pointers.p[2 * count + i] = products[i].c.data;
   }
-  Arena::Frame frame(ctx.arena());  // its memory is used again by kernels that come later in the stream
+  Arena::Frame frame(ctx.arena());  // later kernels of the stream may reuse its memory
   auto** there = reinterpret_cast<const void**>(
       ctx.arena().take(Dtype::kI64, {static_cast<int64_t>(3 * count)}).as<int64_t>());
   launch(store_pointers_kernel, 1, 3 * kMostProducts, 0, stream_of(ctx), pointers,
@@ -91,7 +91,7 @@ void launch_together(Context& ctx, std::span<const Matmul> products) {
              "cublasGemmGroupedBatchedEx");
 }
 
-/// As arrays of pointers: the operands of each choice of an expert, in cuBLAS's order.
+/// Writes the pointers to the operands of each choice of an expert, in the order of cuBLAS.
 template <class In, class Out>
 void store_operands(Context& ctx, const ChosenMatmul& p, const void** to) {
   const Rows<In> rows(p.a);
@@ -126,7 +126,7 @@ void gemm(Context& ctx, const Matmul& p) {
 
 void grouped_gemm(Context& ctx, std::span<const Matmul> products) {
   if (products.empty()) return;
-  // Its grouped products have results of the operands' dtype only.
+  // cuBLAS's grouped products require that results have the dtype of the operands.
   const bool together = products.size() > 1 && products.front().c.dtype == products.front().a.dtype;
   for (size_t i = 0; i < products.size();) {
     const size_t n = together ? std::min(kMostProducts, products.size() - i) : 1;

@@ -1,13 +1,13 @@
-// Sums over rows, for gradients of parameters: in two passes, so that the order of additions depends on the
-// number of rows alone, and no atomic operation is needed.
+// Sums over rows, for gradients of parameters. Two passes and no atomic operation, so the order of additions
+// depends only on the number of rows.
 #pragma once
 
 #include "kernels/cuda/quads.h"
 
 namespace natrix::cuda {
 
-/// *target(c) += Σ_r element(r, columns)[c], r in [0, rows), where target(c) is not null; `operands` are what
-/// element() reads. Scratch: at most 256 rows of `cols`.
+/// *target(c) += Σ_r element(r, columns)[c] for r in [0, rows), where target(c) is not null. `operands` are
+/// the views that element() reads. Scratch: at most 256 rows of `cols`.
 template <class Element, class Target>
 void add_column_sums(Context& ctx, int64_t rows, int64_t cols, std::initializer_list<View> operands,
                      Element element, Target target) {
@@ -32,7 +32,7 @@ void add_column_sums(Context& ctx, int64_t rows, int64_t cols, std::initializer_
   });
 }
 
-/// The same into one vector of `cols`.
+/// The same, with one vector of `cols` as the target.
 template <class Element>
 void add_column_sums(Context& ctx, int64_t rows, int64_t cols, std::initializer_list<View> operands,
                      View target, Element element) {

@@ -1,10 +1,11 @@
-// The causal convolution, channels last: a thread has four channels, so that a warp reads 128 neighbouring
-// ones of a token, and walks a tile of tokens with their last K inputs in registers; inputs are asked for
-// kAhead tokens ahead. Bytes a channel and token, forward: 4 in, 4 out (2 and 2 in bf16), and (K − 1) / tile
-// of the former more for the inputs before the tile; the exponential of SiLU hides behind them.
+// The causal convolution, channels last. A thread has four channels, so that a warp reads 128
+// neighbouring channels of a token. It walks a tile of tokens with the last K inputs in registers and
+// loads inputs kAhead tokens ahead. Bytes per channel and token, forward: 4 read and 4 written (2 and 2
+// in bf16), and (K − 1) / tile more of reading for the inputs before the tile. The exponential of SiLU
+// hides behind the memory traffic.
 //
-// Backward walks the same tiles and computes the pre-activations again. A tile's gradients of inputs need the
-// K − 1 tokens that follow it, so it walks on into them.
+// Backward walks the same tiles and recomputes the pre-activations. The input gradients of a tile depend on
+// the K − 1 tokens that follow it, so the walk continues into those tokens.
 #include "kernels/base/functions.h"
 #include "kernels/conv.h"
 #include "kernels/cuda/column_sums.h"
@@ -13,16 +14,16 @@ namespace natrix::cuda {
 namespace {
 
 constexpr int kLanes = 32, kTilesOfABlock = 4, kThreads = kLanes * kTilesOfABlock;
-constexpr int kAhead = 4, kAheadBackward = 2;  // tokens; backward, of x and of dy
+constexpr int kAhead = 4, kAheadBackward = 2;  // in tokens; backward loads x and dy
 
-/// T: of x, y and their gradients.
+/// T: dtype of x, y and their gradients.
 template <class T>
 struct Inputs {
   Rows<T> x;
   Rows<float> weight, bias, tail;
   Rows<uint8_t> doc_start;
   int64_t batch, tokens, channels, taps;
-  int64_t tile = 0, tiles = 0;  // tokens of a tile; tiles of a sequence
+  int64_t tile = 0, tiles = 0;  // tokens in a tile; tiles in a sequence
 
   Inputs(Context& ctx, View x_, View weight_, View bias_, View tail_in, View doc_start_)
       : x(x_),
@@ -34,7 +35,8 @@ struct Inputs {
         tokens(x_.extent(1)),
         channels(x_.extent(2)),
         taps(weight_.extent(1)) {
-    // Short tiles read more of their neighbours, from the cache; long ones leave multiprocessors idle.
+    // Short tiles read more of their neighbours' inputs, from the cache. Long tiles leave
+    // multiprocessors idle.
     constexpr int64_t kShort = 16, kLong = 64, kFullThreads = 512;
     const int64_t threads = batch * quads_of(channels) * ((tokens + kLong - 1) / kLong);
     tile = threads < kFullThreads * multiprocessors(ctx) ? kShort : kLong;
@@ -62,11 +64,11 @@ struct Filter {
   }
 };
 
-/// The last K inputs, those of earlier documents zero.
+/// The last K inputs. Inputs of earlier documents are zero.
 template <int K>
 struct Window {
   Quad x[K] = {};
-  int length = 0;  // inputs of the token's document, at most K
+  int length = 0;  // inputs of the current document, at most K
 
   __device__ void push(bool starts, const Quad& next) {
     if (starts) {
@@ -77,7 +79,7 @@ struct Window {
     x[K - 1] = next;
     if (length < K) ++length;
   }
-  /// The K − 1 inputs before a tile.
+  /// Loads the K − 1 inputs before a tile.
   template <bool whole, class T>
   __device__ void fill(const Inputs<T>& in, int64_t b, int64_t first, Columns<whole> i) {
     for (int64_t t = first - (K - 1); t < first; ++t) push(in.starts(b, t), in.input(b, t, i));
@@ -96,7 +98,7 @@ __device__ Columns<whole> columns_of_thread(const Inputs<T>& in) {
   return {(int64_t{blockIdx.x} * kLanes + threadIdx.x) * kQuad, in.channels};
 }
 
-/// Without the bound on blocks nvcc 13 spills a few bytes for the sake of a fifth.
+/// Without the bound on blocks, nvcc 13 spills a few bytes of registers to fit a fifth block.
 template <int K, bool whole, class T>
 __global__ void __launch_bounds__(kThreads, K <= 6 ? 4 : 3) conv_forward_kernel(Inputs<T> in, Rows<T> y) {
   const auto i = columns_of_thread<whole>(in);
@@ -126,15 +128,15 @@ __global__ void __launch_bounds__(kThreads, K <= 6 ? 4 : 3) conv_forward_kernel(
   }
 }
 
-/// Where gradients go. `partial` has a row for each sequence and tile: K of the taps and one of the bias, for
-/// each channel.
+/// Destinations of gradients. `partial` has a row for each sequence and tile; for each channel, K sums for
+/// the taps and one for the bias.
 template <class T>
 struct Gradients {
   Rows<T> dy, dx;
   Rows<float> dtail_out, dtail_in, partial;
 };
 
-/// Of the input s, which no later token reads any more.
+/// Stores the gradient of input s, after the last token that reads it.
 template <int K, bool whole, class T>
 __device__ void store_input_gradient(const Inputs<T>& in, const Gradients<T>& g, int64_t b, int64_t s,
                                      Columns<whole> i, Quad dinput) {
@@ -156,8 +158,8 @@ __global__ void __launch_bounds__(kThreads) conv_backward_kernel(Inputs<T> in, G
   const int64_t step = int64_t{gridDim.y} * kTilesOfABlock;
   for (int64_t tile = int64_t{blockIdx.y} * kTilesOfABlock + threadIdx.y; tile < in.tiles; tile += step) {
     const int64_t first = tile * in.tile, end = first + in.tile < in.tokens ? first + in.tile : in.tokens;
-    const int64_t from = tile == 0 ? -(K - 1) : first;  // inputs whose gradient this tile writes: [from, end)
-    Quad dweight[K] = {}, dbias = {}, dinput[K] = {};   // dinput[k] of token t − (K−1) + k
+    const int64_t from = tile == 0 ? -(K - 1) : first;  // this tile writes gradients [from, end)
+    Quad dweight[K] = {}, dbias = {}, dinput[K] = {};   // dinput[k] belongs to token t − (K−1) + k
     Window<K> window;
     window.fill(in, b, first, i);
     for (int64_t begin = first; begin < end + K - 1; begin += kAheadBackward) {
@@ -286,8 +288,8 @@ void mask_conv_tail(Context& ctx, const MaskConvTail& a) {
       if (found == 0) continue;
       int64_t start = last - 1;  // the last start: the lowest bit
       for (unsigned bits = found; (bits & 1u) == 0; bits >>= 1) --start;
-      for (int64_t r = 0; r < length && tokens - length + r < start;
-           ++r) {  // row r holds token T − (K−1) + r
+      // Row r holds token T − (K−1) + r.
+      for (int64_t r = 0; r < length && tokens - length + r < start; ++r) {
         for (int64_t i = lane; i < channels; i += 32) tail[b * length + r][i] = 0;
       }
       return;

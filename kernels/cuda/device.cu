@@ -1,4 +1,4 @@
-// The device: stream, memory, errors.
+// The device: its stream, memory and errors.
 #include <algorithm>
 #include <nvtx3/nvToolsExt.h>
 #include <string>
@@ -13,10 +13,11 @@
 namespace natrix::cuda {
 namespace {
 
-/// Bytes between rows that cudaMemcpy2D takes. Of very long sequences they are more, but then rows are few.
+/// The largest row pitch that cudaMemcpy2D takes. Longer rows are copied one by one; then
+/// there are few of them.
 constexpr size_t kLargestPitch = (size_t{1} << 31) - 1;
 
-/// Rows as cudaMemcpy2D sees them; contiguous ones are a single row.
+/// The rows of a copy between a and b for cudaMemcpy2D. Where both are contiguous, they are a single row.
 struct Extent {
   size_t width, height;
   Extent(View a, View b)
@@ -31,7 +32,7 @@ struct Extent {
   }
 };
 
-/// Of the calling thread's device.
+/// An attribute of the calling thread's device.
 int attribute(cudaDeviceAttr which) {
   int device = 0, value = 0;
   check(cudaGetDevice(&device), "device attributes");
@@ -39,7 +40,7 @@ int attribute(cudaDeviceAttr which) {
   return value;
 }
 
-/// Of a device that has pools; others allocate and free for real each time.
+/// Whether the device has memory pools. Without them, every allocation and release goes to the driver.
 bool has_pool() {
   return attribute(cudaDevAttrMemoryPoolsSupported) != 0;
 }
@@ -52,7 +53,7 @@ cudaMemPool_t pool() {
   return pool;
 }
 
-/// By default a pool gives back all it does not need whenever the host waits.
+/// Keeps freed memory in the pool. By default a pool returns unused memory whenever the host waits.
 void keep_freed_memory() {
   if (!has_pool()) return;
   uint64_t everything = UINT64_MAX;
@@ -60,12 +61,12 @@ void keep_freed_memory() {
         "the device's memory pool");
 }
 
-/// Bytes of workspace that cuBLAS advises: 32 MiB from Hopper on, 4 MiB before.
+/// The workspace size that cuBLAS recommends: 32 MiB from Hopper on, 4 MiB before.
 size_t workspace_bytes() {
   return size_t{attribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 32u : 4u} << 20;
 }
 
-/// Whether a kernel may have failed before the call that says so: work is only queued when it is launched.
+/// Whether the error may come from an earlier kernel: launches are asynchronous, so errors are reported late.
 bool reported_late(cudaError_t error) {
   return error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure;
 }
@@ -76,7 +77,7 @@ class Device {
  public:
   Device() {
     keep_freed_memory();
-    check(cudaStreamCreate(&stream), "a stream");  // in order with the copies of the default stream
+    check(cudaStreamCreate(&stream), "a stream");  // keeps order with the default stream's copies
     check_blas(cublasCreate(&blas), "cuBLAS");
     check_blas(cublasSetStream(blas, stream), "cuBLAS");
     check(cudaMalloc(&workspace, workspace_bytes()), "cuBLAS's workspace");
@@ -95,7 +96,7 @@ class Device {
 
   cudaStream_t stream = nullptr;
   cublasHandle_t blas = nullptr;
-  void* workspace = nullptr;  // cuBLAS's own would be taken anew for every product that is recorded
+  void* workspace = nullptr;  // cuBLAS would allocate its own anew for every captured product
   int multiprocessors = 0;
   Staging staging;
 };
@@ -136,7 +137,7 @@ cublasHandle_t blas_of(Context& ctx) {
 void* allocate(int64_t bytes) {
   void* p = nullptr;
   const auto size = static_cast<size_t>(bytes);
-  // On the default stream, with which the streams of all contexts keep order.
+  // The default stream keeps order with the streams of all contexts.
   if ((has_pool() ? cudaMallocAsync(&p, size, nullptr) : cudaMalloc(&p, size)) == cudaSuccess) return p;
   cudaGetLastError();
   return nullptr;
@@ -182,14 +183,14 @@ void end_range() {
 bool is_device_memory(const void* p) {
   cudaPointerAttributes attributes = {};
   if (cudaPointerGetAttributes(&attributes, p) != cudaSuccess) {
-    cudaGetLastError();  // no driver: then nothing lies on a device
+    cudaGetLastError();  // no driver, so no device memory
     return false;
   }
   return attributes.type == cudaMemoryTypeDevice;
 }
 
 void check_reachable([[maybe_unused]] const void* p) {
-#ifdef NATRIX_CUDA_EMULATED  // a GPU says so itself, late
+#ifdef NATRIX_CUDA_EMULATED  // a real GPU reports this itself, but late
   int host_too = 0;
   cudaDeviceGetAttribute(&host_too, cudaDevAttrPageableMemoryAccess, 0);
   require(p == nullptr || host_too != 0 || is_device_memory(p), "a kernel was given memory of the host");

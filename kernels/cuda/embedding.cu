@@ -1,6 +1,6 @@
-// Rows of a table. Backward adds the rows of a token in their order: the first row that holds the token, a
-// warp of it, looks for all others, which takes R² / 32 comparisons, each a few bytes from the cache, and no
-// atomic operation.
+// Copies rows of a table. Backward adds the rows of a token in order: the first row with a token finds all
+// later rows with the same token, one warp per row. That takes R² / 32 comparisons of a few cached bytes
+// and no atomic operation.
 #include "kernels/cuda/quads.h"
 #include "kernels/embedding.h"
 
@@ -22,7 +22,7 @@ void embedding_backward(Context& ctx, const EmbeddingBackward& a) {
     const int64_t token = tokens.data[r];
     for (int64_t first = 0; first < r; first += 32) {
       const int64_t s = first + lane;
-      if (__any_sync(kAllLanes, s < r && tokens.data[s] == token)) return;  // its first row does it
+      if (__any_sync(kAllLanes, s < r && tokens.data[s] == token)) return;  // an earlier row does it
     }
     for (int64_t first = r; first < rows; first += 32) {
       const int64_t s = first + lane;

@@ -1,4 +1,4 @@
-// Graphs: the stream is told to keep what it is asked for instead of doing it.
+// CUDA graphs: the stream captures work instead of running it.
 #include "kernels/cuda/graph.h"
 #include "kernels/cuda/launch.h"
 
@@ -26,7 +26,7 @@ struct Destroy {
 };
 using Description = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, Destroy>;
 
-/// What the stream was asked for since it began to keep it; null if something could not be kept.
+/// The work captured since cudaStreamBeginCapture. Null if something could not be captured.
 Description end_capture(cudaStream_t stream, cudaError_t& error) {
   cudaGraph_t graph = nullptr;
   error = cudaStreamEndCapture(stream, &graph);
@@ -38,13 +38,13 @@ Description end_capture(cudaStream_t stream, cudaError_t& error) {
 std::shared_ptr<Graph> record(Context& ctx, const std::function<void()>& work) {
   const cudaStream_t stream = stream_of(ctx);
   cudaError_t error = cudaSuccess;
-  // Of this thread only: others may go on taking memory and waiting for their own streams.
+  // Captures calls of this thread only: other threads may allocate memory and wait for their own streams.
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording");
   try {
     work();
   } catch (...) {
     end_capture(stream, error);
-    cudaGetLastError();  // what was wrong is on its way already
+    cudaGetLastError();  // clears the last error; the exception already tells what went wrong
     throw;
   }
   const Description graph = end_capture(stream, error);

@@ -12,7 +12,7 @@ namespace cuda {
 
 class Graph;
 
-/// What `work` asks of the context's stream, ready to be run. See kernels/base/recording.h.
+/// Captures what `work` queues on the context's stream, ready to run. See kernels/base/recording.h.
 std::shared_ptr<Graph> record(Context& ctx, const std::function<void()>& work);
 void run(Context& ctx, const Graph& graph);
 

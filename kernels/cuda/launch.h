@@ -1,7 +1,7 @@
-// How kernels of this folder are started, and what they are made of. The emulation (tests/cuda_emulation)
-// relies on two conventions: launch() below, and dynamic_shared<T>().
+// How the kernels of this folder are launched, and their building blocks. The emulation
+// (tests/cuda_emulation) relies on two conventions: launch() below, and dynamic_shared<T>().
 //
-// Kernels index rows of a View: Rows<T> is what a kernel sees of one. Every offset is int64_t.
+// Kernels see a View as Rows<T>, indexed by row. Every offset is int64_t.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,7 +10,7 @@
 
 namespace natrix::cuda {
 
-/// RunError naming `what` and the error.
+/// Throws RunError naming `what` and the error unless the call succeeded.
 void check(cudaError_t error, const char* what);
 cudaStream_t stream_of(Context& ctx);
 int multiprocessors(Context& ctx);
@@ -26,7 +26,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Arguments&&>(arguments)...), "launch");
 }
 
-/// The block's dynamic shared memory. One array: a kernel that needs several cuts it up itself.
+/// The block's dynamic shared memory, as one array. A kernel that needs several arrays divides it itself.
 template <class T>
 __device__ T* dynamic_shared() {
 #ifdef NATRIX_CUDA_EMULATED
@@ -37,7 +37,7 @@ __device__ T* dynamic_shared() {
 #endif
 }
 
-/// ContractError unless kernels can reach it.
+/// Throws ContractError if kernels cannot reach p.
 void check_reachable(const void* p);
 
 template <class T>
@@ -51,7 +51,7 @@ struct Rows {
   __device__ T* operator[](int64_t r) const { return data + r * stride; }
 };
 
-/// Calls f with a value of the type that activations of `dtype` have: kernels are instantiated for f32 and
+/// Calls f with a zero of the C++ type for activations of `dtype`. Kernels are instantiated for f32 and
 /// bf16, and compute in f32.
 template <class F>
 void for_io(Dtype dtype, F&& f) {
@@ -77,8 +77,8 @@ __device__ inline float warp_max(float x) {
   return x;
 }
 
-/// Blocks of 256 threads for a matrix; neighbouring threads take neighbouring columns. Columns go along x,
-/// the one extent of a grid that may be large: a vector of parameters is one row.
+/// A grid of blocks of 256 threads for a matrix. Neighbouring threads take neighbouring columns. Columns go
+/// along x, the only grid extent that may be large: a vector of parameters is one long row.
 struct CellGrid {
   dim3 grid, block;
 
@@ -103,7 +103,7 @@ __global__ void cells_kernel(int64_t rows, int64_t cols, F f) {
   for (int64_t r = int64_t{blockIdx.y} * blockDim.y + threadIdx.y; r < rows; r += step) f(r, c);
 }
 
-/// f(r, c) for every cell of a matrix.
+/// Calls f(r, c) for every cell of a matrix.
 template <class F>
 void for_cells(Context& ctx, int64_t rows, int64_t cols, F f) {
   if (rows == 0 || cols == 0) return;
@@ -119,7 +119,7 @@ __global__ void warps_kernel(int64_t count, F f) {
 
 constexpr unsigned kWarpsOfABlock = 4;
 
-/// f(i, lane) for a warp of 32 lanes for every i.
+/// Calls f(i, lane) in a warp of 32 lanes for every i.
 template <class F>
 void for_warps(Context& ctx, int64_t count, F f) {
   if (count == 0) return;

@@ -1,5 +1,5 @@
-// Softmax cross-entropy, a block a row. Logits are read three times (largest, sum, gradient); a tile of the
-// head is sized to stay in the cache.
+// Softmax cross-entropy, one block per row. Logits are read three times (maximum, sum, gradient). A tile of
+// the head is small enough to stay in the cache.
 #include "kernels/cuda/quads.h"
 #include "kernels/loss.h"
 
@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 
-/// Of all threads of the block, to all of them.
+/// Combines x over all threads of the block and returns the result to all of them.
 template <class Combine>
 __device__ float over_block(float x, float* shared, Combine combine) {
   for (int bits = 16; bits > 0; bits /= 2) x = combine(x, __shfl_xor_sync(kAllLanes, x, bits));
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads)
     loss.data[r] = static_cast<double>(most) + log(static_cast<double>(sum)) - static_cast<double>(x[target]);
   }
   if (!dlogits) return;
-  __syncthreads();  // dlogits may be logits
+  __syncthreads();  // dlogits may alias logits
   for_columns([&](auto c) {
     const Quad e = exponentials(c.load(x));
     c.store(dlogits[r],

@@ -1,8 +1,8 @@
-// Matrix products: cuBLAS's, and what is around them.
+// Matrix products by cuBLAS, and the kernels around them.
 //
-// The contract of matmul.h on bits holds for the same call repeated, which is what recomputation needs. It
-// does not hold between calls of different sizes: cuBLAS picks its kernel by them, so results of another
-// chunk size differ by rounding.
+// Results repeat bit for bit between calls of equal sizes, which is what recomputation needs.
+// They do not between calls of different sizes: cuBLAS picks its kernel by the sizes, so another
+// chunk size changes rounding.
 #include <vector>
 
 #include "kernels/cuda/blas.h"
@@ -35,7 +35,7 @@ void add_rows(Context& ctx, const ColumnSum& a) {
                   [=] __device__(int64_t r, auto c) { return c.load(x[r]); });
 }
 
-/// f(group, its first row, its rows)
+/// Calls f(group, first row, number of rows) for every group.
 template <class F>
 void for_groups(std::span<const int64_t> offsets, F f) {
   for (size_t e = 0; e + 1 < offsets.size(); ++e) {

@@ -1,11 +1,11 @@
-// RMS normalisation, a warp a row. A row is read twice; the second time it comes from the cache.
+// RMS normalisation, one warp per row. Each row is read twice; the second read comes from the cache.
 #include "kernels/cuda/column_sums.h"
 #include "kernels/norm.h"
 
 namespace natrix::cuda {
 namespace {
 
-/// T: of what comes from a sublayer and goes to the next.
+/// T: dtype of the sublayers' inputs and outputs.
 template <class T>
 void forward(Context& ctx, const RmsNormForward& a) {
   const Rows<float> x(a.x), sum(a.sum), weight(a.weight), inv_rms(a.inv_rms);
@@ -24,7 +24,7 @@ void forward(Context& ctx, const RmsNormForward& a) {
                     squares += each([&](int k) { return s[k] * s[k]; }).sum();
                   });
                   const float scale = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(row.cols) + eps);
-                  row.for_quads([&](auto c) {  // of an element, all is read before anything is written
+                  row.for_quads([&](auto c) {  // operands may alias: read before write
                     const Quad s = summed(c), w = weight ? c.load(weight[0]) : all(1);
                     if (sum) c.store(sum[r], s);
                     c.store(y[r], each([&](int k) { return s[k] * scale * w[k]; }));
@@ -40,7 +40,7 @@ void backward(Context& ctx, const RmsNormBackward& a) {
   const Rows<To> dx(a.dx);
   const Rows<BFloat16> rounded(a.rounded);
   const int64_t rows = a.sum.rows(), cols = a.sum.cols();
-  if (a.dweight) {  // before dx, which may be dy
+  if (a.dweight) {  // before dx, which may alias dy
     add_column_sums(ctx, rows, cols, {a.dy, a.sum}, a.dweight, [=] __device__(int64_t r, auto c) {
       const Quad dy_rc = c.load(dy[r]), s = c.load(sum[r]);
       const float scale = inv_rms.data[r];

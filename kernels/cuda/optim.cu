@@ -1,5 +1,5 @@
-// AdamW reads four numbers and writes three an element, and half a one where there is a bf16 copy; the global
-// norm reads one.
+// AdamW reads four numbers and writes three per element, plus half of one where there is a bf16 copy.
+// The global norm reads one.
 #include <cmath>
 
 #include "kernels/cuda/quads.h"
@@ -11,8 +11,8 @@ void adamw(Context& ctx, const AdamW& a) {
   const Rows<float> w(a.w), g(a.g), m(a.m), v(a.v);
   const Rows<BFloat16> rounded(a.rounded);
   const auto beta1 = static_cast<float>(a.beta1), beta2 = static_cast<float>(a.beta2);
-  const auto rest1 = static_cast<float>(1 - a.beta1),
-             rest2 = static_cast<float>(1 - a.beta2);  // exact in double
+  // Subtracted in double: 1 − β in f32 would lose bits.
+  const auto rest1 = static_cast<float>(1 - a.beta1), rest2 = static_cast<float>(1 - a.beta2);
   const auto step = static_cast<double>(a.step);
   const auto m_bias = static_cast<float>(1 - std::pow(a.beta1, step));
   const auto v_bias = static_cast<float>(1 - std::pow(a.beta2, step));
@@ -38,7 +38,7 @@ void adamw(Context& ctx, const AdamW& a) {
 }
 
 void squared_norm(Context& ctx, const SquaredNorm& a) {
-  constexpr int64_t kPart = 2048;  // elements a warp
+  constexpr int64_t kPart = 2048;  // elements per warp
   const int64_t count = a.x.count(), parts = (count + kPart - 1) / kPart;
   Arena::Frame frame(ctx.arena());
   const Rows<double> sum(ctx.arena().take(Dtype::kF64, {parts})), total(a.sum);

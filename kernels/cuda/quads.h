@@ -1,9 +1,10 @@
-// Four neighbouring columns of a row at a time, for kernels that memory's speed binds: of f32 a thread then
-// loads 16 bytes and a warp 512, where a column a thread is 128, and of bf16 256 instead of 64.
+// Access to four neighbouring columns of a row at a time, for kernels bound by memory bandwidth. In f32 a
+// thread loads 16 bytes and a warp 512; with one column per thread a warp would load 128. In bf16 a warp
+// loads 256 instead of 64.
 //
-// A kernel is written once, in Quads, and built twice: whole, where every operand lies so that four columns
-// are one load, and ragged, element by element, without those past the end of the row. A thread has the same
-// columns in both, and sums them in the same order: no bit depends on how operands lie.
+// A kernel is written once in terms of Quads and built twice. The whole version needs operands whose four
+// columns are one aligned load. The ragged version goes element by element and skips columns past the end of
+// the row. Both give a thread the same columns and sum in the same order, so no bit depends on alignment.
 #pragma once
 
 #include <initializer_list>
@@ -14,7 +15,7 @@ namespace natrix::cuda {
 
 constexpr int kQuad = 4;
 
-/// What is computed with, whatever is stored.
+/// Four f32 values for arithmetic, whatever the stored dtype.
 struct Quad {
   float v[kQuad];
 
@@ -27,7 +28,7 @@ struct Quad {
   __device__ float sum() const { return (v[0] + v[1]) + (v[2] + v[3]); }
 };
 
-/// f(0) … f(3).
+/// The Quad f(0), …, f(3).
 template <class F>
 __device__ Quad each(F f) {
   return {{f(0), f(1), f(2), f(3)}};
@@ -41,14 +42,14 @@ struct alignas(kQuad * sizeof(T)) StoredQuad {
   T v[kQuad];
 };
 
-/// Columns first, …, first + 3 of any row that has `cols`.
+/// Columns first, …, first + 3 of a row with `cols` columns.
 template <bool whole>
 struct Columns {
   int64_t first, cols;
 
   __device__ bool has(int k) const { return whole || first + k < cols; }
 
-  /// `padding` stands for what is past the end.
+  /// Columns past the end read as `padding`.
   template <class T>
   __device__ Quad load(const T* row, float padding = 0) const {
     if constexpr (whole) {
@@ -73,7 +74,7 @@ struct Columns {
   }
 };
 
-/// Whether `cols` columns of all of these (those that are given) can be had as whole quads.
+/// Whether `cols` columns of all given views can be accessed as whole quads.
 inline bool whole_quads(int64_t cols, std::initializer_list<View> operands) {
   if (cols % kQuad != 0) return false;
   for (const View& v : operands) {
@@ -95,7 +96,7 @@ __global__ void quads_kernel(int64_t rows, int64_t cols, F f) {
   for (int64_t r = int64_t{blockIdx.y} * blockDim.y + threadIdx.y; r < rows; r += step) f(r, c);
 }
 
-/// f(r, columns) for every quad of a matrix of which `operands` are the views.
+/// Calls f(r, columns) for every quad of a matrix. `operands` are the views that f accesses.
 template <class F>
 void for_quads(Context& ctx, int64_t rows, int64_t cols, std::initializer_list<View> operands, F f) {
   if (rows == 0 || cols == 0) return;
@@ -104,18 +105,18 @@ void for_quads(Context& ctx, int64_t rows, int64_t cols, std::initializer_list<V
   launch(kernel, shape.grid, shape.block, 0, stream_of(ctx), rows, cols, f);
 }
 
-/// A row's columns, shared out to a warp.
+/// The columns of a row, divided among the lanes of a warp.
 template <bool whole>
 struct WarpRow {
   int lane;
   int64_t cols;
 
-  /// f(columns) for this lane's quads, in order.
+  /// Calls f(columns) for this lane's quads, in order.
   template <class F>
   __device__ void for_quads(F f) const {
     for_quads(0, cols, f);
   }
-  /// For those of [begin, begin + count); begin a multiple of four.
+  /// The same for columns [begin, begin + count); begin must be a multiple of four.
   template <class F>
   __device__ void for_quads(int64_t begin, int64_t count, F f) const {
     const int64_t end = begin + count < cols ? begin + count : cols;
@@ -129,7 +130,7 @@ __global__ void warp_rows_kernel(int64_t count, int64_t cols, F f) {
   if (i < count) f(i, WarpRow<whole>{static_cast<int>(threadIdx.x), cols});
 }
 
-/// f(i, row) for a warp of 32 lanes for every i.
+/// Calls f(i, row) in a warp of 32 lanes for every i.
 template <class F>
 void for_warp_rows(Context& ctx, int64_t count, int64_t cols, std::initializer_list<View> operands, F f) {
   if (count == 0) return;

@@ -1,4 +1,4 @@
-// Rows on their way to the experts and back.
+// Moves rows to the experts and back.
 #include "kernels/base/transfer.h"
 #include "kernels/cuda/quads.h"
 #include "kernels/routing.h"
@@ -8,8 +8,8 @@ namespace {
 
 constexpr int64_t kDropped = -1;
 
-/// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]; weights of one where there are none, rows in the
-/// order of slots where nothing says which is whose.
+/// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]. Without weights they are one. Without slots, rows
+/// are in the order of slots.
 template <class T>
 void sum_rows(Context& ctx, View from, View slots, View weights, View to, bool accumulate) {
   const Rows<T> rows(from), y(to);
@@ -50,7 +50,7 @@ void combine_gradient(Context& ctx, const CombineRowsBackward& a) {
     if (row != kDropped) {
       const float share = weight[t][j];
       columns.for_quads([&](auto d) {
-        const Quad gradient = d.load(dy[t]), y = d.load(rows[row]);  // before drows, which may be the same
+        const Quad gradient = d.load(dy[t]), y = d.load(rows[row]);  // before drows, which may alias rows
         dot += each([&](int k) { return y[k] * gradient[k]; }).sum();
         d.store(drows[row], each([&](int k) { return share * gradient[k]; }));
       });
@@ -62,7 +62,7 @@ void combine_gradient(Context& ctx, const CombineRowsBackward& a) {
 
 }  // namespace
 
-/// On the host, which has to know the sizes of what follows.
+/// Sorts on the host, which needs the sizes of what follows.
 void route_permutation(Context& ctx, const RoutePermutation& a) {
   const OnHost expert(ctx, a.expert);
   Buffer row_of_slot(Dtype::kI64, a.row_of_slot.shape), slot_of_row(Dtype::kI64, a.slot_of_row.shape);

@@ -1,4 +1,4 @@
-// Scores, choice and weights: a warp a token. Lane l holds experts l, l + 32, …
+// Scores, choice and weights: one warp per token. Lane l holds experts l, l + 32, …
 #include "kernels/base/transfer.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/routing.h"
@@ -8,12 +8,12 @@ namespace {
 
 constexpr auto kTiny = static_cast<float>(kTinyScoreSum);
 
-/// The expert with the largest score + bias among those not chosen yet, ties to the smaller index; a
-/// different one every time, even among NaNs.
+/// The expert with the largest score + bias among those not yet chosen; ties go to the smaller index. Returns
+/// a new expert every time, even among NaNs.
 __device__ int next_choice(const float* score, const float* bias, int experts, const int32_t* chosen,
                            int count, int lane) {
   float best = 0;
-  int which = experts;  // none
+  int which = experts;  // `experts` means none
   for (int e = lane; e < experts; e += 32) {
     bool taken = false;
     for (int j = 0; j < count; ++j) taken = taken || chosen[j] == e;
@@ -32,7 +32,7 @@ __device__ int next_choice(const float* score, const float* bias, int experts, c
       which = there;
     }
   }
-  return __shfl_sync(kAllLanes, which, 0);  // NaNs may have left the lanes at odds
+  return __shfl_sync(kAllLanes, which, 0);  // with NaNs the lanes may disagree
 }
 
 }  // namespace
@@ -81,7 +81,7 @@ void route_backward(Context& ctx, const RouteBackward& a) {
   for_warps(ctx, a.logits.rows(), [=] __device__(int64_t t, int lane) {
     const float* score = scores[t];
     const int32_t* chosen = expert[t];
-    float divisor = 1, shared = 0;  // quotient rule: each chosen score also sits in every divisor
+    float divisor = 1, shared = 0;  // quotient rule: each chosen score also appears in every divisor
     if (renormalize) {
       divisor = kTiny;
       for (int j = 0; j < top_k; ++j) {
@@ -117,10 +117,10 @@ void route_backward(Context& ctx, const RouteBackward& a) {
   });
 }
 
-/// Sums over tokens on the device, a warp a part of them in their order; the host adds the counts, whose
-/// experts it mostly has at hand, and the sums of the parts.
+/// The device sums over tokens: one warp adds a part of them in order. The host adds up the parts, and counts
+/// the chosen experts, which usually are on the host already.
 void route_tally(Context& ctx, const RouteTally& a) {
-  constexpr int64_t kPart = 64;  // tokens
+  constexpr int64_t kPart = 64;  // tokens per part
   const int64_t tokens = a.scores.rows(), parts = (tokens + kPart - 1) / kPart;
   const auto experts = static_cast<int>(a.scores.cols());
   const bool softmax = a.score == RouterScore::kSoftmax;

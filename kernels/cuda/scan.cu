@@ -1,7 +1,8 @@
-// The selective scan forward: a thread a channel, its states in registers, a warp reading 32 neighbouring
-// channels of a token, dt and x of kAhead tokens at once, and four states of B and C at once, which are at
-// one address for all of it. Bytes a channel and token: x, dt in, y out: 12, in bf16 8. exp2 a channel and
-// token: N, or 2 N when the sequence is split in time because its channels alone would not fill the GPU.
+// The selective scan forward. A thread has one channel and keeps its states in registers. A warp reads 32
+// neighbouring channels of a token, with dt and x of kAhead tokens at once. B and C are read four states at a
+// time, from one address for the whole warp. Bytes per channel and token: 12 for x, dt (read) and y
+// (written), 8 in bf16. exp2 per channel and token: N, or 2 N when the sequence is split in time because its
+// channels alone would not fill the GPU.
 #include "kernels/cuda/scan_tiles.h"
 #include "kernels/scan.h"
 
@@ -10,11 +11,11 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int64_t kTile = 128;
-constexpr int kAhead = 4;              // tokens whose dt and x are asked for together
-constexpr int64_t kFullThreads = 512;  // a multiprocessor, to hide the latency of memory and exp2
+constexpr int kAhead = 4;              // tokens whose dt and x are loaded together
+constexpr int64_t kFullThreads = 512;  // per multiprocessor, to hide the latency of memory and exp2
 
-/// kGroup: states that a thread holds at a time; of more than that it makes several passes, adding to y.
-/// The bound on blocks keeps nvcc 13 from spilling, for sm_80 and 8 states, for the sake of more warps.
+/// kGroup: states that a thread holds at a time. With more states it makes several passes and adds to y. The
+/// bound on blocks keeps nvcc 13 from spilling registers to fit more warps (seen for sm_80 with 8 states).
 template <int kGroup, bool whole, class T>
 __global__ void __launch_bounds__(kThreads, kFullThreads / kThreads)
     scan_forward_kernel(ScanInputs in, Rows<T> values, Tiles tiles, Rows<float> D, StateView state_in,

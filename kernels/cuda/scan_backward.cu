@@ -1,25 +1,25 @@
-// The selective scan backward, tile by tile, all tiles side by side. A tile starts from its state and from
-// the gradient that reaches its end (scan_tiles.h), and recomputes what it needs inside:
+// The selective scan backward. All tiles run in parallel. A tile starts from the state before it and from the
+// gradient at its end (scan_tiles.h), and recomputes the rest:
 //
 //   block    32 channels (the lanes) × up to 8 warps of kPerThread states
-//   tile     kTile tokens, in stretches of kStretch; states before each stretch wait in shared memory, states
-//            and decays within the stretch in hand in registers
+//   tile     kTile tokens, in stretches of kStretch tokens. States before each stretch stay in shared
+//            memory; states and decays of the current stretch stay in registers.
 //
-// dB and dC sum over channels: 32 of them by shuffles, then one partial result a block of channels, added in
-// order. dx and ddt sum over states: over warps, through shared memory, once a stretch. exp2 a channel and
-// token: 4 N (two summaries, the walk to the stretches, the stretches).
+// dB and dC sum over channels: 32 of them by shuffles, then one partial result per block of channels, added
+// in order. dx and ddt sum over states: over warps, through shared memory, once per stretch. exp2 per channel
+// and token: 4 N (two summaries, the pass that finds the states before the stretches, and the stretches).
 #include "kernels/cuda/column_sums.h"
 #include "kernels/cuda/scan_tiles.h"
 
 namespace natrix::cuda {
 namespace {
 
-/// Tokens a stretch: 4 or 8. docs/performance.md has the registers of both.
+/// Tokens in a stretch: 4 or 8. docs/notes/performance-experiments.md has the register counts of both.
 constexpr int kStretch = 4;
 constexpr int kTile = 32, kStretches = kTile / kStretch;
-constexpr int kPerThread = kQuad, kMostWarps = 8, kSlice = kPerThread * kMostWarps;  // states of one launch
+constexpr int kPerThread = kQuad, kMostWarps = 8, kSlice = kPerThread * kMostWarps;  // states per launch
 
-/// T: of x, dy and dx.
+/// T: dtype of x, dy and dx.
 template <class T>
 struct Operands {
   Rows<T> x, dy, dx;
@@ -27,8 +27,8 @@ struct Operands {
   float* partial;  // [channel blocks, B T, 2 N]: dB and dC
 };
 
-/// Sums 8 values over the 32 lanes; lane l gets the sum of value l / 4. Each round halves the values a lane
-/// keeps.
+/// Sums each of 8 values over the 32 lanes; lane l returns the sum of value l / 4. Each round halves the
+/// number of values in a lane.
 __device__ float transposed_sum(float (&v)[8], int lane) {
 #pragma unroll
   for (int half = 4; half > 0; half /= 2) {
@@ -45,7 +45,7 @@ __device__ float transposed_sum(float (&v)[8], int lane) {
   return sum + __shfl_xor_sync(kAllLanes, sum, 1);
 }
 
-/// The states [first, first + 4 · warps) of all tiles.
+/// Handles the states [first_state, first_state + 4 · warps) of all tiles.
 template <bool whole, class T>
 __global__ void __launch_bounds__(32 * kMostWarps)
     scan_backward_kernel(ScanInputs in, Operands<T> io, Tiles states, Tiles gradients, int64_t first_state) {
@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(32 * kMostWarps)
   const int64_t i = int64_t{blockIdx.x} * 32 + lane, b = blockIdx.z, n0 = first_state + warp * kPerThread;
   const bool there = i < in.channels;
   float* before_stretch = dynamic_shared<float>() + warp * 32 + lane;  // [kStretches][kPerThread][warps · 32]
-  float* over_states =
-      dynamic_shared<float>() + kStretches * kPerThread * warps * 32;  // [2][kStretch][warps][32]
+  // [2][kStretch][warps][32]
+  float* over_states = dynamic_shared<float>() + kStretches * kPerThread * warps * 32;
 
   float rate[kPerThread];
   for (int k = 0; k < kPerThread; ++k) rate[k] = there && n0 + k < in.states ? in.rate(i, n0 + k) : 0.0f;
@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(32 * kMostWarps)
     for (int s = kStretches - 1; s >= 0; --s) {
       const int64_t begin = first + s * kStretch;
       if (begin >= end) continue;
-      float earlier[kStretch][kPerThread],
-          decay[kStretch][kPerThread];  // the state before each token, and what is left of it
+      // The state before each token, and its decay.
+      float earlier[kStretch][kPerThread], decay[kStretch][kPerThread];
       for (int k = 0; k < kPerThread; ++k) h[k] = before_stretch[(s * kPerThread + k) * warps * 32];
 #pragma unroll
       for (int j = 0; j < kStretch; ++j) {
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         if (t >= end) continue;
         const float dt = column(in.dt, row), x = column(io.x, row), dy = column(io.dy, row), input = dt * x;
         const Quad B = n.load(in.B[row]), C = n.load(in.C[row]);
-        float sums[2 * kPerThread];  // of dB, then of dC
+        float sums[2 * kPerThread];  // sums for dB, then for dC
         float gB = 0, pA = 0;        // p = ∂L/∂(dt A)
         for (int k = 0; k < kPerThread; ++k) {
           const float now = decay[j][k] * earlier[j][k] + input * B[k];
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(32 * kMostWarps)
           dA[k] += p * dt;
         }
         const float total = transposed_sum(sums, lane);
-        const int value = lane / 4;  // of the eight
+        const int value = lane / 4;  // which of the eight
         const int64_t of = n0 + value % kPerThread;
         if (lane % 4 == 0 && of < in.states) {
           io.partial[((blockIdx.x * in.batch * in.tokens + row) * 2 + value / kPerThread) * in.states + of] =
@@ -144,9 +144,9 @@ __global__ void __launch_bounds__(32 * kMostWarps)
         io.dx[row][i] = static_cast<T>(first_state == 0 ? dx : column(io.dx, row) + dx);
         io.ddt[row][i] = first_state == 0 ? ddt : io.ddt[row][i] + ddt;
       }
-      __syncthreads();  // before the next stretch writes over_states
+      __syncthreads();  // the next stretch overwrites over_states
     }
-    for (int k = 0; k < kPerThread; ++k) {  // dA_log = dA ⊙ A, in place of the tile's state
+    for (int k = 0; k < kPerThread; ++k) {  // dA_log = dA ⊙ A replaces the tile's state
       if (there && n0 + k < in.states) states.at(b, tile, n0 + k, i) = dA[k] * rate[k] * kLn2;
     }
   }

@@ -5,10 +5,10 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kGroup = 16;  // states that a thread holds at a time
-constexpr int kAhead = 4;   // tokens whose dt and value are asked for together
+constexpr int kAhead = 4;   // tokens whose dt and value are loaded together
 
-/// A thread a channel and tile. Reads dt and `values` once for every kGroup states; N exp2 a token and
-/// channel. The bound on blocks keeps nvcc 13 from spilling for the sake of more of them.
+/// One thread per channel and tile. It reads dt and `values` once per kGroup states and computes N exp2 per
+/// token and channel. The bound on blocks keeps nvcc 13 from spilling registers to fit more blocks.
 template <bool backward, bool whole, class T>
 __global__ void __launch_bounds__(kThreads, 4)
     summarise_kernel(ScanInputs in, Tiles tiles, Rows<T> values, Rows<float> vectors) {

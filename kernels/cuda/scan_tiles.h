@@ -1,13 +1,13 @@
-// The selective scan, split in time. A tile of tokens is an affine map of the state, so tiles can be
-// summarised side by side, their states found by a prefix over tiles, and each replayed from its own state:
+// The selective scan, split in time. A tile of tokens acts on the state as an affine map. All
+// tiles are therefore summarised in parallel, a prefix over tiles gives their initial states, and
+// each tile is then replayed:
 //
-//   1. summarise_tiles   Σ dt and the state reached from zero, of every tile (backwards: the gradient's
-//   state)
-//   2. prefix_tiles      the state that each tile starts from; the state after the last one
+//   1. summarise_tiles   every tile's Σ dt and the state reached from zero (backwards: the state's gradient)
+//   2. prefix_tiles      the state before each tile, and the state after the last one
 //   3. the tile kernels of scan.cu and scan_backward.cu
 //
-// B sequences, T tokens, I channels, N states. A is used as A₂ = −exp(A_log) log₂e, so that a decay is one
-// exp2.
+// B sequences, T tokens, I channels, N states. A is used as A₂ = −exp(A_log) log₂e, so
+// that a decay is one exp2.
 #pragma once
 
 #include "kernels/cuda/quads.h"
@@ -16,11 +16,11 @@
 namespace natrix::cuda {
 
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
-constexpr float kReset =
-    -1;  // in place of a tile's Σ dt, which is never negative: a document starts in the tile
+/// Marks a tile in which a document starts; it replaces Σ dt, which is never negative.
+constexpr float kReset = -1;
 
-/// 2^x of x ≤ 0 in one instruction; what is less than 2^-126 is zero. exp2f's three more around it, for
-/// those, would make the scan bound by the rate of issue instead of by its exponentials.
+/// 2^x for x ≤ 0 in one instruction; results below 2^-126 are zero. exp2f needs three more instructions to
+/// handle those, and the scan would then be bound by instruction issue instead of by its exponentials.
 __device__ inline float decay_of(float x) {
 #ifdef __CUDA_ARCH__
   float y;
@@ -31,13 +31,13 @@ __device__ inline float decay_of(float x) {
 #endif
 }
 
-/// Where a document starts, nothing is left of what came before.
+/// Clears the state where a document starts.
 template <int n>
 __device__ void reset(float (&h)[n]) {
   for (float& x : h) x = 0;
 }
 
-/// What every kernel of the scan reads, besides x, which may be bf16.
+/// What every scan kernel reads, except x, which may be bf16.
 struct ScanInputs {
   Rows<float> dt, A_log, B, C;
   Rows<uint8_t> doc_start;
@@ -58,7 +58,7 @@ struct ScanInputs {
   __device__ float rate(int64_t i, int64_t n) const { return -expf(A_log[i][n]) * kLog2E; }  // A₂
 };
 
-/// One state [I, N] a sequence, as callers have it; or nothing, which reads as zero.
+/// States [I, N] in the caller's layout, one per sequence. An empty view reads as zero.
 struct StateView {
   float* data = nullptr;
   int64_t channels = 0, states = 0;
@@ -75,10 +75,10 @@ struct StateView {
   }
 };
 
-/// A state a tile, channels innermost, so that threads of neighbouring channels touch neighbouring addresses.
+/// One state per tile, channels innermost: threads of neighbouring channels access neighbouring addresses.
 struct Tiles {
   float *state = nullptr, *steps = nullptr;  // [B, tiles, N, I] and Σ dt [B, tiles, I]
-  int64_t length = 0, count = 0;             // tokens of a tile; tiles of a sequence
+  int64_t length = 0, count = 0;             // tokens in a tile; tiles in a sequence
   int64_t channels = 0, states = 0;
 
   __host__ __device__ explicit operator bool() const { return state != nullptr; }
@@ -90,18 +90,19 @@ struct Tiles {
   }
 };
 
-/// Room for the tiles, in the arena.
+/// Allocates the tiles in the arena.
 Tiles take_tiles(Context& ctx, const ScanInputs& in, int64_t length);
 
 enum class Direction { kForward, kBackward };  // in time
 
-/// The map of every tile. Forward it is that of the state and needs x and B; backward, that of the state's
-/// gradient, and dy and C. `values` is x or dy, f32 or bf16; `vectors` B or C.
+/// Computes the map of every tile. Forward, it maps the state and uses x and B. Backward, it maps the state's
+/// gradient and uses dy and C. `values` is x or dy, f32 or bf16; `vectors` is B or C.
 void summarise_tiles(Context& ctx, const ScanInputs& in, const Tiles& tiles, Direction direction, View values,
                      View vectors);
 
-/// Replaces every tile's state by the one it starts from, given the one before the first (in direction of
-/// time); writes the one after the last, and the decay over all tiles.
+/// Replaces every tile's state by the state it starts from. `before` is the state before the
+/// first tile in direction of time. Writes the state after the last tile to `after`, and the
+/// decay over all tiles to `decay`.
 void prefix_tiles(Context& ctx, const ScanInputs& in, const Tiles& tiles, Direction direction, View before,
                   View after, View decay = {});
 

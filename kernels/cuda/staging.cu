@@ -7,17 +7,17 @@
 namespace natrix::cuda {
 namespace {
 
-/// Bytes between rows that cudaMemcpy2D takes.
+/// The largest row pitch that cudaMemcpy2D takes.
 constexpr size_t kLargestPitch = (size_t{1} << 31) - 1;
 
-/// A rectangle of bytes of both views; one row where both are contiguous.
+/// A rectangle of bytes of a copy. It is one row where both views are contiguous.
 struct Piece {
   const char* from;
   char* to;
   size_t width, height, from_pitch, to_pitch;
 };
 
-/// The pieces of at most `most` bytes that make up a copy.
+/// Divides a copy into pieces of at most `most` bytes.
 std::vector<Piece> pieces_of(View from, View to, size_t most) {
   require(from.dtype == to.dtype && from.rows() == to.rows() && from.cols() == to.cols(),
           "a copy between unlike views");

@@ -1,5 +1,5 @@
-// Copies between pageable memory of the host and the device, by way of pinned memory: what goes up does not
-// wait for anything, what comes down waits once, for all that was asked of the stream before.
+// Copies between pageable host memory and the device, through pinned memory. An upload does not wait for the
+// device. A download waits once, for all earlier work of the stream.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,7 +16,7 @@ class Staging {
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  /// In the order of the stream; returns once `from` has been read.
+  /// Ordered with the stream. Returns once `from` has been read.
   void upload(cudaStream_t stream, View from, View to);
   /// Returns once `to` has been written.
   void download(cudaStream_t stream, View from, View to);
@@ -25,11 +25,11 @@ class Staging {
   static constexpr size_t kSlots = 64, kSlotBytes = size_t{128} << 10;
   struct Slot {
     char* memory = nullptr;
-    cudaEvent_t done = nullptr;  // the device has read, or written, what it holds
+    cudaEvent_t done = nullptr;  // the device has read or written the slot
   };
   Slot& take();
 
-  std::vector<Slot> slots_;  // in turn
+  std::vector<Slot> slots_;  // used in turn
   size_t next_ = 0;
 };
 

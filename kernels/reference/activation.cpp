@@ -1,6 +1,5 @@
 // Element-wise functions and their derivatives, one element at a time, in double: docs/math/activation.md.
-// An element's operands are all read before its results are written, which is what lets them be the same
-// memory.
+// All operands of an element are read before its results are written, so operands and results may alias.
 #include "kernels/activation.h"
 
 namespace natrix::reference {

@@ -1,4 +1,4 @@
-// The causal convolution as its formula says it, in double. Gradients: docs/math/conv.md.
+// The causal convolution as its formula says, in double. Gradients: docs/math/conv.md.
 // Storage is f32 or f64, arithmetic is double.
 #include "kernels/conv.h"
 
@@ -24,7 +24,7 @@ bool starts_document(View doc_start, int64_t b, int64_t t) {
   return doc_start && doc_start.row<uint8_t>(b)[t] != 0;
 }
 
-/// Row t of [tail_in; x], where t counts from −(K−1); null where there is no tail: it reads as zero.
+/// Row t of [tail_in; x], where t counts from −(K−1). Null where there is no tail, which reads as zero.
 template <class T>
 const T* input_row(View x, View tail_in, int64_t b, int64_t t, const Sizes& size) {
   if (t >= 0) return x.row<T>(b * size.tokens + t);
@@ -126,7 +126,7 @@ template <class T>
 void mask_tail(const MaskConvTail& a) {
   const int64_t batch = a.doc_start.extent(0), tokens = a.doc_start.extent(1), tail = a.tail.extent(1);
   for (int64_t b = 0; b < batch; ++b) {
-    int64_t last_start = tokens;  // of a document; none: nothing is cleared
+    int64_t last_start = tokens;  // of a document; `tokens` if there is none, then nothing is cleared
     for (int64_t t = tokens - 1; t >= 0 && last_start == tokens; --t) {
       if (starts_document(a.doc_start, b, t)) last_start = t;
     }

@@ -1,4 +1,4 @@
-// Rows of a table, copied by number, and the way back.
+// Copies rows of a table by token number, and adds their gradients back.
 #include "kernels/embedding.h"
 
 #include <algorithm>

@@ -7,7 +7,7 @@
 namespace natrix::reference {
 namespace {
 
-/// log Σ exp(x), from the largest x down, so that nothing overflows.
+/// log Σ exp(x). The largest x is subtracted first, so that nothing overflows.
 template <class T>
 double log_sum_exp(const T* x, int64_t count) {
   const auto largest = static_cast<double>(*std::max_element(x, x + count));

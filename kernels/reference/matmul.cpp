@@ -1,4 +1,4 @@
-// Matrix products as their formula says them: storage is f32 or f64, sums are double.
+// Matrix products as their formulas say. Storage is f32 or f64, sums are in double.
 #include "kernels/matmul.h"
 
 #include <vector>

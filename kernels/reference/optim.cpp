@@ -1,4 +1,4 @@
-// AdamW as the paper's algorithm 2 has it, in double: docs/math/adamw.md.
+// AdamW, algorithm 2 of the paper, in double: docs/math/adamw.md.
 #include "kernels/optim.h"
 
 #include <cmath>
@@ -10,7 +10,7 @@ template <class T>
 void update(const AdamW& a) {
   T *w = a.w.as<T>(), *m = a.m.as<T>(), *v = a.v.as<T>();
   const auto step = static_cast<double>(a.step);
-  const double m_bias = 1 - std::pow(a.beta1, step);  // m and v start at zero: what they still miss of a mean
+  const double m_bias = 1 - std::pow(a.beta1, step);  // corrects for m and v starting at zero
   const double v_bias = 1 - std::pow(a.beta2, step);
   for (int64_t i = 0; i < a.w.count(); ++i) {
     const double g = static_cast<double>(a.g.as<T>()[i]) * a.grad_scale;

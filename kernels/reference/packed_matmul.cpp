@@ -1,4 +1,4 @@
-// Products with packed weights as their formula says them: c = a Wᵀ + bias, sums in double.
+// Products with packed weights as their formula says: c = a Wᵀ + bias, sums in double.
 #include "kernels/packed_matmul.h"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 namespace natrix::reference {
 namespace {
 
-/// A row of a as the weights meet it: rounded to s i where they are int8.
+/// Row r of a, rounded to s i where the weights are int8.
 template <class T>
 std::vector<double> row_of(const PackedMatmul& args, int64_t r) {
   constexpr int64_t kBlock = RoundedActivations::kBlock;
@@ -28,7 +28,7 @@ std::vector<double> row_of(const PackedMatmul& args, int64_t r) {
   return row;
 }
 
-/// Rows [first, last) of a by one matrix of the stack.
+/// Multiplies rows [first, last) of a by one matrix of the stack.
 template <class T>
 void multiply(const PackedMatmul& args, int64_t matrix, int64_t first, int64_t last) {
   for (int64_t r = first; r < last; ++r) {

@@ -1,5 +1,5 @@
-// Rows on their way to the experts and back. The permutation is a stable counting sort; the rest are sums
-// over the rows of a token, in double.
+// Moves rows to the experts and back. The permutation is a stable counting sort. The other functions sum over
+// the rows of a token, in double.
 #include <algorithm>
 #include <vector>
 
@@ -18,8 +18,8 @@ void gather(const GatherRows& a) {
   }
 }
 
-/// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]; weights of one where there are none, rows in the
-/// order of slots where nothing says which is whose.
+/// y[t] (=, +=) Σ_j weight[t, j] · rows[row_of_slot[t, j]]. Without weight, weights are one. Without
+/// row_of_slot, rows are in the order of slots.
 template <class T>
 void sum_rows(View rows, View row_of_slot, View weight, View y, bool accumulate) {
   const int64_t top_k = (row_of_slot ? row_of_slot : weight).cols();

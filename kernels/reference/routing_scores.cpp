@@ -1,6 +1,6 @@
-// Scores, choice and weights of one token after the other, and their gradient: the formulas of
-// docs/math/routing.md. Double inside. What is stored (scores, weights) is rounded first, and the choice is
-// made on what is stored, so that it can be repeated from the scores alone.
+// Scores, choice and weights, token by token, and their gradient: the formulas of docs/math/routing.md, in
+// double. Scores and weights are rounded to their stored dtype first. The choice uses the stored scores, so
+// it can be repeated from them alone.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -18,8 +18,8 @@ double log_sum_exp(const T* logit, int64_t experts) {
   return largest + std::log(sum);
 }
 
-/// The top_k largest of score + bias, largest first, ties to the smaller index. Always top_k different
-/// experts, even among NaNs: a diverged run has to end with its own message, not with a wild index.
+/// The top_k largest of score + bias, largest first; ties go to the smaller index. Always chooses top_k
+/// different experts, even among NaNs: a diverged run must end with its own message, not with a wild index.
 template <class T>
 void choose(const T* score, const T* bias, int64_t experts, int32_t* chosen, int64_t top_k) {
   const auto key = [&](int64_t e) { return bias != nullptr ? score[e] + bias[e] : score[e]; };
@@ -69,13 +69,13 @@ void forward(const RouteForward& a) {
   }
 }
 
-/// ds += the gradient of Σ_j weight_j · dweight_j. The choice itself is piecewise constant and has none.
+/// ds += the gradient of Σ_j weight_j · dweight_j. The choice is piecewise constant and has no gradient.
 template <class T>
 void add_weight_gradient(const RouteBackward& a, int64_t t, std::vector<double>& ds) {
   const T *score = a.scores.row<T>(t), *weight = a.weight.row<T>(t), *dweight = a.dweight.row<T>(t);
   const int32_t* chosen = a.expert.row<int32_t>(t);
   const int64_t top_k = a.expert.cols();
-  double divisor = 1, shared = 0;  // quotient rule: each chosen score also sits in every divisor
+  double divisor = 1, shared = 0;  // quotient rule: each chosen score also appears in every divisor
   if (a.renormalize) {
     divisor = sum_of_chosen(score, chosen, top_k);
     for (int64_t j = 0; j < top_k; ++j) shared += static_cast<double>(weight[j]) * dweight[j];
@@ -120,7 +120,7 @@ void backward(const RouteBackward& a) {
   }
 }
 
-/// Adds token by token, so that a sequence tallied in chunks gives the bits of one tallied whole.
+/// Adds token by token, so that a sequence tallied in segments gives the same bits as one tallied whole.
 template <class T>
 void tally(const RouteTally& a) {
   const int64_t experts = a.scores.cols();

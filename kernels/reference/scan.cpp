@@ -1,6 +1,6 @@
-// The selective scan as its formulas say it, one token after another. Gradients: docs/math/scan.md.
-// Storage is f32 or f64, arithmetic is double.
-// Memory beside the operands: O(√T · I · N) in backward, O(I · N) otherwise.
+// The selective scan as its formulas say, one token after another. Gradients: docs/math/scan.md.
+// Storage is f32 or f64, arithmetic is in double.
+// Memory besides the operands: O(√T · I · N) in backward, O(I · N) otherwise.
 #include "kernels/scan.h"
 
 #include <cmath>
@@ -49,7 +49,7 @@ bool starts_document(View doc_start, int64_t b, int64_t t) {
   return doc_start && doc_start.row<uint8_t>(b)[t] != 0;
 }
 
-/// What carries h_{t−1} into h_t.
+/// The factor by which h_{t−1} enters h_t.
 double decay(double dt, double A, bool starts) {
   return starts ? 0.0 : std::exp(dt * A);
 }
@@ -94,8 +94,8 @@ struct SharedGradients {
   Doubles A, D;
 };
 
-/// One token backwards. On entry g is what the future asks of h_t, exp(dt_{t+1} A) g_{t+1}; on return, what
-/// this token asks of h_{t−1}.
+/// One token backwards. On entry g = exp(dt_{t+1} A) g_{t+1}, the gradient of h_t from later tokens. On
+/// return g is the gradient of h_{t−1} from this token and later ones.
 template <class T>
 void backward_token(const ScanBackward& a, const Sizes& size, const Doubles& A, int64_t row, bool starts,
                     const Doubles& h_before, const Doubles& h, Doubles& g, SharedGradients& shared) {
@@ -130,8 +130,8 @@ void backward_token(const ScanBackward& a, const Sizes& size, const Doubles& A, 
   }
 }
 
-/// Walks one sequence back. States are kept at every √T-th token, and those between are computed again when
-/// the walk gets there.
+/// Walks one sequence back. The state is kept at every √T-th token; the states in between are
+/// recomputed span by span.
 template <class T>
 void backward_sequence(const ScanBackward& a, const Sizes& size, const Doubles& A, int64_t b,
                        SharedGradients& shared) {
