@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/model.h"
 #include "core/layers/layer.h"
 #include "core/row_exchange.h"
 

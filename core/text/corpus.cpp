@@ -86,9 +86,8 @@ std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const
   if (paths.empty()) {
     throw InputError(fmt::format("{} names no files; give files or directories of text", key));
   }
-  if (const std::string dir = directory_of_shards(paths, key); !dir.empty()) {
-    return open_token_shards(dir, tokenizer);
-  }
+  if (paths.size() == 1 && is_token_shards(paths[0])) return open_token_shards(paths[0], tokenizer);
+  refuse_named_shards(paths, key);
   if (tokenizer.name() != "bytes") {
     throw InputError(
         fmt::format("{}: {} is text, which the tokenizer '{}' does not read on the fly; make token shards of "

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
-#include <set>
 
 #include "core/io/xxhash64.h"
 #include "core/text/source_files.h"
@@ -113,24 +112,6 @@ class ShardCorpus final : public Corpus {
   int64_t size_ = 0;
 };
 
-/// A directory of shards, and a file's name in it.
-struct NamedShard {
-  fs::path dir;
-  std::string name;
-};
-
-/// The directory that a path names, or, where that has no index, the one in which the linked file lies.
-NamedShard place_of_shard(const std::string& path) {
-  const fs::path named(path);
-  const NamedShard here = {named.has_parent_path() ? named.parent_path() : fs::path("."),
-                           named.filename().string()};
-  std::error_code error;
-  if (fs::exists(here.dir / "index.json", error)) return here;
-  const fs::path real = fs::canonical(named, error);
-  if (error || !fs::exists(real.parent_path() / "index.json", error)) return here;
-  return {real.parent_path(), real.filename().string()};
-}
-
 bool begins_as_shard(const std::string& path) {
   std::error_code error;
   return fs::is_regular_file(path, error) && is_shard_file(SourceFile(path));
@@ -156,30 +137,14 @@ bool is_shard_file(const SourceFile& file) {
   return beginning == kShardMagic;
 }
 
-std::string directory_of_shards(const std::vector<std::string>& paths, const std::string& key) {
-  if (paths.size() == 1 && is_token_shards(paths[0])) return paths[0];
-  const auto first = std::find_if(paths.begin(), paths.end(), begins_as_shard);
-  if (first == paths.end()) return "";
-  const std::string dir = place_of_shard(*first).dir.string();
-  const ShardIndex index = read_shard_index(dir);
-  std::set<std::string> missing;
-  for (const auto& shard : index.shards) missing.insert(fs::path(shard.path).filename().string());
-  for (const auto& path : paths) {
-    const NamedShard place = place_of_shard(path);
-    std::error_code error;
-    if (!fs::equivalent(place.dir, dir, error) ||
-        (place.name != "index.json" && !missing.erase(place.name))) {
-      throw InputError(fmt::format(
-          "{}: {} is a file of token shards, not text, and cannot be mixed with other paths such as "
-          "{}; give its directory, {}, alone, or make one directory of all sources with natrix data",
-          key, *first, path, dir));
-    }
-  }
-  if (missing.empty()) return dir;
-  throw InputError(
-      fmt::format("{}: {} is one of the {} files of token shards in {}, and {} is not named; give the "
-                  "directory, {}, which stands for all of them",
-                  key, *first, index.shards.size(), dir, *missing.begin(), dir));
+void refuse_named_shards(const std::vector<std::string>& paths, const std::string& key) {
+  const auto shard = std::find_if(paths.begin(), paths.end(), begins_as_shard);
+  if (shard == paths.end()) return;
+  const fs::path dir = fs::path(*shard).parent_path();
+  throw InputError(fmt::format(
+      "{}: {} is a file of token shards, not text; give the directory, {}, which stands for all of "
+      "its shards",
+      key, *shard, dir.empty() ? "." : dir.string()));
 }
 
 std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenizer& tokenizer) {

@@ -25,10 +25,8 @@ bool is_token_shards(const std::string& dir);
 /// Whether a file begins as a file of token shards does, whatever it is called.
 bool is_shard_file(const SourceFile& file);
 
-/// The directory of token shards that paths stand for: one directory, or all of its shards one by one, in any
-/// order, with or without the index. Empty for text. InputError for some of the shards, and for shards beside
-/// anything else: it names the directory to give.
-std::string directory_of_shards(const std::vector<std::string>& paths, const std::string& key);
+/// InputError where a path is a file of token shards, known by its first bytes: it names the directory to give.
+void refuse_named_shards(const std::vector<std::string>& paths, const std::string& key);
 
 /// InputError if the shards are damaged, or were made with another tokenizer than this.
 std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenizer& tokenizer);

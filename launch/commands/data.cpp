@@ -39,11 +39,11 @@ void print_summary(const DataFlags& flags, const std::string& dir, const ShardSu
 }
 
 int check_shards(const DataFlags& flags) {
-  const std::string named = directory_of_shards(flags.paths, "PATH");
-  if ((named.empty() && flags.paths.size() != 1) || !flags.out.empty()) {
+  refuse_named_shards(flags.paths, "PATH");
+  if (flags.paths.size() != 1 || !flags.out.empty()) {
     throw InputError("--check takes one directory of token shards and no --out");
   }
-  const std::string dir = named.empty() ? flags.paths[0] : named;
+  const std::string& dir = flags.paths[0];
   const int64_t tokens = read_shard_index(dir).summary.tokens;
   const auto summary = [&] {
     Progress progress("checking", tokens, "tokens", {.quiet = flags.quiet});

@@ -29,7 +29,8 @@ void read_flag(const std::string& flag, const Field& field, const std::string& t
                                          meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
 }
 
-CLI::Option* add_flag(CLI::App& command, const std::string& names, const Field& field,
+/// type: of the value, for help and completion.
+CLI::Option* add_flag(CLI::App& command, const std::string& names, const Field& field, const char* type,
                       const std::function<void(const std::string&)>& then = {}) {
   const auto flag = std::make_shared<std::string>();
   CLI::Option* option = command.add_option_function<std::string>(
@@ -40,23 +41,25 @@ CLI::Option* add_flag(CLI::App& command, const std::string& names, const Field& 
       },
       fmt::format("{} ({})", field.help, field.expects));
   *flag = option->get_name();
-  return option->type_name("");
+  return option->type_name(type);
 }
 
 }  // namespace
 
 void add_field_flag(CLI::App& command, const std::string& names, const Field& field) {
-  add_flag(command, names, field)->default_str(field.print());
+  add_flag(command, names, field, "VALUE")->default_str(field.print());
 }
 
 void add_integer_flag(CLI::App& command, const std::string& names, int64_t& to, int64_t least, int64_t most,
                       const std::string& help) {
-  add_field_flag(command, names, integer_field("", to, least, most, help));
+  const Field field = integer_field("", to, least, most, help);
+  add_flag(command, names, field, "INT")->default_str(field.print());
 }
 
 void add_number_flag(CLI::App& command, const std::string& names, double& to, double least, double most,
                      const std::string& help) {
-  add_field_flag(command, names, number_field("", to, least, most, help));
+  const Field field = number_field("", to, least, most, help);
+  add_flag(command, names, field, "FLOAT")->default_str(field.print());
 }
 
 void add_seed_flag(CLI::App& command, const std::string& names, uint64_t& to, bool& drawn) {
@@ -67,7 +70,7 @@ void add_seed_flag(CLI::App& command, const std::string& names, uint64_t& to, bo
     if (drawn) to = std::random_device()();
     return drawn || read(value);
   };
-  add_field_flag(command, names, field);
+  add_flag(command, names, field, "INT")->default_str(field.print());
 }
 
 void add_key_flag(CLI::App& command, const std::string& names, const std::string& key,
@@ -78,7 +81,7 @@ void add_key_flag(CLI::App& command, const std::string& names, const std::string
   require(found != fields.end(), "a flag stands for a key that there is not");
   Field field = *found;
   field.help = key;
-  add_flag(command, names, field,
+  add_flag(command, names, field, "VALUE",
            [scratch, key, &overrides](const std::string& text) { overrides.push_back(key + "=" + text); });
 }
 

@@ -11,9 +11,9 @@
 
 #include "core/io/hf_formats.h"
 #include "core/io/state_file.h"
-#include "core/layers/carried_shapes.h"
 #include "core/train/diagnose.h"
 #include "distributed/mpi_communicator.h"
+#include "launch/assemble.h"
 #include "tests/launch/tiny_run.h"
 
 namespace natrix::test {
@@ -238,11 +238,12 @@ TEST_F(NonfiniteModel, LeavesAStateThatNothingGoesOnFrom) {
   ASSERT_EQ(
       natrix_program({"generate", good_model(), "-p", "abc", "-n", "0", "--state-out", file("s")}).status, 0);
   const StateInfo info = read_state_info(file("s"));
-  CarryStates states = zero_states(read_hf_config(good_model()), 1, Dtype::kF32);
+  const CarryList carries = describe_model(read_hf_config(good_model()))->carries();
+  CarryStates states = zero_states(carries, 1);
   Buffer pending(Dtype::kI64, {1, 1});
   pending.view().as<int64_t>()[0] = 'c';
-  states.at({2, CarryPart::kSsmState}).as<float>()[7] = kNan;
-  std::vector<NamedTensor> tensors = named_states(states);
+  states.at({2, 1}).as<float>()[7] = kNan;
+  std::vector<NamedTensor> tensors = named_states(carries, states);
   tensors.push_back({"pending", pending.view()});
   write_state_file(file("s"), info, tensors);
   const Outcome r = natrix_program({"generate", good_model(), "--state-in", file("s"), "-n", "2"});
