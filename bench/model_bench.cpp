@@ -16,7 +16,7 @@
 #include <memory>
 
 #include "bench/harness.h"
-#include "configs/load.h"
+#include "configs/schema/load.h"
 #include "core/generate/session.h"
 #include "core/layers/init.h"
 #include "core/text/tokenizer.h"
@@ -35,7 +35,7 @@ struct Place {
   Dtype dtype;
 
   /// Relative tolerance. cuBLAS chooses its kernel by a product's size, so on a device another chunk sums in
-  /// another order. In bf16 that flips roundings: about 12 in each sublayer (tests/launch/cuda_bf16_test.cpp
+  /// another order. In bf16 that flips roundings: about 12 in each sublayer (tests/integration/cuda_bf16_test.cpp
   /// counts them), each of at most 2^-9 and independent of the others, on either side.
   double tolerance(const ModelConfig& config) const {
     if (backend != Backend::kCuda) return 1e-5;

@@ -7,7 +7,7 @@
 // second go has the others.
 #pragma once
 
-#include "core/row_exchange.h"
+#include "core/ranks/row_exchange.h"
 #include "distributed/communicator.h"
 
 namespace natrix {

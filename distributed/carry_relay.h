@@ -1,5 +1,5 @@
 // CarryRelay: passes states from rank to rank along a sequence. The sequence is divided into super-segments
-// of P chunks, one for each of the P ranks of the cp axis (core/train/rank_share.h).
+// of P chunks, one for each of the P ranks of the cp axis (core/ranks/rank_share.h).
 //
 //   forward    rank r waits for the state of rank r − 1 in the same layer; rank 0 for the state of rank P − 1
 //              in the previous super-segment
@@ -10,7 +10,7 @@
 // predecessor; this delay occurs once per sweep. Each state passed on costs one message of the state's size.
 #pragma once
 
-#include "core/sequence/carry_route.h"
+#include "core/carry/carry_route.h"
 #include "distributed/communicator.h"
 
 namespace natrix {

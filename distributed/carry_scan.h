@@ -7,7 +7,7 @@
 // to rounding, not bit for bit.
 #pragma once
 
-#include "core/sequence/carry_route.h"
+#include "core/carry/carry_route.h"
 #include "distributed/carry_relay.h"
 
 namespace natrix {

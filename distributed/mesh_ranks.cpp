@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "core/sequence/state_rows.h"
+#include "core/carry/state_rows.h"
 #include "distributed/carry_relay.h"
 #include "distributed/carry_scan.h"
 #include "distributed/send_states.h"

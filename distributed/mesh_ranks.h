@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "configs/experiment.h"
+#include "configs/schema/experiment.h"
 #include "core/ranks/ranks.h"
 #include "distributed/grad_sync.h"
 #include "distributed/process_mesh.h"

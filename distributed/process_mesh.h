@@ -14,7 +14,7 @@
 #include <memory>
 #include <vector>
 
-#include "configs/experiment.h"
+#include "configs/schema/experiment.h"
 #include "distributed/communicator.h"
 #include "distributed/transport.h"
 

@@ -1,7 +1,7 @@
 // Sends all states of a boundary from one rank to another. The receiver need not know which states there are.
 #pragma once
 
-#include "core/sequence/carry_states.h"
+#include "core/carry/carry_states.h"
 #include "distributed/communicator.h"
 
 namespace natrix {

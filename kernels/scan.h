@@ -13,7 +13,7 @@
 // doc_start [B, T] u8, or empty: a 1 marks the first token of a document; h_{t−1} counts as zero there.
 //
 // A span of tokens acts on the state as an affine map, state_out = decay ⊙ state_in + state.
-// Segments and ranks pass on only this state, see core/sequence/carry_link.h. No buffer of
+// Segments and ranks pass on only this state, see core/carry/carry_link.h. No buffer of
 // [T, I, N] elements exists anywhere.
 #pragma once
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "core/io/xxhash64.h"
+#include "core/files/xxhash64.h"
 
 namespace natrix {
 namespace {

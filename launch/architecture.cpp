@@ -1,6 +1,6 @@
 #include "launch/architecture.h"
 
-#include "configs/field.h"
+#include "configs/schema/field.h"
 
 namespace natrix {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "core/io/hf_checkpoint.h"
-#include "core/io/hf_formats.h"
+#include "core/hf/hf_checkpoint.h"
+#include "core/hf/hf_formats.h"
 #include "launch/warning.h"
 
 namespace natrix {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "core/layers/model.h"
-#include "core/row_exchange.h"
+#include "core/ranks/row_exchange.h"
 #include "launch/layer_kinds.h"
 
 namespace natrix {

@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-#include "configs/load.h"
+#include "configs/schema/load.h"
 
 namespace natrix {
 

@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "configs/field.h"
-#include "configs/yaml_leaves.h"
+#include "configs/schema/field.h"
+#include "configs/schema/yaml_leaves.h"
+#include "core/hf/hf_checkpoint.h"
+#include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/hf_checkpoint.h"
-#include "core/io/hf_formats.h"
 #include "core/layers/init.h"
 #include "core/text/own_tokenizer.h"
 #include "kernels/base/build.h"

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "configs/load.h"
+#include "configs/schema/load.h"
 #include "core/text/tokenizer.h"
 #include "launch/assemble.h"
 #include "launch/warning.h"

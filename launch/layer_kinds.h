@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "configs/model.h"
+#include "configs/schema/model.h"
 #include "core/layers/layer.h"
-#include "core/row_exchange.h"
+#include "core/ranks/row_exchange.h"
 
 namespace natrix {
 

@@ -10,7 +10,7 @@
 #include <system_error>
 #include <thread>
 
-#include "configs/config_error.h"
+#include "configs/schema/config_error.h"
 #include "core/report/say.h"
 #include "core/train/stop_signal.h"
 #include "distributed/mpi_communicator.h"

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "configs/key_reader.h"
-#include "core/io/hf_checkpoint.h"
+#include "configs/schema/key_reader.h"
+#include "core/hf/hf_checkpoint.h"
 #include "distributed/mpi_communicator.h"
 #include "launch/warning.h"
 

@@ -5,11 +5,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "configs/field.h"
-#include "configs/paths.h"
-#include "core/io/atomic_file.h"
+#include "configs/schema/field.h"
+#include "configs/schema/paths.h"
+#include "core/files/atomic_file.h"
+#include "core/files/xxhash64.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/xxhash64.h"
 #include "launch/architecture.h"
 
 namespace natrix {

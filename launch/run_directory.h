@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/io/directory_lock.h"
+#include "core/files/directory_lock.h"
 #include "core/text/batches.h"
 #include "launch/config_source.h"
 #include "launch/experiment.h"

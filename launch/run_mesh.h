@@ -3,10 +3,10 @@
 
 #include <memory>
 
-#include "configs/experiment.h"
+#include "configs/schema/experiment.h"
 #include "core/layers/model.h"
 #include "core/ranks/ranks.h"
-#include "core/row_exchange.h"
+#include "core/ranks/row_exchange.h"
 #include "distributed/mesh_ranks.h"
 #include "distributed/process_mesh.h"
 

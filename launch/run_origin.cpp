@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "core/io/atomic_file.h"
-#include "core/io/json.h"
+#include "core/files/atomic_file.h"
+#include "core/files/json.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

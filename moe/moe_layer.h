@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "core/row_exchange.h"
+#include "core/ranks/row_exchange.h"
 #include "moe/experts.h"
 #include "moe/router.h"
 

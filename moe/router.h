@@ -13,7 +13,7 @@
 //                    for the choice only
 #pragma once
 
-#include "configs/model.h"
+#include "configs/schema/model.h"
 #include "core/layers/linear.h"
 
 namespace natrix {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "core/io/safetensors.h"
-#include "core/sequence/carry_states.h"
+#include "core/carry/carry_states.h"
+#include "core/files/safetensors.h"
 
 namespace natrix {
 

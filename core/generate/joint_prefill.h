@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/generate/session.h"
-#include "core/train/joint_reading.h"
+#include "core/sequence/joint_reading.h"
 
 namespace natrix {
 

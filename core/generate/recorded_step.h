@@ -7,8 +7,8 @@
 
 #include <vector>
 
+#include "core/carry/carry_route.h"
 #include "core/layers/model.h"
-#include "core/sequence/carry_route.h"
 #include "kernels/base/recording.h"
 
 namespace natrix {

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "core/random.h"
+#include "core/files/random.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

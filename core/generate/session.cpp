@@ -1,6 +1,6 @@
 #include "core/generate/session.h"
 
-#include "core/train/diagnose.h"
+#include "core/sequence/diagnose.h"
 
 namespace natrix {
 

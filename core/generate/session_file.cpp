@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/io/state_file.h"
-#include "core/train/diagnose.h"
+#include "core/sequence/diagnose.h"
 
 namespace natrix {
 namespace {

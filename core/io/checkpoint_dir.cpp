@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "core/io/atomic_file.h"
-#include "core/io/json.h"
-#include "core/io/mapped_file.h"
-#include "core/io/xxhash64.h"
+#include "core/files/atomic_file.h"
+#include "core/files/json.h"
+#include "core/files/mapped_file.h"
+#include "core/files/xxhash64.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

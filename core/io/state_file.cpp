@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "core/io/json.h"
-#include "core/io/xxhash64.h"
+#include "core/files/json.h"
+#include "core/files/xxhash64.h"
 #include "kernels/base/buffer.h"
 
 namespace natrix {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <xxhash.h>
 
-#include "core/random.h"
+#include "core/files/random.h"
 #include "kernels/base/transfer.h"
 
 namespace natrix {

@@ -5,11 +5,11 @@
 // carried states arrive through the CarryLink.
 #pragma once
 
+#include "core/carry/carry_link.h"
 #include "core/carry/carry_spec.h"
+#include "core/carry/step_tally.h"
 #include "core/layers/param.h"
 #include "core/layers/save_stack.h"
-#include "core/sequence/carry_link.h"
-#include "core/sequence/step_tally.h"
 #include "kernels/base/context.h"
 
 namespace natrix {

@@ -12,7 +12,7 @@
 // [B, I, N].
 #pragma once
 
-#include "configs/model.h"
+#include "configs/schema/model.h"
 #include "core/layers/linear.h"
 
 namespace natrix {

@@ -1,7 +1,7 @@
 // Dense MLP:  down(f(gate x) ⊙ up x)  for the gated activations,  down(f(up x))  for the others.
 #pragma once
 
-#include "configs/model.h"
+#include "configs/schema/model.h"
 #include "core/layers/linear.h"
 #include "kernels/activation.h"
 

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "configs/model.h"
+#include "configs/schema/model.h"
 #include "core/layers/lm_head.h"
 
 namespace natrix {

@@ -1,7 +1,7 @@
 // CarryAxis: how carried states move between the ranks that share a sequence (parallel.cp).
 #pragma once
 
-#include "core/sequence/carry_route.h"
+#include "core/carry/carry_route.h"
 #include "kernels/base/context.h"
 
 namespace natrix {

@@ -6,7 +6,7 @@
 #include "core/ranks/collectives.h"
 #include "core/ranks/gradient_sync.h"
 #include "core/ranks/placement.h"
-#include "core/train/rank_share.h"
+#include "core/ranks/rank_share.h"
 
 namespace natrix {
 

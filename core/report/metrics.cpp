@@ -12,9 +12,9 @@
 #include <system_error>
 #include <unistd.h>
 
-#include "core/io/atomic_file.h"
-#include "core/io/json.h"
-#include "core/io/mapped_file.h"
+#include "core/files/atomic_file.h"
+#include "core/files/json.h"
+#include "core/files/mapped_file.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

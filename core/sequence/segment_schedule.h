@@ -17,9 +17,9 @@
 #include <span>
 #include <vector>
 
-#include "configs/experiment.h"
+#include "configs/schema/experiment.h"
+#include "core/carry/carry_route.h"
 #include "core/layers/model.h"
-#include "core/sequence/carry_route.h"
 
 namespace natrix {
 

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 #include <vector>
 
-#include "core/io/mapped_file.h"
-#include "core/io/safetensors.h"
-#include "core/io/safetensors_header.h"
-#include "core/io/xxhash64.h"
+#include "core/files/mapped_file.h"
+#include "core/files/safetensors.h"
+#include "core/files/safetensors_header.h"
+#include "core/files/xxhash64.h"
 #include "core/text/random_order.h"
 #include "kernels/loss.h"
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "configs/experiment.h"
+#include "configs/schema/experiment.h"
 #include "core/text/corpus.h"
 #include "core/text/tokenizer.h"
 #include "kernels/base/buffer.h"

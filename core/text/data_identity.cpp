@@ -6,7 +6,7 @@
 #include <map>
 #include <sys/stat.h>
 
-#include "core/io/xxhash64.h"
+#include "core/files/xxhash64.h"
 
 namespace natrix {
 namespace {

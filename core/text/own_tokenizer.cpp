@@ -6,10 +6,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "core/io/byte_tokenizer_json.h"
-#include "core/io/hf_formats.h"
-#include "core/io/json.h"
-#include "core/io/mapped_file.h"
+#include "core/files/json.h"
+#include "core/files/mapped_file.h"
+#include "core/hf/hf_formats.h"
+#include "core/text/byte_tokenizer_json.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

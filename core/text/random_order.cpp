@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "core/random.h"
+#include "core/files/random.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

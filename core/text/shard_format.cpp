@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "core/io/atomic_file.h"
-#include "core/io/json.h"
+#include "core/files/atomic_file.h"
+#include "core/files/json.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

@@ -5,9 +5,9 @@
 #include <unistd.h>
 #include <utility>
 
-#include "core/io/atomic_file.h"
-#include "core/io/directory_lock.h"
-#include "core/io/xxhash64.h"
+#include "core/files/atomic_file.h"
+#include "core/files/directory_lock.h"
+#include "core/files/xxhash64.h"
 #include "core/text/token_shards.h"
 #include "kernels/base/check.h"
 

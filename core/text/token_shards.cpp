@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <fstream>
 
-#include "core/io/xxhash64.h"
+#include "core/files/xxhash64.h"
 #include "core/text/source_files.h"
 #include "kernels/base/check.h"
 

@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "core/train/diagnose.h"
-#include "core/train/joint_reading.h"
+#include "core/sequence/diagnose.h"
+#include "core/sequence/joint_reading.h"
 #include "kernels/loss.h"
 
 namespace natrix {

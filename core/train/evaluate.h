@@ -19,7 +19,7 @@ struct EvalFigures {
     double loss() const { return predictions > 0 ? nats / static_cast<double>(predictions) : 0; }
   };
   std::vector<Bucket> by_position;
-  /// Where a number was first not finite, in words (core/train/diagnose.h), if the sum is not; else empty.
+  /// Where a number was first not finite, in words (core/sequence/diagnose.h), if the sum is not; else empty.
   /// The rest was not read then: the figures mean nothing.
   std::string nonfinite;
 

@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "configs/experiment.h"
+#include "configs/schema/experiment.h"
 
 namespace natrix {
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "configs/experiment.h"
+#include "configs/schema/experiment.h"
 #include "core/layers/model.h"
 
 namespace natrix {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
-#include "core/io/json.h"
+#include "core/files/json.h"
 #include "kernels/activation.h"
 #include "kernels/base/transfer.h"
 #include "kernels/optim.h"

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "configs/experiment.h"
-#include "core/io/shards.h"
+#include "configs/schema/experiment.h"
+#include "core/files/shards.h"
 #include "core/layers/param.h"
 #include "core/ranks/gradient_sync.h"
 #include "kernels/base/buffer.h"

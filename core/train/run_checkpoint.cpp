@@ -6,9 +6,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "core/io/atomic_file.h"
+#include "core/files/atomic_file.h"
+#include "core/files/json.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/json.h"
 
 namespace natrix {
 namespace {

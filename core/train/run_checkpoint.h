@@ -16,8 +16,8 @@
 #include <optional>
 #include <string>
 
+#include "core/hf/hf_checkpoint.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/hf_checkpoint.h"
 #include "core/layers/model.h"
 #include "core/train/optimizer.h"
 #include "core/train/train_step.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/sequence/state_rows.h"
+#include "core/carry/state_rows.h"
 #include "core/train/memory_plan.h"
 #include "kernels/loss.h"
 

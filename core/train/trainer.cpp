@@ -6,10 +6,10 @@
 #include <cstring>
 #include <fmt/format.h>
 
-#include "configs/paths.h"
+#include "configs/schema/paths.h"
 #include "core/report/memory.h"
 #include "core/report/units.h"
-#include "core/train/diagnose.h"
+#include "core/sequence/diagnose.h"
 #include "core/train/evaluate.h"
 #include "core/train/lr_schedule.h"
 #include "core/train/stop_signal.h"

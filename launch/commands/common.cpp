@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "configs/paths.h"
-#include "core/io/safetensors.h"
+#include "configs/schema/paths.h"
+#include "core/files/safetensors.h"
+#include "core/sequence/diagnose.h"
 #include "core/text/own_tokenizer.h"
-#include "core/train/diagnose.h"
 #include "kernels/base/build.h"
 #include "kernels/loss.h"
 #include "launch/commands/number_flags.h"

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "core/io/atomic_file.h"
+#include "core/files/atomic_file.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/describe/command_line.h"

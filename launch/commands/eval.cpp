@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/hf_formats.h"
 #include "core/report/memory.h"
 #include "core/report/progress.h"
-#include "core/train/diagnose.h"
+#include "core/sequence/diagnose.h"
 #include "core/train/evaluate.h"
 #include "distributed/mpi_communicator.h"
 #include "launch/commands/commands.h"

@@ -6,11 +6,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "core/io/atomic_file.h"
+#include "core/files/atomic_file.h"
+#include "core/files/safetensors.h"
+#include "core/hf/hf_checkpoint.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/hf_checkpoint.h"
-#include "core/io/safetensors.h"
-#include "core/train/diagnose.h"
+#include "core/sequence/diagnose.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/warning.h"

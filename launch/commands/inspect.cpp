@@ -5,9 +5,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/hf/hf_checkpoint.h"
+#include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/hf_checkpoint.h"
-#include "core/io/hf_formats.h"
 #include "core/io/state_file.h"
 #include "core/report/units.h"
 #include "core/train/memory_plan.h"

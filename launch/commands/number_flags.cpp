@@ -6,9 +6,9 @@
 #include <memory>
 #include <random>
 
-#include "configs/field_types.h"
-#include "configs/source_text.h"
-#include "configs/suggest.h"
+#include "configs/schema/field_types.h"
+#include "configs/schema/source_text.h"
+#include "configs/schema/suggest.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

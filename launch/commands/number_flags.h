@@ -1,4 +1,4 @@
-// Flags that take numbers, read by the parser of the YAML's keys (configs/field_types.h): one way to write a
+// Flags that take numbers, read by the parser of the YAML's keys (configs/schema/field_types.h): one way to write a
 // number wherever a user gives one. What is refused ends the program with status 2 and a message that names
 // the flag, the value, and what is allowed.
 #pragma once

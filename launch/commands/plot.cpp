@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "core/io/atomic_file.h"
-#include "core/report/report.h"
+#include "core/files/atomic_file.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
+#include "launch/report/report.h"
 
 namespace natrix {
 namespace {

@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/files/atomic_file.h"
+#include "core/files/safetensors.h"
 #include "core/generate/sampler.h"
-#include "core/io/atomic_file.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/safetensors.h"
-#include "core/train/diagnose.h"
+#include "core/sequence/diagnose.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 

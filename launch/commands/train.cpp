@@ -6,12 +6,11 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include "configs/paths.h"
-#include "core/io/byte_tokenizer_json.h"
-#include "core/io/hf_formats.h"
-#include "core/io/mapped_file.h"
-#include "core/report/report.h"
+#include "configs/schema/paths.h"
+#include "core/files/mapped_file.h"
+#include "core/hf/hf_formats.h"
 #include "core/report/units.h"
+#include "core/text/byte_tokenizer_json.h"
 #include "core/text/own_tokenizer.h"
 #include "core/train/memory_plan.h"
 #include "core/train/trainer.h"
@@ -20,6 +19,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/commands/number_flags.h"
+#include "launch/report/report.h"
 #include "launch/run_directory.h"
 #include "launch/run_mesh.h"
 

@@ -9,7 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "configs/field_types.h"
+#include "configs/schema/field_types.h"
 #include "core/report/memory.h"
 #include "core/report/units.h"
 #include "core/train/train_step.h"

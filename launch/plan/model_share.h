@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "configs/model.h"
+#include "configs/schema/model.h"
 
 namespace natrix {
 

@@ -1,6 +1,6 @@
 // What a step of training costs a rank: memory, communication, time. Pure functions of the experiment, a mesh
 // and a machine; docs/planning.md has the formulas. Memory, bytes and messages are those of the program as it
-// is, and tests/launch/plan_test.cpp holds them to measured steps;
+// is, and tests/launch/plan/plan_test.cpp holds them to measured steps;
 // times are estimates from the machine's figures.
 #pragma once
 
@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "configs/experiment.h"
-#include "configs/machine.h"
+#include "configs/schema/experiment.h"
+#include "configs/schema/machine.h"
 #include "distributed/process_mesh.h"
 #include "launch/plan/model_share.h"
 #include "launch/run_mesh.h"

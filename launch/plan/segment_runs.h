@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "configs/experiment.h"
+#include "configs/schema/experiment.h"
 
 namespace natrix {
 

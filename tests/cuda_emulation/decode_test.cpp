@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "core/generate/session_file.h"
-#include "core/io/hf_checkpoint.h"
+#include "core/hf/hf_checkpoint.h"
 #include "cuda_runtime.h"
 #include "tests/launch/program.h"
 #include "tests/launch/small_model.h"

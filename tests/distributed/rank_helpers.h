@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/random.h"
+#include "core/files/random.h"
 #include "distributed/rank_communicator.h"
 #include "tests/distributed/rank_cases.h"
 

@@ -1,5 +1,5 @@
 // Any text as a config.json: refused with InputError, or the model can be written and read back unchanged.
-#include "core/io/hf_formats.h"
+#include "core/hf/hf_formats.h"
 #include "kernels/base/check.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -3,8 +3,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/hf/hf_checkpoint.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/io/hf_checkpoint.h"
 #include "kernels/base/buffer.h"
 
 namespace {

@@ -3,8 +3,8 @@
 // A map is padded with zeros to its page, so a sanitizer does not see a read just past the file's end. The
 // header is therefore parsed from the fuzzer's own buffer, which is guarded, and what it promises is checked
 // here.
-#include "core/io/safetensors.h"
-#include "core/io/safetensors_header.h"
+#include "core/files/safetensors.h"
+#include "core/files/safetensors_header.h"
 #include "kernels/base/buffer.h"
 #include "memory_file.h"
 

@@ -1,7 +1,7 @@
 // Any text as an experiment's YAML, and as overrides: refused with ConfigError, or what it resolves to can be
 // printed and read back unchanged. Overrides stand below a line "%%", one a line.
-#include "configs/config_error.h"
-#include "configs/load.h"
+#include "configs/schema/config_error.h"
+#include "configs/schema/load.h"
 #include "kernels/base/check.h"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <gtest/gtest.h>
 
-#include "core/io/safetensors.h"
+#include "core/files/safetensors.h"
 #include "tests/kernels/scan_case.h"
 
 namespace natrix::test {

@@ -2,7 +2,7 @@
 
 #include <mutex>
 
-#include "core/io/hf_checkpoint.h"
+#include "core/hf/hf_checkpoint.h"
 #include "core/train/optimizer.h"
 #include "distributed/thread_communicator.h"
 

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <gtest/gtest.h>
 
+#include "core/files/random.h"
 #include "core/layers/init.h"
-#include "core/random.h"
 #include "core/sequence/segment_schedule.h"
 #include "kernels/base/transfer.h"
 #include "kernels/loss.h"

@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "core/random.h"
+#include "core/files/random.h"
 
 namespace natrix::test {
 

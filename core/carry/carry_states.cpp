@@ -1,0 +1,48 @@
+#include "core/carry/carry_states.h"
+
+namespace natrix {
+
+View CarryStates::at(CarryKey key) const {
+  auto it = states_.find(key);
+  return it == states_.end() ? View{} : it->second.view();
+}
+
+void CarryStates::put(CarryKey key, View state) {
+  if (!state) {
+    states_.erase(key);
+    return;
+  }
+  if (state.data == at(key).data) return;
+  make(key, state.dtype, state.shape, memory_of(state.data));
+  copy(state, states_[key].view());
+}
+
+void CarryStates::make(CarryKey key, Dtype dtype, const Shape& shape, Memory memory) {
+  Buffer& slot = states_[key];
+  const bool fits =
+      slot && slot.view().shape == shape && slot.view().dtype == dtype && slot.memory() == memory;
+  if (!fits) slot = Buffer(dtype, shape, memory);
+}
+
+int64_t CarryStates::bytes() const {
+  int64_t n = 0;
+  for (const auto& [key, buffer] : states_) n += buffer.bytes();
+  return n;
+}
+
+CarryStates copy_of(const CarryStates& states) {
+  CarryStates result;
+  for (const auto& [key, buffer] : states.entries()) result.put(key, buffer.view());
+  return result;
+}
+
+CarryStates copy_of(const CarryStates& states, Memory memory) {
+  CarryStates result;
+  for (const auto& [key, buffer] : states.entries()) {
+    result.make(key, buffer.view().dtype, buffer.view().shape, memory);
+    copy(buffer.view(), result.at(key));
+  }
+  return result;
+}
+
+}  // namespace natrix

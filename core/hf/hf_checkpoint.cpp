@@ -1,0 +1,224 @@
+#include "core/hf/hf_checkpoint.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fmt/format.h>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/files/atomic_file.h"
+#include "core/files/json.h"
+#include "core/files/xxhash64.h"
+#include "core/hf/hf_formats.h"
+#include "kernels/base/buffer.h"
+#include "kernels/base/transfer.h"
+
+namespace natrix {
+namespace {
+
+constexpr const char* kStem = "model";
+constexpr size_t kListed = 5;  // names in a message before "… and N more"
+
+StoredTensors open_weights(const std::string& dir) {
+  if (holds_tensors(dir, kStem)) return StoredTensors(dir, kStem);
+  std::error_code ignored;  // a directory that may not be searched holds nothing for us
+  throw InputError(
+      fmt::format("{}: no weights; expected {}.safetensors or {}.safetensors.index.json{}", dir, kStem, kStem,
+                  std::filesystem::exists(dir + "/pytorch_model.bin", ignored)
+                      ? " (pytorch_model.bin can run code when it is read: save it as safetensors)"
+                      : ""));
+}
+
+std::string list_of(const std::vector<std::string>& names) {
+  std::string text = fmt::format(
+      "{}", fmt::join(names.begin(),
+                      names.begin() + static_cast<std::ptrdiff_t>(std::min(kListed, names.size())), ", "));
+  if (names.size() > kListed) text += fmt::format(" and {} more", names.size() - kListed);
+  return text;
+}
+
+bool is_float(Dtype dtype) {
+  return dtype == Dtype::kF32 || dtype == Dtype::kF64 || dtype == Dtype::kBF16 || dtype == Dtype::kF16;
+}
+
+/// The files of a model, and under which of its two names they hold the weight of a tied head.
+struct ModelFiles {
+  ModelFiles(const std::string& dir, const ModelConfig& config)
+      : stored(open_weights(dir)), names(config), tied(config.tie_embeddings) {}
+
+  bool holds_both() const { return stored.contains(names.embedding()) && stored.contains(names.head()); }
+  /// The name of a part in the files.
+  std::string name_of(const ParamPart& part) const {
+    const bool only_head = tied && part.name == names.embedding() && !stored.contains(part.name) &&
+                           stored.contains(names.head());
+    return only_head ? names.head() : part.name;
+  }
+  const StoredTensors::Tensor& at(const ParamPart& part) const { return stored.at(name_of(part)); }
+  /// Whether a tensor repeats the embedding under the head's name.
+  bool is_copy(const std::string& name, View tensor) const {
+    return tied && name == names.head() && holds_both() && is_float(tensor.dtype) &&
+           tensor.shape == stored.at(names.embedding()).view.shape;
+  }
+  /// What the absence of a part has to do with the head, for the message.
+  std::string about(const ParamPart& part) const {
+    if (part.name != names.embedding()) return {};
+    if (tied) return fmt::format(" (nor {}, to which config.json ties it)", excerpt(names.head()));
+    if (!stored.contains(names.head())) return {};
+    return fmt::format(" (config.json does not tie it to {}, which is there)", excerpt(names.head()));
+  }
+
+  StoredTensors stored;
+  HfNames names;
+  bool tied;
+};
+
+// A block at a time, so that two large tensors need no memory.
+bool equal_values(View a, View b) {
+  require(a.shape == b.shape, "tensors of other shapes are compared");
+  if (a.dtype == b.dtype && std::memcmp(a.data, b.data, static_cast<size_t>(a.bytes())) == 0) return true;
+  constexpr int64_t kBlock = 4096;
+  const Buffer wide_a(Dtype::kF64, {kBlock}), wide_b(Dtype::kF64, {kBlock});
+  const auto block = [](View v, int64_t first, int64_t count) {
+    return View(static_cast<char*>(v.data) + first * size_of(v.dtype), v.dtype, {count});
+  };
+  for (int64_t first = 0; first < a.count(); first += kBlock) {
+    const int64_t count = std::min(kBlock, a.count() - first);
+    load_float(block(a, first, count), block(wide_a.view(), 0, count));
+    load_float(block(b, first, count), block(wide_b.view(), 0, count));
+    const double *x = wide_a.view().as<double>(), *y = wide_b.view().as<double>();
+    if (!std::equal(x, x + count, y)) return false;
+  }
+  return true;
+}
+
+// Missing and unexpected together: a renamed tensor is both, and the message then shows the two names.
+void check_names(const std::string& dir, const ModelFiles& files, const std::vector<Param*>& params) {
+  std::vector<std::string> missing, unexpected;
+  std::set<std::string> expected;
+  for (const Param* param : params) {
+    for (const ParamPart& part : param->parts) {
+      const std::string name = files.name_of(part);
+      expected.insert(name);
+      if (!files.stored.contains(name)) {
+        missing.push_back(excerpt(name) + " " + part.shape.to_string() + files.about(part));
+      }
+    }
+  }
+  for (const auto& [name, tensor] : files.stored.tensors()) {
+    if (!expected.contains(name) && !files.is_copy(name, tensor.view)) {
+      unexpected.push_back(excerpt(name) + " " + tensor.view.to_string());
+    }
+  }
+  if (missing.empty() && unexpected.empty()) return;
+  std::string what;
+  if (!missing.empty()) what += fmt::format("; {} missing: {}", missing.size(), list_of(missing));
+  if (!unexpected.empty()) what += fmt::format("; {} unexpected: {}", unexpected.size(), list_of(unexpected));
+  throw InputError(
+      fmt::format("{}: the weights are not those of the model that config.json describes ({} tensors){}", dir,
+                  expected.size(), what));
+}
+
+void check_part(const ModelFiles& files, const ParamPart& part) {
+  const StoredTensors::Tensor& stored = files.at(part);
+  if (stored.view.shape != part.shape || !is_float(stored.view.dtype)) {
+    throw InputError(fmt::format("{}: tensor {} is {}; the model needs floating point of shape {}",
+                                 *stored.file, excerpt(files.name_of(part)), stored.view.to_string(),
+                                 part.shape.to_string()));
+  }
+}
+
+void check(const std::string& dir, const ModelFiles& files, const std::vector<Param*>& params) {
+  check_names(dir, files, params);
+  for (const Param* param : params) {
+    for (const ParamPart& part : param->parts) check_part(files, part);
+  }
+}
+
+View part_of(View whole, const ParamPart& part) {
+  require(whole.contiguous() && part.first >= 0 && part.first + part.shape.count() <= whole.count(),
+          "a part outside of its parameter");
+  return View(static_cast<char*>(whole.data) + part.first * size_of(whole.dtype), whole.dtype, part.shape);
+}
+
+}  // namespace
+
+ModelConfig read_model_config(const std::string& dir, const std::function<void(const std::string&)>& warn) {
+  ModelConfig config = read_hf_config(dir);
+  if (!config.tie_embeddings || !holds_tensors(dir, kStem)) return config;
+  const ModelFiles files(dir, config);
+  if (!files.holds_both()) return config;
+  const std::string embedding = files.names.embedding(), head = files.names.head();
+  const StoredTensors::Tensor &e = files.stored.at(embedding), &h = files.stored.at(head);
+  const bool comparable = e.view.shape == h.view.shape && is_float(e.view.dtype) && is_float(h.view.dtype);
+  if (!comparable || equal_values(e.view, h.view))
+    return config;  // load_weights() refuses what is not comparable
+  warn(fmt::format(
+      "{}/config.json ties {} to {}, but they differ (in {}{}): the head is taken as a weight of its "
+      "own, as transformers takes it; with \"tie_word_embeddings\": false config.json would say so",
+      dir, head, embedding, *h.file, h.file == e.file ? "" : " and " + *e.file));
+  config.tie_embeddings = false;
+  return config;
+}
+
+void check_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params) {
+  check(dir, ModelFiles(dir, config), params);
+}
+
+void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params) {
+  load_weights(dir, config, params, params);
+}
+
+void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
+                  const std::vector<Param*>& all) {
+  const ModelFiles files(dir, config);
+  check(dir, files, all);
+  for (const Param* param : own) {
+    for (const ParamPart& part : param->parts) {
+      load_float(files.at(part).view, part_of(param->value, part));
+    }
+    refresh_rounded(*param);
+  }
+}
+
+void save_texts(const std::string& dir, const ModelTexts& texts) {
+  require(!texts.config.empty(), "weights are saved with their config.json");
+  write_file(dir + "/config.json", texts.config);
+  write_file(dir + "/generation_config.json", hf_generation_config_json(texts.config));
+  for (const auto& [name, text] : texts.tokenizer) write_file(dir + "/" + name, text);
+}
+
+void save_weights(const std::string& dir, const std::vector<Param*>& params, const ModelTexts& texts,
+                  int64_t max_shard_bytes) {
+  save_texts(dir, texts);
+  write_tensors(dir, kStem, named_parts(params, &Param::value), max_shard_bytes);
+}
+
+void save_weights_part(const std::string& dir, int64_t writer, const std::vector<Param*>& params) {
+  write_part(dir, kStem, writer, named_parts(params, &Param::value));
+}
+
+void join_weights(const std::string& dir, const ModelTexts& texts) {
+  join_parts(dir, kStem);
+  save_texts(dir, texts);
+}
+
+std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Param::*which) {
+  std::vector<NamedTensor> tensors;
+  for (const Param* param : params) {
+    for (const ParamPart& part : param->parts) tensors.push_back({part.name, part_of(param->*which, part)});
+  }
+  return tensors;
+}
+
+std::string hash_weights(const std::vector<Param*>& params) {
+  Xxhash64 hash;
+  for (const NamedTensor& t : named_parts(params, &Param::value)) {
+    hash.add(t.name + "\n" + t.view.to_string() + "\n");
+    hash.add(OnHost(t.view).view().data, t.view.bytes());
+  }
+  return hash.hex();
+}
+
+}  // namespace natrix

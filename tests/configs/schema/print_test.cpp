@@ -1,0 +1,120 @@
+// The resolved configuration reads back as itself, tells where values come from, and has a hash.
+#include <random>
+
+#include "configs/schema/field.h"
+#include "tests/configs/schema/minimal.h"
+
+namespace natrix {
+namespace {
+
+/// Everything away from its default, texts with signs that YAML could misread.
+const char* kFull =
+    "run: {dir: 'a: b #c', rank_logs: true}\n"
+    "model:\n"
+    "  pattern: \"-ME\"\n"
+    "  repeat: 3\n"
+    "  d_model: 48\n"
+    "  vocab_size: 300\n"
+    "  tie_embeddings: false\n"
+    "  norm_eps: 1e-5\n"
+    "  mamba: {d_state: 8, d_conv: 3, expand: 1, dt_rank: 2, inner_norms: false, conv_bias: false, "
+    "proj_bias: true}\n"
+    "  mlp: {d_ff: 7, activation: geglu}\n"
+    "  moe: {num_experts: 3, top_k: 3, d_ff: 9, activation: gelu, router: sigmoid, renormalize: true, "
+    "shared_experts: 1,\n"
+    "        capacity_factor: 1.1, aux_loss_coef: 0.1, z_loss_coef: 0.2, bias_update_rate: 0.3}\n"
+    "sequence: {length: 100, chunk: 10, gradient: truncated, boundary_memory: 1000001, carry_state: true}\n"
+    "data: {train: ['null', \"q\\\"\\\\\"], eval: ['[x]', '- y', ./~z, \"caf\u00e9\"], tokenizer: tok, "
+    "order: "
+    "sequential,\n"
+    "       documents: joined}\n"
+    "train: {steps: 77, batch_size: 6, micro_batch_size: 2, eval_every: 0, eval_tokens: 1, seed: 9, on_nan: "
+    "skip, max_skipped: 3}\n"
+    "optimizer: {lr: 0.1, min_lr: 0.01, schedule: wsd, warmup_steps: 5, decay_steps: 6, betas: [0.1, 0.2], "
+    "eps: 1e-9,\n"
+    "            weight_decay: 0, clip_grad_norm: 2}\n"
+    "parallel: {dp: 2, cp: 3, ep: 4, cp_link: scan, zero: 1, bucket: 3MiB, timeout: 1ms, share_gpus: true}\n"
+    "device: {backend: cuda, dtype: bf16, threads: 5}\n"
+    "checkpoint: {every: 1, keep: 2, resume: never}\n"
+    "log: {every: 3}\n";
+
+TEST(Print, ReadsBackAsItself) {
+  for (const std::string& text : {kMinimal, std::string(kFull)}) {
+    const LoadedConfig first = parse(text);
+    const std::string yaml = to_yaml(first, false);
+    const LoadedConfig again = parse_experiment(yaml, "elsewhere/config.yaml");
+    EXPECT_EQ(to_yaml(again, false), yaml);
+    EXPECT_EQ(config_hash(again.config), config_hash(first.config));
+    EXPECT_EQ(to_yaml(parse(to_yaml(first, true)), false), yaml) << "with origins";
+  }
+}
+
+TEST(Print, NothingIsLeftAtItsDefaultByTheFullExample) {
+  ExperimentConfig defaults, full = parse(kFull).config;
+  const std::vector<Field> a = fields_of(defaults), b = fields_of(full);
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    const bool has_no_other =
+        a[i].key == "optimizer.name" || a[i].key == "data.batches" || a[i].key == "model.init_from";
+    EXPECT_EQ(a[i].print() == b[i].print(), has_no_other) << a[i].key;
+  }
+}
+
+TEST(Print, ACheckpointsModelIsNotWrittenDown) {
+  const std::string text =
+      "model: {init_from: ckpt, moe: {aux_loss_coef: 0.01}}\ndata: {batches: b.safetensors}\n";
+  const LoadedConfig l = parse(text);
+  const std::string yaml = to_yaml(l, false);
+  EXPECT_TRUE(contains(yaml, "\n    aux_loss_coef: 0.01\n")) << yaml;
+  EXPECT_FALSE(contains(yaml, "d_model")) << yaml;
+  const LoadedConfig again = parse(yaml);
+  EXPECT_FALSE(again.was_set("model.mamba.d_state")) << "or it would have to agree with the checkpoint";
+  EXPECT_EQ(to_yaml(again, false), yaml);
+}
+
+TEST(Print, EachLineSaysWhereItsValueComesFrom) {
+  const std::string yaml = to_yaml(parse(kMinimal, {"train.steps=5"}), true);
+  for (const char* line : {"  pattern: ME                                    # x.yaml:1\n",
+                           "  steps: 5                                       # command line\n",
+                           "    d_state: 16                                  # default\n",
+                           "  warmup_steps: 5                                # default\n"}) {
+    EXPECT_TRUE(contains(yaml, line)) << line << "in\n" << yaml;
+  }
+}
+
+TEST(Print, SectionsNest) {
+  const std::string yaml = to_yaml(parse(kMinimal), false);
+  EXPECT_TRUE(yaml.starts_with("run:\n  dir: /")) << yaml;
+  EXPECT_TRUE(contains(yaml, "\nmodel:\n  init_from: none\n  pattern: ME\n")) << yaml;
+  EXPECT_TRUE(contains(yaml, "\n  mamba:\n    d_state: 16\n")) << yaml;
+  EXPECT_TRUE(contains(yaml, "    proj_bias: false\n  mlp:\n    d_ff: 1024\n")) << yaml;
+  EXPECT_TRUE(contains(yaml, "\nsequence:\n  length: 4096\n")) << yaml;
+}
+
+TEST(Print, PathsAreAbsolute) {
+  const std::string yaml = to_yaml(parse(kMinimal, {"data.eval=[held/out]", "data.tokenizer=t"}), false);
+  const std::string here = std::filesystem::current_path().string();
+  EXPECT_TRUE(contains(yaml, here + "/a.txt")) << yaml;
+  EXPECT_TRUE(contains(yaml, here + "/held/out")) << yaml;
+  EXPECT_TRUE(contains(yaml, here + "/runs/x")) << yaml;
+  EXPECT_TRUE(contains(yaml, here + "/t\n")) << yaml;
+}
+
+TEST(Hash, SeesWhatDecidesTheNumbers) {
+  const std::string of_minimal = config_hash(parse(kMinimal).config);
+  EXPECT_EQ(of_minimal.size(), 16u);
+  const auto with = [](const std::string& o) { return config_hash(parse(kMinimal, {o}).config); };
+  for (const char* o :
+       {"train.seed=2", "model.repeat=2", "optimizer.lr=1e-3", "sequence.gradient=truncated",
+        "data.train=b.txt", "data.train=[a.txt, a.txt]", "device.dtype=bf16", "sequence.chunk=256"}) {
+    EXPECT_NE(with(o), of_minimal) << o;
+  }
+  for (const char* o :
+       {"run.dir=z", "log.every=1", "checkpoint.every=1", "checkpoint.resume=never", "device.threads=1",
+        "parallel.timeout=1s", "sequence.boundary_memory=0", "data.train=moved/to/a.txt", "train.seed=1"}) {
+    EXPECT_EQ(with(o), of_minimal) << o;
+  }
+}
+
+}  // namespace
+}  // namespace natrix
