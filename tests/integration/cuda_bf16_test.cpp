@@ -149,6 +149,7 @@ TEST_F(CudaBf16, TrainsAsInFp32AndGoesOnFromACheckpoint) {
   const std::vector<std::string> once = curve(tiny / "bf16");
   const std::string end = weights(tiny / "bf16", 12);
   std::filesystem::remove_all(tiny / "bf16/checkpoints/step-00000012");
+  write_file(tiny / "bf16/checkpoints/latest", "step-00000006\n");
   std::vector<std::string> words = shared;
   words.push_back("device.dtype=bf16");
   const Outcome again = tiny.train("bf16", words);

@@ -67,6 +67,7 @@ TEST_F(CudaProgram, TrainsAsTheCpuDoesAndGoesOnFromACheckpoint) {
   const std::vector<std::string> once = curve(tiny / "cuda");
   const std::string end = weights(tiny / "cuda", 8);
   fs::remove_all(tiny / "cuda/checkpoints/step-00000008");
+  write_file(tiny / "cuda/checkpoints/latest", "step-00000004\n");
   const Outcome again = tiny.train("cuda", on_cuda);
   EXPECT_EQ(again.status, 0) << again.err;
   EXPECT_THAT(again.err, HasSubstr("going on after step 4"));
@@ -75,6 +76,7 @@ TEST_F(CudaProgram, TrainsAsTheCpuDoesAndGoesOnFromACheckpoint) {
 
   // A run may change its backend on the way.
   fs::remove_all(tiny / "cuda/checkpoints/step-00000008");
+  write_file(tiny / "cuda/checkpoints/latest", "step-00000004\n");
   EXPECT_EQ(tiny.train("cuda", kEverything).status, 0);
   expect_similar_curves(tiny / "cuda", tiny / "cpu", 8);
 }
