@@ -20,7 +20,7 @@ struct CarryKey {
   auto operator<=>(const CarryKey&) const = default;
 };
 
-/// A segment as a map of its entering state. An empty `decay` means zero, so the entering state has no effect.
+/// A segment as a map of its entering state. An empty `decay` is zero: the entering state has no effect.
 struct SegmentMap {
   View decay, state;
 };
@@ -36,7 +36,7 @@ class CarryLink {
                      const std::function<SegmentMap()>& summarise) = 0;
 
   /// Memory for the state that leave() will hand on, so that leave() need not copy it. Its contents are
-  /// unspecified. It never aliases the result of enter(). If it is empty, the layer allocates the state itself.
+  /// unspecified. It never aliases the result of enter(). If it is empty, the layer allocates the state.
   virtual View room(CarryKey, Dtype, const Shape&, Memory) { return {}; }
 
   /// Hands on the state after this segment. Copies the view, unless it is the one that room() returned.

@@ -187,7 +187,7 @@ void SegmentSchedule::retrace(Sweep& w, StepTally& tally, double scale) {
   }
 }
 
-/// Runs forward from the nearest held boundary to boundary `last`. Keeps as many boundaries on the way as fit.
+/// Runs forward from the nearest held boundary to boundary `last`. Keeps the boundaries on the way that fit.
 void SegmentSchedule::advance(Sweep& w, StepTally& tally, int64_t last) {
   const int64_t from = w.boundaries.empty() ? 0 : w.boundaries.back().segment;
   if (w.boundaries.empty()) {
