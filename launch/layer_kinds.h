@@ -1,6 +1,7 @@
 // The table of layer kinds: maps each letter of model.pattern to a layer and to the function that makes it.
 //
-// No other code interprets a letter. A new kind needs one file with its layer and one row in this table.
+// A new kind needs one file with its layer and one row in this table. Only estimates of memory and time also
+// know the built-in letters (core/train/memory_plan.cpp, launch/plan).
 #pragma once
 
 #include <memory>
