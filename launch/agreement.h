@@ -1,4 +1,4 @@
-// What all ranks of a run must have in common before they begin.
+// Checks before a run begins that all its ranks agree.
 #pragma once
 
 #include "core/ranks/collectives.h"
@@ -7,18 +7,18 @@
 
 namespace natrix {
 
-/// Ranks that run another program, have other settings or read other data would train on nothing that makes
-/// sense. Collective. InputError on a rank that differs from rank 0, saying in what. When it returns, every
-/// rank has opened its files and looked at the run directory as it was.
+/// Checks that all ranks run the same program with the same settings and data. Collective. A rank that
+/// differs from rank 0 throws InputError, which says in what. When this returns, every rank has opened its
+/// files and has read the run directory in its earlier state.
 void require_agreement(const Experiment& experiment, const BatchSource& data, Collectives& world,
                        Context& ctx);
 
-/// One of the things that ranks must agree on.
+/// One item that ranks must agree on.
 struct Agreed {
   std::string what, mine;  // its name in the message, and this rank's text or hash of it
   std::string remedy;
 };
-/// The same for any other list, besides the program, which always comes first.
+/// The same for any list of items. The program is always checked first.
 void require_agreement(const std::vector<Agreed>& list, Collectives& world, Context& ctx);
 
 }  // namespace natrix

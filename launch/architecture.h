@@ -1,4 +1,4 @@
-// Whether two models are the same network, however their settings spell it.
+// Compares two models as networks, independent of how their settings are written.
 #pragma once
 
 #include <string>
@@ -8,9 +8,9 @@
 
 namespace natrix {
 
-/// Keys of the model block in which they differ, in the order of the documentation. A stack is compared as a
-/// whole (pattern MM, or M twice), dt_rank as a number, and settings of layers only where the stack has such
-/// layers; where the first weights come from (init_from) is no difference.
+/// The keys of the model block that differ, in the order of the documentation. Stacks are compared as a
+/// whole: pattern MM equals M twice. dt_rank is compared as a number. Settings of a kind of layer count only
+/// if the stack has such layers. init_from, the source of the first weights, does not count.
 std::vector<std::string> differing_model_keys(const ModelConfig& a, const ModelConfig& b,
                                               const LayerKinds& kinds);
 

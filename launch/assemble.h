@@ -1,5 +1,4 @@
-// The composition root: turns a ModelConfig into a model, with the row
-// exchange its MoE layers speak to plugged in.
+// The composition root: turns a ModelConfig into a model, and connects its MoE layers to a row exchange.
 #pragma once
 
 #include <memory>
@@ -11,7 +10,7 @@
 
 namespace natrix {
 
-/// A model and what it borrows. Moves as one.
+/// A model together with the exchange that it borrows.
 struct AssembledModel {
   std::unique_ptr<RowExchange> exchange;
   std::unique_ptr<Model> model;
@@ -20,19 +19,19 @@ struct AssembledModel {
   Model& operator*() const { return *model; }
 };
 
-/// Layers from config.stack(), named as the HF class that the stack can be saved as. Parameters are
-/// allocated in the memory of the context that will run the model, not set. exchange: between the ranks that
-/// hold the experts; null, all of them are here.
+/// Makes the layers of config.stack(). Tensors have the names of the HF class that the stack can be saved as.
+/// Parameters are allocated in `memory`, which must be that of the context that will run the model, but not
+/// initialised. exchange: between the ranks that own the experts; null if this rank owns all of them.
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients,
                               Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr,
                               const LayerKinds& kinds = builtin_layer_kinds());
 
-/// The same without memory for its parameters: their names and shapes.
+/// The same without allocating parameters, which have only names and shapes.
 AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange = nullptr,
                               const LayerKinds& kinds = builtin_layer_kinds());
 
-/// Reads a checkpoint directory (HF layout): config.json and all weights. With `config`, that of the
-/// directory (read_model_config) with settings changed that do not concern the weights.
+/// Reads a checkpoint directory in HF layout: config.json and all weights. A given `config` must be that of
+/// the directory (read_model_config); only settings that do not concern the weights may differ.
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients,
                           Memory memory = Memory::kHost);
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,

@@ -1,7 +1,7 @@
-// What a command's CONFIG argument is: a YAML file of the user's, a run directory, or the config.yaml in one.
+// Reads a command's argument CONFIG: a user's YAML file, a run directory, or the config.yaml in one.
 //
-// A run goes on where its directory lies, however it came there: the run.dir that its config.yaml holds gives
-// way to the place of that file, and only run.dir=… on the command line is stronger.
+// A run continues in the directory where it is now, even if it was moved. The place of its config.yaml
+// therefore overrides the run.dir in that file. Only run.dir=… on the command line overrides the place.
 #pragma once
 
 #include <span>
@@ -12,17 +12,17 @@
 namespace natrix {
 
 struct ConfigSource {
-  std::string file;          // that was read
-  LoadedConfig loaded;       // with the overrides
+  std::string file;          // the file that was read
+  LoadedConfig loaded;       // its settings, with the overrides
   bool is_runs = false;      // the file is a run's own config.yaml
-  std::string recorded_dir;  // run.dir as that says it
+  std::string recorded_dir;  // run.dir as written in a run's own config.yaml
 };
 
-/// ConfigError or InputError where it cannot be read, or is a directory that holds no run.
+/// ConfigError or InputError if the file cannot be read, or if a directory holds no run.
 ConfigSource load_config(const std::string& config, std::span<const std::string> overrides);
 
-/// InputError where a run's own config.yaml names data that are not there: which, and how to say where they
-/// are now. Other files are left to those who open them.
+/// InputError if a run's own config.yaml names data that are missing. The message says which, and how to give
+/// their new place. Whoever opens other files reports missing ones.
 void require_recorded_data(const ConfigSource& source);
 
 }  // namespace natrix

@@ -1,6 +1,7 @@
-// The table of layer kinds: which letter of model.pattern stands for which layer, and how that layer is made.
+// The table of layer kinds: maps each letter of model.pattern to a layer and to the function that makes it.
 //
-// Nothing else interprets a letter. A new kind is a file with its layer and a row here.
+// A new kind needs one file with its layer and one row in this table. Only estimates of memory and time also
+// know the built-in letters (core/train/memory_plan.cpp, launch/plan).
 #pragma once
 
 #include <memory>
@@ -13,18 +14,18 @@
 
 namespace natrix {
 
-/// Where a layer is made: its place in the stack, and what it may borrow.
+/// The arguments for making a layer: its place in the stack, and what it may borrow.
 struct LayerSite {
   const ModelConfig& config;
   int sublayer;               // index in the stack
-  const std::string& prefix;  // of its tensors' names in the checkpoint
+  const std::string& prefix;  // start of its tensors' names in the checkpoint
   RowExchange& exchange;      // to the owners of experts; outlives the layer
 };
 
 struct LayerKind {
   char letter;
   const char* name;     // for messages: "Mamba-1"
-  const char* section;  // of its settings in the YAML, "model.mamba"; empty if it has none
+  const char* section;  // section of its settings in the YAML, "model.mamba"; empty if it has none
   std::unique_ptr<Layer> (*make)(const LayerSite&);
 };
 
@@ -33,16 +34,15 @@ class LayerKinds {
   explicit LayerKinds(std::vector<LayerKind> rows);
 
   const std::vector<LayerKind>& rows() const { return rows_; }
-  /// InputError for a letter of the pattern that no row has: it names the letter and lists the others.
-  /// `origin` says where the pattern was set, and may be empty.
+  /// InputError if a letter of the pattern has no row. The message names the letter and lists the known ones.
+  /// `origin` says where the pattern was set; may be empty.
   void check(const std::string& pattern, const std::string& origin = {}) const;
-  /// Whether a key of the configuration matters to a model of this stack: false for the settings of layers
-  /// that the stack does not have.
+  /// Whether a key of the configuration matters to this stack: false for settings of layers that it lacks.
   bool uses(const std::string& stack, const std::string& key) const;
   std::unique_ptr<Layer> make(char letter, const LayerSite& site) const;
 
  private:
-  const LayerKind* find(char letter) const;  // null where there is none
+  const LayerKind* find(char letter) const;  // null if there is none
 
   std::vector<LayerKind> rows_;
 };

@@ -1,4 +1,4 @@
-// A step of training under several layouts, as threads of one process, for natrix verify.
+// Runs a training step under several layouts, with ranks as threads of one process, for natrix verify.
 #pragma once
 
 #include <map>
@@ -12,14 +12,14 @@
 
 namespace natrix {
 
-/// "dp2", "cp4", "dp2cp2ep4", "cp2scan": ranks of each axis, 1 where it is not named, but as many dp ranks as
-/// ep needs. InputError where the text is no layout.
+/// Parses "dp2", "cp4", "dp2cp2ep4", "cp2scan": the ranks of each axis. An axis that is not named has one
+/// rank, except that dp gets as many as ep needs. InputError if the text is not a layout.
 ParallelConfig parse_layout(const std::string& text);
 
-/// InputError where the experiment cannot be shared out like that.
+/// InputError if the experiment cannot be divided like that.
 void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const ParallelConfig& parallel);
 
-/// InputError "OVERRIDE: instead" for an override of the mesh, on behalf of a command that would ignore it.
+/// InputError "OVERRIDE: instead" if an override sets the mesh, for commands that would ignore it.
 void refuse_mesh_overrides(const std::vector<std::string>& overrides, const std::string& instead);
 
 struct LayoutStep {

@@ -1,5 +1,5 @@
-// ReadingRanks: the ranks of a command that reads a model without training it (eval, generate), and the model
-// that each of them loads.
+// ReadingRanks: the ranks of a command that runs a model without training it (eval, generate). It loads each
+// rank's part of the model.
 #pragma once
 
 #include <string>
@@ -13,16 +13,16 @@ namespace natrix {
 
 class MpiSession;
 
-/// What the ranks of a command read, which decides how they share it out where nobody says so.
+/// What a command reads. This decides the default mesh.
 enum class Reads {
-  kOneText,  // cp: all of them
-  kRows      // dp: all that cp leaves
+  kOneText,  // cp has all ranks
+  kRows      // dp has all ranks that cp leaves
 };
 
 class ReadingRanks {
  public:
-  /// settings: parallel.key=value, as natrix train takes them. ConfigError or InputError for those that this
-  /// command cannot follow. Collective. Everything is borrowed.
+  /// settings: parallel.key=value, as for natrix train. ConfigError or InputError for settings that this
+  /// command cannot follow. Collective. All references are borrowed.
   ReadingRanks(const std::vector<std::string>& settings, Reads reads, const CommonFlags& flags,
                const std::string& model_dir, MpiSession& session);
 
@@ -30,10 +30,10 @@ class ReadingRanks {
   Ranks ranks() { return mesh_->ranks(); }
   const MeshShape& shape() const { return mesh_->shape(); }
   bool first() { return ranks().world.rank() == 0; }
-  /// The model with this rank's share of the experts.
+  /// Loads the model with the experts that this rank owns.
   AssembledModel load_model();
-  /// InputError on a rank with another program, model, flags of the machine,
-  /// or something of `list`. Collective.
+  /// InputError on a rank whose program, model, machine flags or items of `list` differ from
+  /// rank 0's. Collective.
   void require_agreement(Model& model, std::vector<Agreed> list);
 
  private:
@@ -47,8 +47,8 @@ class ReadingRanks {
 /// The positional parallel.key=value arguments.
 void add_ranks_argument(CLI::App& command, std::vector<std::string>& settings);
 
-/// Takes the words of the form parallel.key=value out of `words`: an option that takes any number of files
-/// takes the settings behind them, too.
+/// Removes the words of the form parallel.key=value from `words` and returns them. An option that takes any
+/// number of files also takes the settings after them.
 std::vector<std::string> take_settings(std::vector<std::string>& words);
 
 }  // namespace natrix

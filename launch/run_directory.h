@@ -1,4 +1,4 @@
-// RunDirectory: whether an experiment may be run where it asks to, and how it differs from what ran there.
+// RunDirectory: decides whether an experiment may run in its run.dir, and how it differs from the run there.
 #pragma once
 
 #include <optional>
@@ -15,27 +15,28 @@ namespace natrix {
 
 class RunDirectory {
  public:
-  /// Touches nothing. InputError where run.dir holds the checkpoints of another model, or of any run if
-  /// checkpoint.resume is never, and where its checkpoints are lost.
+  /// Changes nothing. InputError if run.dir holds checkpoints of another model, if it holds any checkpoints
+  /// and checkpoint.resume is never, or if its checkpoints are lost.
   explicit RunDirectory(const Experiment& experiment);
 
   std::string path(const std::string& name) const { return dir_ + "/" + name; }
-  /// Whether there are checkpoints to go on from.
+  /// Whether there are checkpoints to resume from.
   bool goes_on() const { return goes_on_; }
-  /// What differs from what the run in this directory began with, a line each: "changed since the run began:
+  /// The differences from the settings that the run began with, one line each: "changed since the run began:
   /// train.steps: 200, was 100".
   const std::vector<std::string>& changes() const { return changes_; }
 
-  /// InputError where it cannot be made or written. Touches nothing.
+  /// InputError if the directory cannot be created or written. Changes nothing.
   void check_writable() const;
-  /// Of rank 0, before create(): compares file and data with those that the run was started with. InputError
-  /// where it was started from another YAML file that means the same directory by default, and where the
-  /// states that it carries do not fit what comes next.
+  /// Rank 0 calls this before create(). Compares the YAML file and the data with those that the run was
+  /// started with. InputError if the run was started from another YAML file with the same default directory,
+  /// or if its carried states do not fit the next batch.
   void compare_with_origin(const ConfigSource& source, const BatchSource& data, const EvalWindows* held_out);
 
-  /// Makes it and holds it for this process. InputError while another run writes there.
+  /// Creates the directory and locks it for this process. InputError while another run writes there.
   void create();
-  /// config.yaml, resolved: it trains the same when it is given to natrix train; and run.json, the record.
+  /// Writes the resolved config.yaml, with which natrix train trains the same, and run.json,
+  /// the run's origin.
   void write_config() const;
 
  private:
@@ -47,7 +48,7 @@ class RunDirectory {
   const Experiment& experiment_;
   std::string dir_;
   bool goes_on_ = false;
-  std::optional<ExperimentConfig> earlier_;  // of the run in this directory, if it says
+  std::optional<ExperimentConfig> earlier_;  // configuration of the run in this directory, if known
   std::vector<std::string> changes_;
   RunOrigin origin_;
   DirectoryLock lock_;

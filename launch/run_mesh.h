@@ -1,4 +1,4 @@
-// The mesh of a run, plugged into what core and moe ask of other ranks.
+// RunMesh: connects the interfaces of core and moe to the ranks of a run.
 #pragma once
 
 #include <memory>
@@ -12,18 +12,18 @@
 
 namespace natrix {
 
-/// What a mesh has to know of a model.
+/// What a mesh must know about a model.
 struct MeshNeeds {
   CarryList carries;
-  int64_t experts = 0;       // the most that may be spread over parallel.ep; 0: the model has none
+  int64_t experts = 0;       // the largest number of experts of a layer; 0: the model has none
   bool needs_tally = false;  // sweep 1 of all micro-batches comes before any sweep 2
 };
 MeshNeeds needs_of(const Model& model);
 
-/// InputError where this mesh cannot hold this experiment: rows, tokens or experts that cannot be shared out.
+/// InputError if rows, tokens or experts of the experiment cannot be divided over this mesh.
 void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const MeshShape& shape);
 
-/// The part of it that concerns the model.
+/// The part of check_layout() that concerns the model.
 void check_mesh(const MeshNeeds& needs, const MeshShape& shape);
 
 class RunMesh {
@@ -34,12 +34,12 @@ class RunMesh {
 
   Ranks ranks() { return mesh_ranks_ ? mesh_ranks_->ranks() : alone_.ranks(); }
   const MeshShape& shape() const { return mesh_->shape(); }
-  /// For a model of this run; it borrows the mesh.
+  /// The row exchange for a model of this run. It borrows the mesh.
   std::unique_ptr<RowExchange> exchange();
   Traffic traffic() const { return mesh_->traffic(); }
-  /// Of sums of gradients.
+  /// Traffic of the gradients' sums.
   Traffic gradient_traffic() const;
-  /// Of rows that go to their experts and back, and of their numbers.
+  /// Traffic of rows to their experts and back, and of their counts.
   Traffic expert_traffic() const { return mesh_->ep().traffic(); }
 
  private:
@@ -48,10 +48,10 @@ class RunMesh {
   OneProcess alone_;
 };
 
-/// NCCL where the build has it (`nccl`) and every rank of a machine has a GPU of its own; else by way of the
-/// hosts. InputError where there are fewer GPUs than ranks and they may not be shared (parallel.share_gpus).
+/// NCCL if the build has it (`nccl`) and every rank of this machine has its own GPU; else through host
+/// memory. InputError if there are fewer GPUs than ranks and they may not be shared (parallel.share_gpus).
 DeviceLink device_link(int gpus, int ranks, bool nccl, bool share);
-/// NCCL where every rank can, as machines may differ; else all go by way of the hosts. Collective.
+/// NCCL if every rank can use it, because machines may differ; else all ranks use host memory. Collective.
 DeviceLink agreed_link(Transport& world, DeviceLink mine);
 
 /// This process among the ranks of its machine, from the launcher's environment; 0 without one.

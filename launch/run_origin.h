@@ -1,5 +1,5 @@
-// RunOrigin: what a run was started from, as RUN/run.json keeps it: the YAML file and the identity of its
-// data.
+// RunOrigin: the YAML file and the identity of the data that a run was started from, as
+// stored in RUN/run.json.
 #pragma once
 
 #include <map>
@@ -11,12 +11,12 @@
 namespace natrix {
 
 struct RunOrigin {
-  std::string config_file;                   // absolute; empty: not known
-  std::string config_hash;                   // of its bytes
+  std::string config_file;                   // absolute path; empty: not known
+  std::string config_hash;                   // hash of its bytes
   std::map<std::string, DataIdentity> data;  // by the key that names them: data.train
 };
 
-/// Nothing where there is no such file: runs of earlier versions have none. InputError if it is damaged.
+/// Returns nothing if there is no such file, as in runs of earlier versions. InputError if it is damaged.
 std::optional<RunOrigin> read_run_origin(const std::string& path);
 void write_run_origin(const std::string& path, const RunOrigin& origin);
 

@@ -1,14 +1,16 @@
-// stdin, stdout and stderr as the program may find them: closed, full, or a pipe that nobody reads any more.
+// Handles stdin, stdout and stderr that are closed, full, or a pipe without a reader.
 #pragma once
 
 namespace natrix {
 
-/// At the start of main, before anything is opened: a closed standard stream keeps its descriptor, so that no
-/// file of ours is opened there, and a write to a pipe without a reader fails instead of ending the program.
+/// Call this at the start of main, before anything is opened. It occupies the descriptor of a closed standard
+/// stream, so that no other file gets it. Afterwards a write to a pipe without a reader fails instead of
+/// ending the program.
 void guard_standard_streams();
 
-/// At the end: the status of a command whose results are on stdout. A full disk must not go unnoticed behind
-/// the standard library's buffer. A reader that has left (natrix … | head) knows that it did: no word then.
+/// Call this at the end of a command that writes results to stdout. It flushes them and returns the exit
+/// status. A full disk is thereby reported, even though the standard library buffers. A reader that has
+/// closed the pipe (natrix … | head) gets no message.
 int flush_results(int status);
 
 }  // namespace natrix

@@ -1,11 +1,11 @@
-// Warnings of commands that keep no log.
+// Warnings of commands without a log.
 #pragma once
 
 #include <string>
 
 namespace natrix {
 
-/// "natrix: warning: …", a line on stderr. --quiet does not silence it.
+/// Prints the line "natrix: warning: …" to stderr, even with --quiet.
 void print_warning(const std::string& what);
 
 }  // namespace natrix

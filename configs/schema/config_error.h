@@ -1,5 +1,5 @@
-// What is wrong with an experiment's configuration: file, line, key, what was found and what is allowed.
-// The program ends with exit status 2.
+// ConfigError: a fault in an experiment's configuration. The message gives file, line, key, the value found
+// and the values allowed. The program ends with exit status 2.
 #pragma once
 
 #include <stdexcept>

@@ -1,6 +1,5 @@
-// Field: one key of an experiment, bound to the member that holds its value. The list of all fields
-// (fields.cpp) is the only place that knows the keys:
-// it parses, validates, prints, hashes and documents them.
+// Field: one key of an experiment, bound to the member that holds its value. Only the list of all fields
+// (fields.cpp) knows the keys. Parsing, validation, printing, hashing and documentation use that list.
 #pragma once
 
 #include <functional>
@@ -11,7 +10,7 @@
 
 namespace natrix {
 
-/// What a YAML file or the command line gives for a key.
+/// The value that a YAML file or the command line gives for a key.
 struct Value {
   std::vector<std::string> texts;  // one, unless it is a list
   bool is_list = false;
@@ -23,9 +22,9 @@ struct Field {
   std::string expects;  // "an integer from 1 to 65536": for messages and the documentation
   std::string help;
   bool is_path = false;                    // relative to the file that names it
-  bool decides_result = true;              // false for where, how often, how fast: left out of the hash
-  std::vector<std::string> words;          // that mean something: names of choices, "auto", "none"; no paths
-  std::function<bool(const Value&)> read;  // false: not what is expected; the member is then unchanged
+  bool decides_result = true;              // false: affects only where, how often or how fast; not hashed
+  std::vector<std::string> words;          // special words: names of choices, "auto", "none"; no paths
+  std::function<bool(const Value&)> read;  // false: not valid, and the member is unchanged
   std::function<std::string()> print;      // as YAML
 };
 

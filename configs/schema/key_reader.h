@@ -1,5 +1,5 @@
-// KeyReader: sets fields from YAML leaves and command-line overrides, and collects what is wrong with them.
-// What every strict YAML of ours is read with; the list of fields says which keys there are.
+// KeyReader: sets fields from YAML leaves and command-line overrides, and collects their errors. All of
+// natrix's strict YAML files are read with it. The list of fields defines the keys.
 #pragma once
 
 #include <filesystem>
@@ -14,10 +14,10 @@ namespace natrix {
 
 class KeyReader {
  public:
-  /// What a file of this kind is, for messages.
+  /// Describes a kind of file, for messages.
   struct Kind {
-    std::string needs;   // "an experiment needs at least model.pattern, …": said of a file without keys
-    std::string listed;  // "docs/config.md lists them": said of a key that is like no other
+    std::string needs;   // for a file without keys: "an experiment needs at least model.pattern, …"
+    std::string listed;  // for a key that resembles no other: "docs/config.md lists them"
   };
   /// The members that `fields` are bound to, and `origin` (key → place that set it), outlive the reader.
   KeyReader(Kind kind, std::vector<Field> fields, std::map<std::string, std::string>& origin)
@@ -25,7 +25,7 @@ class KeyReader {
   KeyReader(const KeyReader&) = delete;
   KeyReader& operator=(const KeyReader&) = delete;
 
-  /// A file, and before it what it extends. `referrer`: the place that asks for the file, or empty.
+  /// Reads a file, after the file that it extends. `referrer`: the place that names the file, or empty.
   void add_file(const std::string& path, const std::string& referrer = "");
   void add_text(std::string_view text, const std::string& origin);
   /// section.key=value, from the command line.
@@ -33,7 +33,7 @@ class KeyReader {
 
   const std::vector<Field>& fields() const { return fields_; }
   void report(const std::string& place, const std::string& what);
-  /// ConfigError with every problem so far, a line each; nothing if there is none.
+  /// Throws ConfigError with every problem so far, one line each, if there is any.
   void raise_problems() const;
 
  private:

@@ -1,10 +1,10 @@
-// CarryLink: how a stretch of sequence gets the state it starts from, and hands on the state it ends with.
+// CarryLink: how a segment gets the state that it starts from and hands on the state that it ends with.
 //
-// What a stretch hands on is an element of a monoid: the affine map  S_out = decay ⊙ S_in + state  (for a
-// convolution tail or at a document start, decay = 0). Chunked training, truncated BPTT, context parallelism,
-// prefill, decode and prefix files differ only in where carries come from and go to, so layers call enter(),
-// room() and leave() and nothing else. In the backward pass the same
-// calls carry gradients, backwards in time.
+// A segment acts on a carried state as an affine map  S_out = decay ⊙ S_in + state.  Such maps form a monoid.
+// For a convolution tail, and where a document starts, decay = 0. Chunked training, truncated BPTT, context
+// parallelism, prefill, decode and prefix files differ only in where states come from and where they go.
+// Layers therefore call only enter(), room() and leave(). In backward the same calls carry the gradients of
+// states, backwards in time.
 #pragma once
 
 #include <compare>
@@ -20,8 +20,7 @@ struct CarryKey {
   auto operator<=>(const CarryKey&) const = default;
 };
 
-/// A segment as a map of its entering state. An empty `decay` stands for zero:
-/// the entering state does not matter.
+/// A segment as a map of its entering state. An empty `decay` is zero: the entering state has no effect.
 struct SegmentMap {
   View decay, state;
 };
@@ -30,17 +29,17 @@ class CarryLink {
  public:
   virtual ~CarryLink() = default;
 
-  /// The state that this segment starts from, of the given dtype and shape; an empty view stands for zero. It
-  /// stays valid until the link's next segment begins. `summarise` computes this segment's own map. Links
-  /// that combine the maps of several ranks call it; the others do not.
+  /// Returns the state that this segment starts from, of the given dtype and shape. An empty view means zero.
+  /// The view stays valid until the link's next segment begins. `summarise` computes this segment's own map.
+  /// Only links that combine the maps of several ranks call it.
   virtual View enter(CarryKey key, Dtype dtype, const Shape& shape,
                      const std::function<SegmentMap()>& summarise) = 0;
 
-  /// Where the state that leave() will hand on may be written, so that nothing has to copy it; an empty view:
-  /// wherever the layer likes. What lies there is nothing yet, and never what enter() gave.
+  /// Memory for the state that leave() will hand on, so that leave() need not copy it. Its contents are
+  /// unspecified. It never aliases the result of enter(). If it is empty, the layer allocates the state.
   virtual View room(CarryKey, Dtype, const Shape&, Memory) { return {}; }
 
-  /// Hands on the state after this stretch. The view is copied, unless it is the room that was given for it.
+  /// Hands on the state after this segment. Copies the view, unless it is the one that room() returned.
   virtual void leave(CarryKey key, View state) = 0;
 };
 

@@ -1,5 +1,5 @@
-// CarryRoute: a CarryLink that lasts for a whole sweep over the segments of a sequence, in either direction
-// of time. LocalRoute serves one process; routes between ranks stand in distributed/.
+// CarryRoute: a CarryLink that lasts for a whole sweep over the segments of a sequence. A sweep runs forward
+// or backward in time. LocalRoute serves one process; distributed/ has the routes between ranks.
 #pragma once
 
 #include "core/carry/carry_states.h"
@@ -8,29 +8,28 @@ namespace natrix {
 
 class CarryRoute : public CarryLink {
  public:
-  /// The sweep starts at the sequence's first token, with `states`; null stands for zero. Between ranks the
-  /// first one's count.
+  /// Starts a sweep over a whole sequence. Its first segment, in the direction of the sweep, enters with
+  /// `states`; null means zero. Between ranks, only the states given to the first rank count.
   virtual void resume(const CarryStates* states) = 0;
-  /// The sweep starts at a segment within the sequence, for which this process recorded `boundary`.
+  /// Starts a sweep at a segment within the sequence. `boundary` is what this process kept for that segment.
   virtual void rejoin(const CarryStates& boundary) = 0;
-  /// The next segment begins: what was left is now what is entered with.
-  /// last: no other follows in this sweep.
+  /// Begins the next segment: the states that the previous one left become the entering states. `last`: this
+  /// is the last segment of the sweep.
   virtual void begin_segment(bool last) = 0;
-  /// After a last segment: the states that it left behind. Between ranks, those of the rank that has them:
-  /// see CarryAxis::to_first.
+  /// The states that the last segment left. Between ranks not every rank has them; see CarryAxis::to_first.
   virtual const CarryStates& end_states() = 0;
 };
 
-/// One process: what a segment leaves, the next one enters with.
+/// One process: the next segment enters with what the previous one left.
 class LocalRoute final : public CarryRoute {
  public:
   void resume(const CarryStates* states) override;
   void rejoin(const CarryStates& boundary) override { resume(&boundary); }
   void begin_segment(bool) override { std::swap(entering_, leaving_); }
   const CarryStates& end_states() override { return leaving_; }
-  /// The states that the segments so far have left behind, or, within a segment, where it leaves them.
+  /// The states that the latest segment left. While a segment runs, these are the states that it writes.
   const CarryStates& carried() const { return leaving_; }
-  /// Those that the segment in hand began with.
+  /// The states that the current segment started from.
   const CarryStates& entering() const { return entering_; }
   View enter(CarryKey key, Dtype, const Shape&, const std::function<SegmentMap()>&) override {
     return entering_.at(key);
@@ -42,11 +41,11 @@ class LocalRoute final : public CarryRoute {
   void leave(CarryKey key, View state) override { leaving_.put(key, state); }
 
  private:
-  CarryStates entering_, leaving_;  // two, because backward still reads the state that a segment entered with
+  CarryStates entering_, leaving_;  // separate, because backward still reads the entering state
 };
 
-/// Cuts the sequence: every segment enters with zero and what it leaves is dropped. The gradient route of
-/// truncated backpropagation through time.
+/// Cuts the sequence at every boundary: each segment enters with zero, and what it leaves is dropped. This is
+/// the gradient route of truncated backpropagation through time.
 class CutRoute final : public CarryRoute {
  public:
   void resume(const CarryStates*) override {}
@@ -60,7 +59,7 @@ class CutRoute final : public CarryRoute {
   CarryStates nothing_;
 };
 
-/// Keeps a copy of every state that a segment enters with: the boundary from which it can be run again.
+/// Copies every entering state of a segment into `boundary`, from which the segment can be run again.
 class RecordingLink final : public CarryLink {
  public:
   RecordingLink(CarryLink& inner, CarryStates& boundary) : inner_(inner), boundary_(boundary) {}
@@ -80,7 +79,7 @@ class RecordingLink final : public CarryLink {
   CarryStates& boundary_;
 };
 
-/// Runs a segment again from its recorded boundary, without any carry traffic.
+/// Runs a segment again from its boundary. It exchanges no states with other segments or ranks.
 class ReplayLink final : public CarryLink {
  public:
   explicit ReplayLink(const CarryStates& boundary) : boundary_(boundary) {}

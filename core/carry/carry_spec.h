@@ -1,8 +1,8 @@
-// What a model carries across a segment boundary, as its layers declare it.
+// The states that a model carries across a segment boundary, as its layers declare them.
 //
-// Layer::carries() lists what one layer carries; Model::carries() collects the lists. Budgets for boundaries,
-// zero states, state files, checkpoints of a run, `inspect` and the planner read that list and nothing else,
-// so a layer that declares a new state needs no other change.
+// Layer::carries() lists the states of one layer; Model::carries() collects these lists. The memory budget of
+// boundaries, zero states, state files, run checkpoints, `inspect` and the planner read only that list. A
+// layer that declares a new state therefore needs no other change.
 #pragma once
 
 #include <string>
@@ -13,17 +13,17 @@
 
 namespace natrix {
 
-/// How the carries of two consecutive segments compose. Affine: S_out = decay ⊙ S_in + state; the size of the
-/// state does not depend on the length of the sequence.
+/// How the maps of two consecutive segments compose. kAffine: S_out = decay ⊙ S_in + state; the size of the
+/// state does not depend on the sequence's length.
 enum class CarryKind { kAffine };
 
-/// One carried state of one layer. Its place in Layer::carries() is CarryKey::part.
+/// One carried state of one layer. Its index in Layer::carries() is CarryKey::part.
 struct CarrySpec {
-  std::string part;  // its name in files, such as "ssm_state"
-  Shape row;         // of one row of the batch
+  std::string part;  // name in files, such as "ssm_state"
+  Shape row;         // shape for one row of the batch
   Dtype dtype = Dtype::kF32;
-  /// Tokens that a segment must have for its map to be computed without the entering state. It matters where
-  /// ranks combine maps (parallel.cp_link: scan).
+  /// The fewest tokens of a segment whose map can be computed without the entering state. This matters only
+  /// where ranks combine maps (parallel.cp_link: scan).
   int64_t fewest_tokens = 1;
   CarryKind kind = CarryKind::kAffine;
 };
@@ -39,21 +39,21 @@ struct CarriedState {
 /// In the order of the stack.
 using CarryList = std::vector<CarriedState>;
 
-/// Bytes of all states together, for `batch` rows.
+/// Bytes of all states for `batch` rows.
 int64_t bytes_of(const CarryList& list, int64_t batch);
 
-/// Tokens that a segment must have so that all its maps can be computed without the entering states.
+/// The fewest tokens of a segment whose maps can all be computed without the entering states.
 int64_t fewest_tokens(const CarryList& list);
 
-/// States with every declared state present (zero), in the host's memory.
+/// Every declared state, zero, in host memory.
 CarryStates zero_states(const CarryList& list, int64_t batch);
 
-/// The tensors of `states` under their names in files. ContractError for a state that `list` does not have.
+/// The tensors of `states` under their names in files. ContractError if `list` lacks one of the states.
 std::vector<NamedTensor> named_states(const CarryList& list, const CarryStates& states);
 
-/// The states that `file` holds for `batch` rows. InputError names a state that is declared and not in the
-/// file, one that is in the file and not declared, or one of another shape or dtype; `advice` ends that last
-/// message. The file holds nothing else.
+/// Reads the states of `batch` rows from `file`, which may hold nothing else. InputError names a tensor that
+/// is declared but missing, present but not declared, or of another shape or dtype. `advice` ends the message
+/// about another shape or dtype.
 CarryStates read_states(const Safetensors& file, const CarryList& list, int64_t batch,
                         const std::string& advice);
 

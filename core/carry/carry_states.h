@@ -1,6 +1,6 @@
 // CarryStates: all carried states at one boundary of the sequence. Its size does not depend on the sequence's
-// length. In memory it is what chunked training keeps per boundary; in a file it is a prefix
-// (core/io/state_file.h). A state lies where the one that was put lay: what a layer leaves, with the layer.
+// length. Chunked training keeps one for each boundary in memory; a state file holds one
+// (core/io/state_file.h). A state that is put stays in the kind of memory that it came from, host or device.
 #pragma once
 
 #include <map>
@@ -14,10 +14,10 @@ class CarryStates {
  public:
   /// The stored state, or an empty view (zero).
   View at(CarryKey key) const;
-  /// Copies `state`, unless it lies here already; memory of an earlier state of the same shape is used again.
-  /// An empty view removes the entry.
+  /// Copies `state`, unless it is the stored state itself. Reuses the memory of an earlier state of the same
+  /// shape, dtype and kind of memory. An empty view removes the entry.
   void put(CarryKey key, View state);
-  /// Memory for a state that somebody else writes; what was there may be gone.
+  /// Allocates memory for a state that the caller writes through at(). Earlier contents may be lost.
   void make(CarryKey key, Dtype dtype, const Shape& shape, Memory memory = Memory::kHost);
   void clear() { states_.clear(); }
   bool empty() const { return states_.empty(); }

@@ -1,4 +1,4 @@
-// Carried states of many rows, put together and taken apart: a state is [rows, …], whatever it is of.
+// Joins and splits carried states along rows: every carried state has the shape [rows, …].
 #pragma once
 
 #include <span>
@@ -7,10 +7,10 @@
 
 namespace natrix {
 
-/// The parts' rows one after another, in the host's memory. All parts have the same states.
+/// Concatenates the rows of all parts, in host memory. All parts must have the same states.
 CarryStates join_rows(std::span<const CarryStates> parts);
 
-/// Rows [first, first + count).
+/// A copy of rows [first, first + count).
 CarryStates rows_of(const CarryStates& states, int64_t first, int64_t count, Memory memory);
 
 }  // namespace natrix

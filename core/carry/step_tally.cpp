@@ -23,7 +23,7 @@ StepTally::Layer& StepTally::layer(int sublayer, int64_t num_experts) {
 
 namespace {
 
-/// Calls f(double&) for every figure of a layer.
+/// Calls f(double&) for every f64 sum of a layer.
 template <class F>
 void each_figure(const StepTally::Layer& l, F&& f) {
   for (const Buffer* b : {&l.counts, &l.score_sum, &l.squared_logsumexp}) {

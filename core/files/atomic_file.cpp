@@ -17,13 +17,13 @@ namespace {
 
 void sync_path(const std::string& path, int flags) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
-  // A directory that may be written but not read cannot be synced; there is nothing better to do there.
+  // A directory that can be written but not read cannot be synced. That is not an error.
   if (fd < 0 && errno == EACCES && (flags & O_DIRECTORY) != 0) return;
   if (fd < 0) throw RunError(fmt::format("cannot open {} to sync it: {}", path, error_text(errno)));
   const int failed = ::fsync(fd);
   const int error = errno;
   ::close(fd);
-  // EINVAL: some network file systems cannot sync a directory; there is nothing better to do on them.
+  // EINVAL: some network file systems cannot sync a directory. That is not an error.
   if (failed != 0 && error != EINVAL) {
     throw RunError(fmt::format("cannot sync {}: {}; what was written may not survive a power failure", path,
                                error_text(error)));
@@ -34,7 +34,7 @@ std::string proc_name(int fd) {
   return fmt::format("/proc/self/fd/{}", fd);
 }
 
-/// A file that has no name, or −1 where the file system knows none or nothing could name it later.
+/// Opens an unnamed file. −1 if the file system has none, or if it could not be named later.
 int open_nameless(int directory) {
   const int fd = ::openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   if (fd < 0 || ::access(proc_name(fd).c_str(), F_OK) == 0) return fd;
@@ -47,7 +47,7 @@ std::string name_beside(std::string name) {
   constexpr size_t kMostName = 255, kEnding = 13;
   if (name.size() > kMostName - kEnding) {
     size_t end = kMostName - kEnding;
-    while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;  // not inside a letter
+    while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;  // a character's start
     name.resize(end);
   }
   std::random_device random;
@@ -125,7 +125,7 @@ void AtomicFile::reserve(int64_t bytes) {
   do {
     error = ::fallocate(fd_, 0, 0, bytes) == 0 ? 0 : errno;
   } while (error == EINTR);
-  // A file system without preallocation is not a failure: writing will tell.
+  // A file system without preallocation is not a failure. Writing shows whether there is space.
   if (error != 0 && error != EOPNOTSUPP && error != ENOSYS) fail(error);
 }
 
@@ -158,7 +158,7 @@ void AtomicFile::replace() {
   keep_attributes();
   if (::fsync(fd_) != 0) fail(errno);
   if (aside_.empty() && !link_beside()) {
-    // A file system that makes files without names, but gives them none later.
+    // Some file systems create unnamed files but cannot name them later.
     const int nameless = fd_;
     fd_ = -1;
     open_named();
@@ -186,7 +186,7 @@ bool AtomicFile::link_beside() {
   return error == 0;
 }
 
-/// Permissions and owner of the file that is replaced. They are no reason to lose the new one.
+/// Copies permissions and owner of the file that is replaced. A failure here must not lose the new file.
 void AtomicFile::keep_attributes() {
   struct stat old = {}, now = {};
   if (::fstatat(directory_, to_.name.c_str(), &old, AT_SYMLINK_NOFOLLOW) != 0) return;

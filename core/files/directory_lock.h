@@ -1,16 +1,16 @@
-// DirectoryLock: one process at a time writes a directory.
+// DirectoryLock: ensures that only one process at a time writes to a directory.
 #pragma once
 
 #include <string>
 
 namespace natrix {
 
-/// Held until destruction or the end of the process, however that ends; nothing is left on the disk.
+/// Held until destruction or the end of the process, however it ends. Leaves nothing on the disk.
 class DirectoryLock {
  public:
   DirectoryLock() = default;
-  /// InputError naming `what` (the key or flag that chose the directory) where another process holds it. A
-  /// file system that has no locks is taken as it is.
+  /// InputError if another process holds the lock. The message names `what`, the key or flag that chose the
+  /// directory. On a file system without locks nothing is locked.
   DirectoryLock(const std::string& path, const std::string& what);
   ~DirectoryLock();
   DirectoryLock(DirectoryLock&& other) noexcept;

@@ -1,5 +1,5 @@
-// What a file looks like that is not what a reader needs: the usual ways in which a download or a copy of a
-// model goes wrong.
+// Recognises files that are not what a reader expects, such as the results of a failed download or copy
+// of a model.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace natrix {
 
-/// What these first bytes are, and what to do: "it is a Git LFS pointer …; run `git lfs pull` …". Empty where
-/// nothing is recognised. `text` may be the whole file.
+/// Says what these first bytes are and what to do: "it is a Git LFS pointer …; run `git lfs pull` …". Empty
+/// if nothing is recognised. `text` may be the whole file.
 std::string looks_foreign(std::string_view text);
 
 }  // namespace natrix

@@ -21,8 +21,7 @@ constexpr std::array<std::string_view, 3> kNonFinite = {"-Infinity", "Infinity",
 
 using nlohmann::json;
 
-// nlohmann keeps the last of two equal keys without a word;
-// a reader that keeps the first would see another file.
+// Of two equal keys nlohmann silently keeps the last. A reader that keeps the first would see another file.
 class DuplicateKeys {
  public:
   explicit DuplicateKeys(const std::string& origin) : origin_(origin) {}
@@ -46,8 +45,8 @@ class DuplicateKeys {
       open_;  // keys of the objects that enclose the current position
 };
 
-/// A text that is JSON, made of one that may hold Infinity, -Infinity and NaN: outside of strings each
-/// becomes an object, which is a value where the word was one and an error everywhere else.
+/// Converts a text that may contain Infinity, -Infinity and NaN to JSON. Outside strings each becomes an
+/// object. An object is valid where a value is expected, and an error everywhere else.
 struct TaggedText {
   explicit TaggedText(std::string_view text) {
     bool in_string = false;
@@ -68,7 +67,7 @@ struct TaggedText {
     }
   }
 
-  /// The place in the text that was given of a place in this one.
+  /// Maps an offset in this text to the offset in the original text.
   size_t given(size_t place) const {
     const auto after =
         std::find_if(longer.rbegin(), longer.rend(), [&](auto& l) { return l.first <= place; });
@@ -76,7 +75,7 @@ struct TaggedText {
   }
 
   std::string tagged;
-  std::vector<std::pair<size_t, size_t>> longer;  // where an object ends, bytes added so far
+  std::vector<std::pair<size_t, size_t>> longer;  // end of each object, bytes added so far
 };
 
 [[noreturn]] void fail_parse(std::string_view text, size_t byte, const std::string& origin) {

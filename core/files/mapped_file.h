@@ -1,7 +1,7 @@
-// MappedFile: a whole regular file, read-only, without a copy.
+// MappedFile: a whole regular file, mapped read-only.
 //
-// Another process that shortens the file while it is mapped ends this one with SIGBUS. Natrix's own writers
-// never do: they replace a file by renaming a new one over it (atomic_file.h).
+// If another process shortens the file while it is mapped, this process ends with SIGBUS. Natrix's own
+// writers never do that: they replace a file by renaming a new one over it (atomic_file.h).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace natrix {
 
 class MappedFile {
  public:
-  /// InputError if there is no such regular file or it may not be read, RunError if the machine fails.
+  /// InputError if the path is not a regular file that this user may read; RunError if the machine fails.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -35,13 +35,13 @@ bool exists_as_link(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode);
 }
 
-/// What lies in /proc has no other name: its links show what a descriptor is, and cannot be followed by text.
+/// Links in /proc only describe a descriptor. Their text is not a path that can be followed.
 bool lies_in_proc(const std::string& path) {
   struct statfs system = {};
   return ::statfs(parent_of(path).c_str(), &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
 }
 
-/// The end of a chain of links, or the first path in it that lies in /proc.
+/// The end of a chain of links, or the first path of the chain that is in /proc.
 std::string end_of_links(const std::string& path) {
   fs::path at = path;
   for (int links = 0; links <= kMostLinks; ++links) {
@@ -51,12 +51,12 @@ std::string end_of_links(const std::string& path) {
   refuse_output(path, "it is a loop of symbolic links");
 }
 
-/// "it is", and where a link leads.
+/// "it is", or the same with the target of a link.
 std::string subject_of(const std::string& path, const std::string& end) {
   return path == end ? "it is" : fmt::format("it is a link to {}, which is", end);
 }
 
-/// The directory that is to hold `end` must be there.
+/// Requires that the directory of `end` exists.
 void require_parent(const std::string& path, const std::string& end) {
   const std::string parent = parent_of(end);
   struct stat status = {};
@@ -99,7 +99,7 @@ OutputPath stream_output(const std::string& path, const struct stat& status) {
           .descriptor = -1};
 }
 
-/// What only the rename at the end would tell.
+/// Finds faults that would otherwise show only at the final rename.
 void require_replaceable(const std::string& path, const std::string& end) {
   struct statx file = {};
   if (::statx(AT_FDCWD, end.c_str(), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &file) != 0) return;
@@ -185,7 +185,7 @@ bool is_fault_of_path(int error) {
     case EEXIST:
     case EOPNOTSUPP:
     case ENXIO:
-    case EINVAL: return true;  // a name that the file system does not take
+    case EINVAL: return true;  // a name that the file system does not accept
     default: return false;
   }
 }

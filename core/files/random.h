@@ -1,5 +1,5 @@
 // SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a small generator that gives the same numbers on every
-// platform, which the distributions of <random> do not.
+// platform. The distributions of <random> do not.
 #pragma once
 
 #include <cmath>
@@ -19,7 +19,7 @@ class SplitMix64 {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
     return z ^ (z >> 31);
   }
-  /// As if next() had been called n times.
+  /// Advances the state as n calls of next() do.
   void skip(uint64_t n) { state_ += n * 0x9E3779B97F4A7C15ull; }
   double uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }  // [0, 1)
   double normal() {                                                           // Box–Muller

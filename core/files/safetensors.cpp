@@ -9,8 +9,7 @@
 
 namespace natrix {
 
-// The format promises no alignment. A tensor that its dtype's loads could trip over is copied; files from
-// current writers have none.
+// The format does not guarantee alignment. A misaligned tensor is copied. Files of current writers have none.
 struct Safetensors::Memory {
   explicit Memory(const std::string& path) : file(path) {}
 

@@ -1,10 +1,9 @@
-// safetensors files (https://github.com/huggingface/safetensors):
-// 8 bytes of header length, a JSON header, the data.
+// safetensors files (https://github.com/huggingface/safetensors): 8 bytes of header length, a JSON
+// header, the data.
 //
-// Reading maps the file and checks the whole header before it hands out anything: sizes are bounded by the
-// file's own, offsets must tile the data without overlap or hole, products are overflow-checked. InputError
-// names the file and the tensor. Views point into the map (read-only) and live as long as the file object.
-// BOOL reads as u8.
+// Reading maps the file and checks the whole header first. Sizes must not exceed the file, offsets must cover
+// the data without overlap or gap, and products are checked for overflow. InputError names the file and the
+// tensor. Views point into the read-only map and live as long as the file object. BOOL reads as u8.
 #pragma once
 
 #include <cstdint>
@@ -41,15 +40,15 @@ class Safetensors {
 
 struct NamedTensor {
   std::string name;
-  View view;  // contiguous or strided rows, in any memory; written contiguous
+  View view;  // contiguous or strided rows, in any memory; written contiguously
 };
 
-/// Through an AtomicFile: the file appears under `path` complete or not at all. RunError on any I/O failure.
+/// Writes through an AtomicFile: the file appears complete or not at all. RunError on any I/O failure.
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
-/// As above for tensors that should not exist in memory at once ([B, T, V] logits of a long text): the header
-/// first, then rows appended in the order of `layout`.
+/// Like write_safetensors(), for tensors that do not fit in memory at once, such as the [B, T, V] logits of a
+/// long text. Writes the header first; then rows are appended in the order of `layout`.
 class SafetensorsWriter {
  public:
   struct Entry {
@@ -59,18 +58,18 @@ class SafetensorsWriter {
   };
   SafetensorsWriter(const std::string& path, const std::vector<Entry>& layout,
                     const std::map<std::string, std::string>& metadata = {});
-  ~SafetensorsWriter();    // drops what was written unless commit() ran
+  ~SafetensorsWriter();    // discards the file unless commit() ran
   void append(View rows);  // the next bytes
   void write_at(const std::string& tensor, int64_t first_element, View rows);  // any order
-  void commit();  // checks that all was written, then AtomicFile::commit()
+  void commit();  // checks that all data were written, then calls AtomicFile::commit()
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
-/// Copies a stored tensor (F32, F64, BF16 or F16) into f32 or f64 memory, of a device or not, of the same
-/// element count. Integers are refused.
+/// Copies a stored tensor (F32, F64, BF16 or F16) into f32 or f64 memory on the host or a device. Both must
+/// have the same number of elements. Integers are refused.
 void load_float(View stored, View to);
 
 }  // namespace natrix

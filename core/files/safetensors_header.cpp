@@ -133,7 +133,7 @@ std::map<std::string, std::string> parse_metadata(const nlohmann::json& value, c
   return metadata;
 }
 
-// Sorted tensors must lie end to end: a shared byte is an attack, an unclaimed one a place to hide data.
+// Sorted tensors must follow each other directly. Overlaps may be an attack, and gaps can hide data.
 void check_tiling(const std::vector<StoredTensor>& tensors, int64_t data_bytes, const std::string& path) {
   int64_t claimed = 0;
   for (const StoredTensor& t : tensors) {
@@ -150,7 +150,8 @@ void check_tiling(const std::vector<StoredTensor>& tensors, int64_t data_bytes, 
   }
 }
 
-/// A header of 640 bytes begins like a pickle: only what has no header is asked what it looks like.
+/// A file with a header of 640 bytes begins like a pickle, so foreign formats are considered only if there is
+/// no valid header.
 void refuse_foreign(std::string_view file, const std::string& path) {
   if (file.size() > kLengthBytes && file[kLengthBytes] == '{') return;
   if (const std::string foreign = looks_foreign(file); !foreign.empty()) {

@@ -1,4 +1,4 @@
-// The header of a safetensors file: what is stored where. Parsing checks everything that a reader relies on.
+// The header of a safetensors file. Parsing checks everything that a reader relies on.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +24,11 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// `file` is the whole file. InputError names `path` and, where it is one tensor's fault, the tensor.
+/// `file` is the whole file. InputError names `path` and, if one tensor is at fault, the tensor.
 SafetensorsHeader parse_safetensors_header(std::string_view file, const std::string& path);
 
-/// Gives every tensor its offsets: in the order of `tensors`,
-/// but wider elements first, so that all are aligned.
+/// Assigns offsets to the tensors. Wider elements come first, so that all are aligned; otherwise the order of
+/// `tensors` is kept.
 void place_tensors(std::vector<StoredTensor>& tensors);
 
 /// The length and the JSON text, padded so that the data starts at a multiple of eight.

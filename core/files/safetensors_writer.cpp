@@ -11,9 +11,9 @@ namespace natrix {
 namespace {
 
 constexpr int64_t kStagingBytes =
-    int64_t{1} << 20;  // strided rows, and those of a device, are gathered into writes of this size
+    int64_t{1} << 20;  // strided rows and device rows are gathered into writes of this size
 
-// The stretches of the data that were written, merged; a byte written twice is a caller's error.
+// The merged ranges of the data that were written. Writing a byte twice is a caller's error.
 class Coverage {
  public:
   void add(int64_t begin, int64_t end) {
@@ -49,7 +49,7 @@ class Coverage {
 struct SafetensorsWriter::State {
   explicit State(const std::string& path) : file(path) {}
 
-  // Bytes `at` onwards of the data.
+  // Writes the data from byte `at` on.
   void write(int64_t at, View rows) {
     written.add(at, at + rows.bytes());
     if (rows.contiguous() && memory_of(rows.data) == Memory::kHost) {
@@ -69,8 +69,8 @@ struct SafetensorsWriter::State {
   int64_t data_start = 0, data_bytes = 0;
   std::vector<StoredTensor> tensors;  // in the order of the layout
   Coverage written;
-  size_t current = 0;         // where append() goes on: a tensor …
-  int64_t current_bytes = 0;  // … and the bytes of it that are written
+  size_t current = 0;         // the tensor that append() writes to
+  int64_t current_bytes = 0;  // bytes of it that are written
 };
 
 SafetensorsWriter::SafetensorsWriter(const std::string& path, const std::vector<Entry>& layout,

@@ -60,7 +60,7 @@ std::vector<std::vector<NamedTensor>> split_into_shards(const std::vector<NamedT
   return shards;
 }
 
-/// Writes what the shards themselves say.
+/// Writes the index from the shards' headers.
 void write_index(const std::string& dir, const std::string& stem, const std::vector<std::string>& shards) {
   nlohmann::json map = nlohmann::json::object();
   int64_t total = 0;
@@ -145,7 +145,7 @@ void write_tensors(const std::string& dir, const std::string& stem, const std::v
     write_safetensors(dir + "/" + names.back(), shards[i]);
   }
   write_index(dir, stem, names);
-  remove_earlier(dir + "/" + single_file(stem));  // readers, ours too, would prefer it to the index
+  remove_earlier(dir + "/" + single_file(stem));  // readers would prefer it to the index
 }
 
 void write_part(const std::string& dir, const std::string& stem, int64_t writer,

@@ -15,7 +15,7 @@
 namespace natrix {
 namespace {
 
-/// A write into a pipe without a reader fails with EPIPE while it lives, and raises no signal.
+/// While an object lives, a write into a pipe without a reader fails with EPIPE and raises no signal.
 class NoBrokenPipeSignal {
  public:
   NoBrokenPipeSignal() {
@@ -38,7 +38,7 @@ class NoBrokenPipeSignal {
 int write_all(int fd, const char* data, size_t bytes) {
   while (bytes > 0) {
     const ssize_t written = ::write(fd, data, bytes);
-    if (written < 0 && errno == EAGAIN) {  // whoever shares the descriptor made it so
+    if (written < 0 && errno == EAGAIN) {  // another process may have made the descriptor non-blocking
       pollfd ready = {.fd = fd, .events = POLLOUT, .revents = 0};
       ::poll(&ready, 1, -1);
       continue;

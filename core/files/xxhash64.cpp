@@ -34,7 +34,7 @@ std::string Xxhash64::hex() const {
   return fmt::format("{:016x}", XXH3_64bits_digest(state_->running.get()));
 }
 
-// Read, not mapped: a failing disk is an error here, and SIGBUS in a map.
+// The file is read, not mapped: a failing disk is then an error and not a SIGBUS.
 std::string hash_file(const std::string& path) {
   constexpr size_t kBlockBytes = size_t{1} << 20;
   std::FILE* file = std::fopen(path.c_str(), "rb");

@@ -1,4 +1,5 @@
-// A running 64-bit xxHash (XXH3): fast identity and damage checks, no defence against forgery.
+// A running 64-bit xxHash (XXH3), for fast checks of identity and damage. It does not
+// protect against forgery.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ class Xxhash64 {
   std::unique_ptr<State> state_;
 };
 
-/// Of a whole file.
+/// The hash of a whole file.
 std::string hash_file(const std::string& path);
 
 }  // namespace natrix

@@ -35,13 +35,13 @@ void JointPrefill::feed(View tokens, const Progress& progress) {
   if (!begun_ && !reading_.can_share(left())) return;
   if (!begun_) reading_.begin(left(), &session_.states());
   begun_ = true;
-  // More may follow: what would be the last super-segment waits.
+  // More tokens may follow, so what would be the last super-segment waits.
   for (int64_t n = reading_.next(left()); n < left(); n = reading_.next(left())) read(n, false, progress);
 }
 
 void JointPrefill::finish(const Progress& progress) {
   if (ranks_.world.size() == 1 || !waiting_) return;
-  if (!begun_) {  // less than a token for each rank
+  if (!begun_) {  // too few tokens to give each rank a slice
     if (ranks_.world.rank() == 0) {
       const View pending = session_.pending();
       const int64_t held = pending ? 1 : 0, rest = waiting_.view().cols() - held;

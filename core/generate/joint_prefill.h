@@ -1,5 +1,5 @@
-// JointPrefill: a prefix read by the ranks of the cp axis together; afterwards the first rank's session
-// stands behind it, as if it had read everything itself, and goes on alone.
+// JointPrefill: the ranks of the cp axis run a prefix together. Afterwards the first rank's session is where
+// it would be if it had run the whole prefix itself, and it continues alone.
 #pragma once
 
 #include "core/generate/session.h"
@@ -9,16 +9,16 @@ namespace natrix {
 
 class JointPrefill {
  public:
-  /// Borrowed. Every rank's session stands at the same place; chunk: tokens a row that a rank has in memory
-  /// at once.
+  /// All references are borrowed. The sessions of all ranks must be at the same position. chunk: tokens of a
+  /// row that a rank runs at once.
   JointPrefill(Session& session, Model& model, Context& ctx, const Ranks& ranks, int64_t chunk);
 
   using Progress = std::function<void(int64_t)>;
-  /// Appends tokens [B, T] i64 to each row. Every rank is given all of them; each reads its part, once there
-  /// are enough for all. progress(tokens read a row).
+  /// Appends tokens [B, T] i64 to the rows. Every rank gets all tokens, and runs its slice once there are
+  /// enough for all ranks. Calls progress(tokens of a row that were run).
   void feed(
       View tokens, const Progress& progress = [](int64_t) {});
-  /// Reads what is left. Collective. Only the first rank's session is of use afterwards.
+  /// Runs the tokens that are left. Collective. Afterwards only the first rank's session is valid.
   void finish(const Progress& progress = [](int64_t) {});
 
  private:
@@ -28,7 +28,7 @@ class JointPrefill {
   Context& ctx_;
   Ranks ranks_;
   JointReading reading_;
-  Buffer waiting_;  // [B, n]: not read yet; the last one would be the session's pending token
+  Buffer waiting_;  // [B, n]: tokens not run yet; the last one would be the session's pending token
   int64_t position_;
   bool begun_ = false;
 };

@@ -7,7 +7,7 @@
 namespace natrix {
 namespace {
 
-/// What tells a place of states from the other one; null for a model without any.
+/// An address that tells one block of states from the other; null for a model without states.
 const void* address_of(const CarryStates& states) {
   return states.empty() ? nullptr : states.entries().begin()->second.view().data;
 }
@@ -24,7 +24,7 @@ RecordedStep::RecordedStep(const Model& model, Context& ctx, LocalRoute& route, 
 }
 
 bool RecordedStep::ready() {
-  if (ctx_.arena().generation() != arena_generation_) {  // what was recorded may point to nowhere
+  if (ctx_.arena().generation() != arena_generation_) {  // captured addresses may be invalid
     forget();
     arena_generation_ = ctx_.arena().generation();
   }
@@ -58,9 +58,9 @@ const RecordedStep::Recorded& RecordedStep::recorded_here() {
   return recorded_.back();
 }
 
-/// As SegmentSchedule::read does for a segment of one token, from tokens that lie still. Layers write their
-/// states into the route's own room, so handing them on is no work that a recording would have to hold. (A
-/// layer that did not would be copied at once, which a device refuses while it records.)
+/// Like SegmentSchedule::read for a segment of one token, from tokens at a fixed address. Layers write their
+/// states directly into the route's memory (CarryLink::room), so handing them on copies nothing. A copy would
+/// run at once, which a device refuses during a capture.
 View RecordedStep::compute() const {
   Arena::Frame frame(ctx_.arena());
   StepTally unused;

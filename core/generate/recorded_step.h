@@ -1,8 +1,9 @@
-// RecordedStep: one more token a row, from carried states to logits, as one call of the device.
+// RecordedStep: runs one more token per row, from carried states to logits, as one replayed capture
+// (a CUDA graph).
 //
-// A session's states alternate between two places, which a recording keeps as addresses. So a step is
-// recorded once from each of them, after steps that were not recorded have made both, and all room in the
-// arena; from then on a token costs the host an upload, a call, and the wait for its logits.
+// A session's states alternate between two memory blocks, and a capture keeps addresses. A step is therefore
+// captured once for each block. Uncaptured steps come before: they allocate both blocks and grow the arena to
+// its final size. From then on a token costs the host one upload, one call, and the wait for its logits.
 #pragma once
 
 #include <vector>
@@ -15,23 +16,23 @@ namespace natrix {
 
 class RecordedStep {
  public:
-  /// Borrowed. wanted: false, and it is never ready.
+  /// All references are borrowed. wanted = false: never captures anything.
   RecordedStep(const Model& model, Context& ctx, LocalRoute& route, int64_t batch, bool wanted);
 
-  /// Whether run() may take the next token. Not where a backend has nothing to record, or a layer waits for
-  /// what it computes; and not before two tokens were taken without it.
+  /// Whether run() can take the next token. It cannot if the backend has no captures, if a layer waits for
+  /// the device, or before two tokens were run without a capture.
   bool ready();
-  /// tokens [B, 1] i64 in, logits [B, V] out, where the kernels are; good until `ctx` is used again. The
-  /// route's states go on by a segment.
+  /// tokens [B, 1] i64 → logits [B, V] in the backend's memory, valid until `ctx` is used again. Advances the
+  /// route's states by one segment.
   View run(View tokens);
-  /// A token a row was taken without it.
+  /// Tells that one token per row was run without a capture.
   void note_unrecorded();
-  /// The route's states lie elsewhere now.
+  /// Drops all captures, because the route's states have moved.
   void forget();
 
  private:
   struct Recorded {
-    const void* from;  // where the states lie that it enters with
+    const void* from;  // address of the entering states
     Recording work;
     View logits;
   };
@@ -43,7 +44,7 @@ class RecordedStep {
   LocalRoute& route_;
   int64_t batch_;
   bool possible_;
-  Buffer tokens_;  // [B, 1], where the kernels are
+  Buffer tokens_;  // [B, 1], in the backend's memory
   int unrecorded_ = 0;
   uint64_t arena_generation_ = 0;
   std::vector<Recorded> recorded_;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kMasked = -std::numeric_limits<double>::infinity();
 
-/// The larger logit first, then the smaller index: no two candidates are alike, so that any way of sorting
+/// Orders by larger logit, then by smaller index. No two candidates are equal, so every sorting algorithm
 /// gives the same order.
 bool comes_first(double a, int64_t token_a, double b, int64_t token_b) {
   return a > b || (a == b && token_a < token_b);
@@ -36,7 +36,7 @@ void Sampler::accept(int64_t token) {
 int64_t Sampler::sample(std::span<const float> logits) {
   collect(logits);
   if (config_.temperature <= 0) {
-    const auto best = std::ranges::max_element(candidates_, {}, &Candidate::logit);  // of equals, the first
+    const auto best = std::ranges::max_element(candidates_, {}, &Candidate::logit);  // the first if equal
     return best->token;
   }
   truncate();
@@ -73,7 +73,7 @@ void Sampler::truncate() {
   std::sort(candidates_.begin(), candidates_.end(), order);
   double sum = 0;
   for (Candidate& c : candidates_) sum += c.probability = std::exp(c.logit - candidates_.front().logit);
-  // Of the first one it is 1, and it stays whatever top_p and min_p are.
+  // The first candidate's is 1, so it stays for any top_p and min_p.
   double reached = candidates_.front().probability;
   size_t kept = 1;
   while (kept < candidates_.size() && reached < config_.top_p * sum &&

@@ -1,5 +1,5 @@
-// Sampler: the next token from logits. The chain is llama.cpp's:
-// repetition penalty, top-k, top-p, min-p, temperature.
+// Sampler: draws the next token from logits. The order of operations is llama.cpp's: repetition penalty,
+// top-k, top-p, min-p, temperature.
 #pragma once
 
 #include <cstdint>
@@ -13,32 +13,32 @@
 namespace natrix {
 
 struct SamplerConfig {
-  double temperature = 0.8;     // 0: greedy, the largest logit (the smallest index of equals)
+  double temperature = 0.8;     // 0: greedy, the largest logit; of equal logits the smallest index
   int64_t top_k = 40;           // 0: off
   double top_p = 0.95;          // 1: off
   double min_p = 0.05;          // 0: off; relative to the most likely token's probability
   double repeat_penalty = 1.0;  // 1: off (arXiv 1909.05858)
-  int64_t repeat_last_n = 64;   // tokens that the penalty looks back on
+  int64_t repeat_last_n = 64;   // number of recent tokens that the penalty applies to
   uint64_t seed = 0;
 };
 
-/// Logits that say nothing: a NaN or +inf among them, or all of them −inf.
+/// Unusable logits: one is NaN or +inf, or all are −inf.
 class NonfiniteLogits : public RunError {
  public:
   using RunError::RunError;
 };
 
-/// Whether there is a largest of them, and it is finite. A logit of −inf is that of a token that is masked.
+/// Whether the largest logit exists and is finite. A logit of −inf masks its token.
 bool has_choice(std::span<const float> logits);
 
 class Sampler {
  public:
   explicit Sampler(const SamplerConfig& config) : config_(config), random_(config.seed) {}
 
-  /// A token that the penalty shall know of: the prompt's, and each sampled one.
+  /// Adds a token to those that the penalty considers. Call it for the prompt's tokens and each sampled one.
   void accept(int64_t token);
-  /// One of the indices of `logits`, whatever the configuration; never one whose logit is −inf.
-  /// NonfiniteLogits where there is no choice.
+  /// Returns an index of `logits`, for any configuration; never one whose logit is −inf. NonfiniteLogits if
+  /// has_choice() is false.
   int64_t sample(std::span<const float> logits);
 
  private:
@@ -46,8 +46,8 @@ class Sampler {
     int64_t token;
     double logit, probability;
   };
-  void collect(std::span<const float> logits);  // candidates_: what is not masked, after the penalty
-  void truncate();                              // top-k, top-p, min-p; candidates_ end sorted
+  void collect(std::span<const float> logits);  // candidates_ = unmasked tokens, with the penalty applied
+  void truncate();                              // top-k, top-p, min-p; leaves candidates_ sorted
   int64_t draw();
 
   SamplerConfig config_;

@@ -17,7 +17,7 @@ void Session::feed(View tokens, const std::function<void(int64_t)>& progress) {
   const int64_t count = tokens.cols();
   if (count == 0) return;
   position_ += count;
-  // What is read now: the pending token and all of `tokens` but its last, which becomes pending.
+  // Runs the pending token and all of `tokens` except the last, which becomes pending.
   const int64_t held = pending_ ? 1 : 0;
   Buffer now(Dtype::kI64, {batch_, held + count - 1});
   if (held) copy(pending_.view(), now.view().columns(0, 1));

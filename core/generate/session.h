@@ -1,9 +1,9 @@
-// Session: a model reading and writing one stream of tokens a row,
-// in memory that does not depend on its length.
+// Session: a model that reads and writes one stream of tokens per row, in memory that does not depend on
+// the stream's length.
 //
-// The same layers prefill in chunks of any size and decode token by token. The last token given is held back
-// until its logits are asked for: a saved session is (states before that token, that token), so reading and
-// then resuming is the same computation as never having stopped.
+// The same layers prefill in chunks of any size and decode token by token. The last token that was fed stays
+// pending until its logits are asked for. A saved session is the states before that token, and the token.
+// Saving and restoring therefore computes the same as never having stopped.
 #pragma once
 
 #include <functional>
@@ -17,26 +17,27 @@ class NonfiniteWatch;
 
 class Session {
  public:
-  /// Borrowed. chunk: tokens a row that are in memory at once during prefill. records: where it can, it asks
-  /// for a whole token's work at once (recorded_step.h), with the same bits.
+  /// References are borrowed. chunk: tokens of a row that prefill runs at once. records: captures decoding
+  /// steps where possible (recorded_step.h); the results have the same bits.
   Session(Model& model, Context& ctx, int64_t batch, int64_t chunk, bool records = true);
 
-  /// Appends tokens [B, T] i64 to each row; progress(tokens read) after each chunk.
+  /// Appends tokens [B, T] i64 to the rows. Calls progress(tokens that were run) after each segment.
   void feed(
       View tokens, const std::function<void(int64_t)>& progress = [](int64_t) {});
-  /// Logits of the next token, f32 [B, V]; valid until the next call. Something must have been fed.
+  /// The logits of the next token, f32 [B, V], valid until the next call. At least one token must
+  /// have been fed.
   View logits();
 
   const Model& model() const { return model_; }
   int64_t batch() const { return batch_; }
-  /// Diagnosis: what is read from now on is shown to it. Borrowed; the session must not record.
+  /// Shows all later outputs to `watch`, for diagnosis. Borrowed. The session must not capture.
   void watch(NonfiniteWatch& watch);
 
-  /// Tokens of a row that were fed, the pending one included.
+  /// The number of tokens of a row that were fed, including the pending one.
   int64_t position() const { return position_; }
   const CarryStates& states() const { return route_.carried(); }
   View pending() const { return pending_ ? pending_.view() : View{}; }  // [B, 1] i64, or empty
-  /// Goes on from a saved session, whatever memory its states lie in. pending: [B, 1], or empty.
+  /// Continues from a saved session. Its states may be in host or device memory. pending: [B, 1], or empty.
   void restore(const CarryStates& states, View pending, int64_t position);
 
  private:

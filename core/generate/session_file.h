@@ -1,4 +1,4 @@
-// A session in a file of constant size (core/io/state_file.h): the carried states and the pending token.
+// A session as a file of constant size (core/io/state_file.h): the carried states and the pending token.
 #pragma once
 
 #include <string>
@@ -7,10 +7,10 @@
 
 namespace natrix {
 
-/// model_hash: hash_weights() of the session's model; a state is refused by any other. NonfiniteError, naming
-/// the tensor, and no file, where a state is not finite: nothing could go on from it.
+/// model_hash: hash_weights() of the session's model. No other model accepts the file. If a state is not
+/// finite, writes no file and throws NonfiniteError, which names the tensor.
 void save_session(const std::string& path, const std::string& model_hash, const Session& session);
-/// InputError for a file that is damaged, or of another model or batch; NonfiniteError as above.
+/// InputError if the file is damaged or belongs to another model or batch size. NonfiniteError as above.
 void load_session(const std::string& path, const std::string& model_hash, Session& session);
 
 }  // namespace natrix

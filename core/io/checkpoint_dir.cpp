@@ -86,7 +86,8 @@ void write_manifest(const std::string& dir) {
   write_file(dir + "/" + kManifest, manifest.dump(2) + "\n");
 }
 
-// Removal of a tree is not atomic: it is hidden first, so that no half of it looks like a checkpoint.
+// Removing a tree is not atomic. It is hidden first, so that a half-removed tree never looks
+// like a checkpoint.
 void remove_checkpoint(const fs::path& dir) {
   const fs::path hidden =
       dir.parent_path() / fmt::format("{}removed-{}", kAsidePrefix, dir.filename().string());
@@ -121,7 +122,7 @@ void verify_file(const std::string& dir, const JsonObject& entry, Verify what) {
   }
 }
 
-// A link that leads nowhere, in words; else empty.
+// Describes a link that leads nowhere; else empty.
 std::string broken_link(const fs::path& path) {
   std::error_code ignored;
   if (!fs::is_symlink(fs::symlink_status(path, ignored)) || fs::exists(path, ignored)) return "";
@@ -148,7 +149,7 @@ std::string read_latest(const std::string& root) {
   return std::string(name);
 }
 
-// Whether ROOT/latest names a checkpoint that is there, whole or not.
+// Whether ROOT/latest names an existing checkpoint, whole or damaged.
 bool names_a_checkpoint(const std::string& root) {
   try {
     return fs::is_directory(root + "/" + read_latest(root));
@@ -222,8 +223,8 @@ std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const 
   return on_disk("look for checkpoints", root, [&]() -> std::optional<FoundCheckpoint> {
     if (!fs::is_directory(root)) return std::nullopt;
     const std::optional<FoundCheckpoint> found = newest_valid(root, warn);
-    // Before the rest of a replacement goes, which tells a killed writer from a checkpoint that somebody
-    // removed.
+    // Do this before removing the rest of a replacement: that rest shows that a writer was killed, and not
+    // that somebody removed a checkpoint.
     if (found && !names_a_checkpoint(root)) {
       write_file(root + "/" + kLatest, fs::path(found->dir).filename().string() + "\n");
     }
@@ -246,7 +247,7 @@ std::optional<FoundCheckpoint> newest_with_texts(const std::string& root) {
       try {
         verify_checkpoint(found.dir, Verify::kTexts);
         return found;
-      } catch (const std::runtime_error&) {  // whoever loads it says why
+      } catch (const std::runtime_error&) {  // loading it reports the reason
       }
     }
     return std::nullopt;
@@ -264,7 +265,7 @@ std::string missing_checkpoint(const std::string& root) {
     std::string name;
     try {
       name = read_latest(root);
-    } catch (const InputError& e) {  // find_latest_valid warns of it where it can do without
+    } catch (const InputError& e) {  // find_latest_valid() warns of it if another checkpoint is whole
       return left.empty() ? e.what() : "";
     }
     if (fs::is_directory(root + "/" + name) || was_being_replaced(root, name)) return "";

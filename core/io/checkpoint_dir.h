@@ -1,9 +1,10 @@
-// A run's checkpoints: ROOT/step-00000100/ … and ROOT/latest, a file that holds the newest one's name.
+// The checkpoints of a run: ROOT/step-00000100/, …, and ROOT/latest, a file with the name of the newest one.
 //
-// A checkpoint is written in a hidden directory, synced, given a manifest.json of sizes and checksums as its
-// last file, and renamed. Killed at any moment, a run leaves its earlier checkpoints whole, and at most a
-// hidden directory that the next find_latest_valid() removes. One process writes to a ROOT at a time (rank 0;
-// others may write files into path() between construction and commit()).
+// A checkpoint is written to a hidden directory and synced. Its last file is manifest.json, with sizes and
+// checksums. Then the directory is renamed. A run that is killed at any moment leaves its earlier
+// checkpoints whole. It leaves at most a hidden directory, which the next find_latest_valid() removes. Only
+// one process at a time may write to a ROOT: rank 0. Other ranks may write files into path() between
+// construction and commit().
 #pragma once
 
 #include <cstdint>
@@ -21,10 +22,10 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Where the caller writes the checkpoint's files; sub-directories are fine.
+  /// The directory to which the caller writes the checkpoint's files. Subdirectories are allowed.
   const std::string& path() const { return aside_; }
-  /// Returns the checkpoint's final directory.
-  /// A checkpoint of the same step from an earlier attempt is replaced.
+  /// Returns the checkpoint's final directory. Replaces a checkpoint of the same step from
+  /// an earlier attempt.
   std::string commit();
 
  private:
@@ -32,11 +33,11 @@ class CheckpointWriter {
   bool committed_ = false;
 };
 
-/// What verify_checkpoint reads: everything; to run a model only, everything but the trainer's state; or JSON
-/// alone (configuration, tokenizer), which takes no time.
+/// What verify_checkpoint() reads. kAll: everything. kModel: everything except the trainer's state, enough to
+/// run the model. kTexts: only JSON files (configuration, tokenizer), which takes no time.
 enum class Verify { kAll, kModel, kTexts };
 
-/// Compares sizes and checksums with the manifest. InputError with the file and the reason.
+/// Compares sizes and checksums with the manifest. InputError names the file and the reason.
 void verify_checkpoint(const std::string& dir, Verify what = Verify::kAll);
 
 struct FoundCheckpoint {
@@ -45,27 +46,27 @@ struct FoundCheckpoint {
 };
 using Warn = std::function<void(const std::string&)>;
 
-/// The newest checkpoint under `root` that is whole, after a warning for each newer one that is not; nothing
-/// if there is none. Removes what killed writers left, and has `latest` name a checkpoint that is there: only
+/// Returns the newest checkpoint under `root` that is whole, or nothing. Warns of each newer one that is
+/// damaged. Removes what killed writers left, and makes `latest` name an existing checkpoint. Therefore only
 /// the process that writes to `root` may call it.
 std::optional<FoundCheckpoint> find_latest_valid(const std::string& root, const Warn& warn);
 
 /// Whether there is a checkpoint under `root`, whole or damaged.
 bool holds_checkpoints(const std::string& root);
 
-/// The newest one whose texts are whole, without looking at its tensors; nothing if there is none.
+/// Returns the newest checkpoint whose JSON files are whole, or nothing. Does not read tensors.
 std::optional<FoundCheckpoint> newest_with_texts(const std::string& root);
 
-/// Where something says that there were checkpoints under `root` and they are not there: what it says, and
-/// which others are left. Empty if nothing is missing, also where there never were any.
+/// If something under `root` says that there was a checkpoint which is now missing, describes it and lists
+/// the checkpoints that are left. Empty if nothing is missing or there never was a checkpoint.
 std::string missing_checkpoint(const std::string& root);
 
-/// Removes all but the newest `keep` checkpoints; never the one that `latest` names.
+/// Removes all checkpoints except the newest `keep` and the one that `latest` names.
 void prune_checkpoints(const std::string& root, int64_t keep);
 
-/// The directory that holds a model's config.json, from what a user calls a model: that directory itself, a
-/// run directory or its checkpoints directory (then the checkpoint that `latest` names,
-/// verified). InputError otherwise.
+/// The directory of a model's config.json, given what a user calls a model: that directory, a run's
+/// directory, or the run's checkpoints directory. For the latter two, this is the checkpoint that `latest`
+/// names, after verification. InputError for any other path.
 std::string resolve_model_dir(const std::string& path);
 
 }  // namespace natrix

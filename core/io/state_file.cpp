@@ -11,10 +11,10 @@ namespace natrix {
 namespace {
 
 constexpr const char* kVersion = "1";
-constexpr size_t kPositionDigits = 18;  // zero-padded: the size of the file does not depend on the position
+constexpr size_t kPositionDigits = 18;  // zero-padded, so the file's size does not depend on the position
 constexpr int64_t kMostTokens = 999'999'999'999'999'999;
 
-// Over the tensors in the order of their names: a flipped bit in a state is a plausible state otherwise.
+// The checksum covers the tensors in the order of their names. Without it a flipped bit would go unnoticed.
 std::string checksum(std::vector<NamedTensor> tensors) {
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   Xxhash64 hash;

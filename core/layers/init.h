@@ -1,5 +1,5 @@
-// Initialisation of fresh parameters, as the papers do it (state-spaces/mamba's code for the mixer; its
-// residual rule from GPT-2).
+// Initialises fresh parameters. The rules are those of state-spaces/mamba's code for the mixer, with GPT-2's
+// rule for projections into the residual stream.
 //
 //   A_log            log(1 … N) in every channel (S4D-real)
 //   D, norms         1
@@ -8,8 +8,7 @@
 //   other matrices, the convolution and its bias   U(±fan_in^−1/2), that is Kaiming-uniform with a = √5
 //   out_proj, down   the same divided by √(number of residual additions)
 //
-// Every tensor draws from a generator of its own, seeded by (seed, name):
-// adding a layer does not change the others.
+// Each tensor has its own generator, seeded by (seed, name), so adding a layer does not change the others.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +18,7 @@
 
 namespace natrix {
 
-/// residual_additions: sublayers in the stack.
+/// residual_additions: the number of sublayers in the stack.
 void initialise(const std::vector<Param*>& params, uint64_t seed, int64_t residual_additions);
 
 }  // namespace natrix

@@ -1,8 +1,8 @@
 // Layer: a sublayer f of the residual stack  x + f(norm(x)), with an explicit backward.
 //
-// Explicit and not a tape, because the segment schedule must own memory and order. A layer keeps no state
-// between calls but its weights: activations live in the segment's arena,
-// carried states arrive through the CarryLink.
+// There is no autograd tape, because the segment schedule must control memory and order. A layer keeps
+// nothing between calls except its weights. Activations live in the segment's arena; carried states arrive
+// through the CarryLink.
 #pragma once
 
 #include "core/carry/carry_link.h"
@@ -14,22 +14,22 @@
 
 namespace natrix {
 
-/// The stretch of tokens in hand: B rows of T tokens.
+/// The part of the sequences that is run at once: B rows of T tokens.
 struct Segment {
   int64_t batch = 0, tokens = 0;
-  int64_t index = 0;  // unique within a step: names the segment when it is recomputed
-  int64_t first = 0;  // its first token's place in the rows
-  View doc_start;     // [B, T] u8, or empty: no document starts
+  int64_t index = 0;  // unique within a step; the same when the segment is recomputed
+  int64_t first = 0;  // index of its first token in the rows
+  View doc_start;     // [B, T] u8; empty if no document starts in the segment
   View position;      // [B] i64: index of each row's first token within its document; see uses_position()
 };
 
 enum class Keep { kNothing, kForBackward };
-enum class Visit { kFirst, kAgain };  // again: recomputation, or inference; the tally is left alone
+enum class Visit { kFirst, kAgain };  // kAgain: recomputation or inference; the tally does not change
 
-/// Diagnosis: is shown the output of each sublayer, and as the one after the last the final norm's.
+/// Receives the output of each sublayer, for diagnosis. The final norm counts as the sublayer after the last.
 using PassObserver = std::function<void(const Segment&, int sublayer, View output)>;
 
-/// Everything a layer may see besides its weights.
+/// One run over a segment: everything that a layer may use besides its weights.
 struct Pass {
   Context& ctx;
   SaveStack& saved;
@@ -38,7 +38,7 @@ struct Pass {
   Segment segment;
   Keep keep = Keep::kNothing;
   Visit visit = Visit::kAgain;
-  const PassObserver* observe = nullptr;  // borrowed; usually there is none
+  const PassObserver* observe = nullptr;  // borrowed; usually null
 
   Arena& arena() const { return ctx.arena(); }
   bool keeps() const { return keep == Keep::kForBackward; }
@@ -47,37 +47,37 @@ struct Pass {
 class Layer {
  public:
   virtual ~Layer() = default;
-  /// x [B, T, D] → f(x) [B, T, D], in the arena. Pushes what backward pops when pass.keeps().
+  /// x [B, T, D] → f(x) [B, T, D], in the arena. If pass.keeps(), pushes what backward() pops.
   virtual View forward(Pass& pass, View x) const = 0;
-  /// Whether forward() of so many tokens, without backward, waits for nothing that it computes on the way,
-  /// and so can be recorded (kernels/base/recording.h).
+  /// Whether forward() of this many tokens, without backward, can be captured (kernels/base/recording.h).
+  /// It can if the host never waits for a result of the device.
   virtual bool runs_ahead(int64_t) const { return true; }
-  /// What forward() leaves behind besides its output, without which a pass over tokens is not complete:
-  /// states that the next segment starts from, and figures in the tally.
+  /// Whether forward() has side effects: states for the next segment, or sums in the tally.
   virtual bool leaves_behind(Visit visit) const = 0;
-  /// forward() for what it leaves behind alone: the output is nobody's. Without backward.
+  /// Runs forward only for its side effects: carried states and the tally. No backward follows.
   virtual void pass_over(Pass& pass, View x) const { forward(pass, x); }
-  /// dy → dx, both [B, T, D]; adds into the gradients of all its parameters (adds_to_gradient(), of weights).
+  /// dy → dx, both [B, T, D]. Adds to the gradients of all parameters of the layer; see adds_to_gradient().
   virtual View backward(Pass& pass, View dy) = 0;
-  /// Every parameter, in the order of the checkpoint.
+  /// Calls the visitor with every parameter, in the order of the checkpoint.
   virtual void visit(const ParamVisitor& visitor) = 0;
 
-  /// What the layer carries from one segment to the next. CarryKey::part is an index into this list. The list
-  /// depends on the configuration, and its dtypes on the memory that the parameters were given.
+  /// The states that the layer carries from one segment to the next. CarryKey::part is an index into this
+  /// list. The configuration determines the list; its dtypes are known once the parameters are allocated.
   virtual std::vector<CarrySpec> carries() const { return {}; }
-  /// Whether forward() reads Segment::position. The model keeps count of it only for layers that do.
+  /// Whether forward() reads Segment::position. The model carries positions only if one of its layers does.
   virtual bool uses_position() const { return false; }
-  /// Parameters that one token's forward pass reads: of a mixture, those of the experts that it chooses.
+  /// The number of parameters that the forward pass of one token reads. In a mixture of experts only the
+  /// chosen experts count.
   virtual int64_t active_parameters() {
     int64_t n = 0;
     visit([&](const Param& p) { n += whole_shape(p).count(); });
     return n;
   }
-  /// Experts that parallel.ep may spread over ranks; 0 for a layer without any.
+  /// The number of experts that parallel.ep may shard over ranks; 0 for a layer without experts.
   virtual int64_t experts() const { return 0; }
-  /// Whether the layer's gradient needs the completed tally of the step (a load-balancing loss).
+  /// Whether the layer's gradient needs the complete tally of the step (a load-balancing loss).
   virtual bool needs_tally() const { return false; }
-  /// Called after each optimizer step, with the step's tally: what is adjusted without a gradient.
+  /// Adjusts what has no gradient. Called after each optimizer step with the step's tally.
   virtual void after_step(const StepTally&) {}
 };
 

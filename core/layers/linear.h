@@ -8,16 +8,17 @@ namespace natrix {
 class Linear {
  public:
   Linear() = default;
-  /// prefix: "….in_proj"; the checkpoint holds prefix.weight and, with_bias, prefix.bias.
+  /// The checkpoint names the tensors prefix + ".weight" and, if with_bias, prefix + ".bias".
   Linear(const std::string& prefix, int64_t in, int64_t out, bool with_bias, Init init = Init::kUniform);
 
-  /// [.., in] → [.., out]. `bias` can be left to a kernel that fuses it.
+  /// [.., in] → [.., out]. add_bias = false leaves the bias to a kernel that fuses it.
   View forward(Pass& pass, View x, bool add_bias = true) const;
-  /// The same in f32 where x is bf16.
+  /// Like forward(), but the result is f32 if x is bf16.
   View forward_wide(Pass& pass, View x, bool add_bias = true) const;
-  /// dx; adds to the gradients. An empty `dx_into` allocates one like x. dy in the dtype of x.
+  /// Returns dx and adds to the gradients. If `dx_into` is empty, dx is allocated like x. dy has the dtype of
+  /// x. accumulate: adds to `dx_into` instead of overwriting it.
   View backward(Pass& pass, View x, View dy, View dx_into = {}, bool accumulate = false);
-  /// Only the gradients of weight and bias.
+  /// Adds to the gradients of weight and bias only.
   void backward_weights(Pass& pass, View x, View dy);
   void visit(const ParamVisitor& visitor);
 
@@ -29,7 +30,7 @@ class Linear {
   bool has_bias_ = false;
 };
 
-/// A Param that the checkpoint knows under its own name and shape.
+/// A Param whose name and shape are those of the checkpoint.
 Param make_param(std::string name, Shape shape, Init init, bool decays);
 
 }  // namespace natrix

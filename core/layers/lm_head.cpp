@@ -52,7 +52,7 @@ double LmHead::tiles(Context& ctx, View hidden, View targets, View losses, doubl
                    .accumulate = adds_to_gradient(*weight_)});
     }
   }
-  const OnHost on_host(ctx, row_loss);  // the one time that it waits for the kernels
+  const OnHost on_host(ctx, row_loss);  // the only wait for the device
   const double* all = on_host.view().as<double>();
   if (losses) std::copy_n(all, rows, losses.as<double>());
   return std::accumulate(all, all + rows, 0.0);

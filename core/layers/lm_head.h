@@ -1,5 +1,5 @@
-// LmHead: from hidden states to the loss, in tiles of tokens,
-// so that logits [T, V] of a sequence never exist.
+// LmHead: computes the loss from hidden states in tiles of tokens, so that the logits [T, V] of a whole
+// sequence never exist.
 #pragma once
 
 #include "core/layers/layer.h"
@@ -8,22 +8,23 @@ namespace natrix {
 
 class LmHead {
  public:
-  /// weight [V, D]: a parameter of its own, or the embedding's (tied). Borrowed.
+  /// weight [V, D]: the head's own parameter, or the embedding's if they are tied. Borrowed.
   explicit LmHead(Param& weight) : weight_(&weight) {}
 
-  /// hidden [R.., D] → logits [R, V], in the arena; f32 where hidden is bf16.
+  /// hidden [R.., D] → logits [R, V], in the arena. They are f32 if hidden is bf16.
   View logits(Context& ctx, View hidden) const;
 
-  /// Σ of the cross-entropies in nats (summed in f64 in the order of the rows). targets [R..] i64, with the
-  /// host or not. losses: optional, [R] f64 with the host, each row's.
+  /// The sum of the cross-entropies in nats, added in f64 in the order of the rows. targets [R..] i64, in
+  /// host or device memory. losses, optional: receives the loss of each row, [R] f64 in host memory.
   double loss(Context& ctx, View hidden, View targets, View losses = {}) const;
 
-  /// As loss(); also adds scale · ∂/∂weight to its gradient and writes dhidden (=) scale · ∂/∂hidden.
+  /// Like loss(). Also adds scale · ∂loss/∂weight to the weight's gradient, and writes
+  /// dhidden = scale · ∂loss/∂hidden.
   double loss_and_gradient(Context& ctx, View hidden, View targets, double scale, View dhidden);
 
-  /// Rows a tile: as many as have logits of about 8 MiB, which stay in a last-level cache; but enough to
-  /// repay reading the weights of a large vocabulary three times and their gradient once, which are far
-  /// larger than any cache.
+  /// Rows of a tile, 256 to 4096: about 8 MiB of logits, which fit in a last-level cache. Each tile reads the
+  /// weight three times and its gradient once. With a large vocabulary these are far larger than any cache,
+  /// so a tile needs enough rows to repay them.
   static int64_t tile_rows(int64_t vocabulary);
 
  private:

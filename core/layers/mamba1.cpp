@@ -69,11 +69,10 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
   View uz = in_proj_.forward(p, x);
   View u = uz.columns(0, d_inner_), z = uz.columns(d_inner_, d_inner_);
 
-  const Dtype state = wide(x.dtype);  // of what is carried
+  const Dtype state = wide(x.dtype);
   View tail_out = room(p, kConvTail, state, tail_shape(seg));
   View c = p.arena().take(x.dtype, u.shape);
-  // The tail that this segment leaves does not depend on the one it enters with,
-  // unless the segment is shorter than K − 1.
+  // The leaving tail does not depend on the entering one, unless the segment is shorter than K − 1 tokens.
   View tail = p.carry.enter({layer_, kConvTail}, state, tail_shape(seg), [&] {
     require(seg.tokens >= d_conv_ - 1,
             "a segment between ranks must be at least as long as the convolution's tail");
@@ -184,7 +183,7 @@ View Mamba1::backward(Pass& p, View dout) {
                                .dtail_in = dtail_in});
   };
   View dtail_out = p.carry.enter({layer_, kConvTail}, state, tail_shape(seg), [&] {
-    // Run once with a zero gradient from behind: what remains is this segment's own contribution.
+    // With a zero gradient from the next segment, the result is this segment's own contribution.
     SegmentMap map{.decay = {}, .state = p.arena().take(state, tail_shape(seg))};
     conv_backward({}, map.state, p.arena().zeros(state, conv_weight_.shape),
                   conv_bias_ ? p.arena().zeros(state, {d_inner_}) : View{});
@@ -217,7 +216,7 @@ Mamba1::Selection Mamba1::select(Pass& p, View c) const {
     rms_norm_forward(p.ctx, {.x = raw, .weight = weight.value, .y = y, .inv_rms = inv_rms, .eps = norm_eps_});
     return y;
   };
-  sel.dt_low = normed(0, dt_rank_, dt_norm_, sel.inv_dt, c.dtype);  // the only one that is multiplied again
+  sel.dt_low = normed(0, dt_rank_, dt_norm_, sel.inv_dt, c.dtype);  // an operand of dt_proj, so like c
   sel.B = normed(dt_rank_, d_state_, B_norm_, sel.inv_B, sel.projected.dtype);
   sel.C = normed(dt_rank_ + d_state_, d_state_, C_norm_, sel.inv_C, sel.projected.dtype);
   sel.dt = dt_proj_.forward_wide(p, sel.dt_low, /*add_bias=*/false);
@@ -247,7 +246,7 @@ void Mamba1::select_backward(Pass& p, const Saved& s, View ddt, View dB, View dC
 }
 
 View Mamba1::room(Pass& p, Part part, Dtype dtype, const Shape& shape) const {
-  // In training all that a pass makes is the arena's, whatever link it has, so that memory can be planned.
+  // In training a pass allocates only from the arena, whatever its link, so that memory can be planned.
   const View given = p.keeps() ? View{} : p.carry.room({layer_, part}, dtype, shape, p.ctx.memory());
   return given ? given : p.arena().take(dtype, shape);
 }

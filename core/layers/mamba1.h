@@ -1,5 +1,4 @@
-// The Mamba-1 mixer (arXiv 2312.00752, figure 3), with Jamba's norms on dt,
-// B and C where the model has them (arXiv 2403.19887).
+// The Mamba-1 mixer (arXiv 2312.00752, figure 3). Jamba's models add norms on dt, B and C (arXiv 2403.19887).
 //
 //   [u; z]    = W_in x
 //   c         = silu(causal_conv1d(u) + b)
@@ -8,7 +7,7 @@
 //   y         = scan(c, Δ, A, B, C, D)
 //   out       = W_out (y ⊙ silu(z))
 //
-// The same forward trains, prefills and decodes: what it carries is the conv tail [B, K−1, I] and the state
+// The same forward trains, prefills and decodes. It carries the convolution's tail [B, K−1, I] and the state
 // [B, I, N].
 #pragma once
 
@@ -19,7 +18,7 @@ namespace natrix {
 
 class Mamba1 final : public Layer {
  public:
-  /// layer: index in the stack. prefix: names of its tensors, "….mixer.".
+  /// layer: index in the stack. prefix: start of its tensors' names, "….mixer.".
   Mamba1(const ModelConfig& config, int layer, const std::string& prefix);
 
   View forward(Pass& pass, View x) const override;
@@ -30,8 +29,8 @@ class Mamba1 final : public Layer {
   std::vector<CarrySpec> carries() const override;
 
  private:
-  enum Part : int { kConvTail, kSsmState };  // what it carries, in the order of carries()
-  struct Selection {                         // what the input selects: the scan's coefficients
+  enum Part : int { kConvTail, kSsmState };  // the carried states, in the order of carries()
+  struct Selection {                         // the scan's coefficients, which depend on the input
     View projected;                          // [B, T, R + 2N]: W_x c
     View dt_low, B, C;                       // after the inner norms, or columns of `projected`
     View inv_dt, inv_B, inv_C;               // inner norms: 1 / rms of each row
@@ -44,14 +43,14 @@ class Mamba1 final : public Layer {
   struct Mixed {
     View y, z;
   };
-  /// All of forward() but the gate and the projection after it.
+  /// forward() without the gate and the output projection.
   Mixed mix(Pass& pass, View x) const;
   Selection select(Pass& pass, View c) const;
-  /// Gradient of `select`: returns dc's share, given the gradients of Δ (overwritten), B and C.
+  /// Backward of select(): adds to dc, given the gradients of Δ (overwritten), B and C.
   void select_backward(Pass& pass, const Saved& s, View ddt, View dB, View dC, View dc);
   View gate(Pass& pass, View y, View z) const;
-  View room(Pass& pass, Part part, Dtype dtype, const Shape& shape) const;  // for what is handed on
-  View tail_of(Pass& pass, View u) const;  // the last K − 1 rows of a segment, masked as mask_conv_tail does
+  View room(Pass& pass, Part part, Dtype dtype, const Shape& shape) const;  // memory for a leaving state
+  View tail_of(Pass& pass, View u) const;  // the last K − 1 rows of a segment, masked by mask_conv_tail
   Shape tail_shape(const Segment& s) const { return {s.batch, d_conv_ - 1, d_inner_}; }
   Shape state_shape(const Segment& s) const { return {s.batch, d_inner_, d_state_}; }
 

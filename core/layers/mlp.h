@@ -1,4 +1,4 @@
-// Dense MLP:  down(f(gate x) ⊙ up x)  for the gated activations,  down(f(up x))  for the others.
+// Dense MLP: down(f(gate x) ⊙ up x) for gated activations, down(f(up x)) for the others.
 #pragma once
 
 #include "configs/schema/model.h"
@@ -9,13 +9,12 @@ namespace natrix {
 
 bool is_gated(MlpActivation activation);
 Activation function_of(MlpActivation activation);
-/// The names of the matrices that `width` rows of hidden units are read from:
-/// {gate_proj, up_proj} or {up_proj}.
+/// The names of the matrices that compute the hidden units: {gate_proj, up_proj} or {up_proj}.
 std::vector<std::string> input_projections(MlpActivation activation);
 
-/// hidden [R, F or 2F] → f(hidden), or f(first half) ⊙ second half: [R, F].
+/// hidden [R, F] → f(hidden), or hidden [R, 2F] → f(first half) ⊙ second half; the result is [R, F].
 View activate(Pass& pass, MlpActivation activation, View hidden);
-/// The gradient of `activate` in hidden.
+/// The gradient of activate() with respect to hidden.
 View activate_backward(Pass& pass, MlpActivation activation, View hidden, View dactivated);
 
 class Mlp final : public Layer {
@@ -32,7 +31,7 @@ class Mlp final : public Layer {
     View x, hidden;
   };
   MlpActivation activation_;
-  Linear in_, down_;  // in_ stacks gate over up: one product instead of two
+  Linear in_, down_;  // in_ stacks the gate's rows on up's, so one product computes both
 };
 
 }  // namespace natrix

@@ -21,7 +21,7 @@ Model::Model(ModelConfig config, const Names& names)
       head_weight_(make_param(names.head, embedding_.shape, Init::kNormal, true)),
       head_(std::make_unique<LmHead>(config_.tie_embeddings ? embedding_ : head_weight_)) {
   embedding_.packs = head_weight_.packs = true;
-  (config_.tie_embeddings ? embedding_ : head_weight_).rounds = true;  // a lookup goes to the residual stream
+  (config_.tie_embeddings ? embedding_ : head_weight_).rounds = true;  // a mere lookup is read in f32
 }
 
 Model::~Model() = default;
@@ -43,7 +43,7 @@ void Model::pack(Context& ctx, WeightFormat format) {
 }
 
 void Model::keep_rounded() {
-  store_->keep_rounded(embedding_);  // which is looked up in f32, and may be the head, too
+  store_->keep_rounded(embedding_);  // lookups read its f32 values, even if it is also the head
 }
 
 Dtype Model::dtype() const {
@@ -139,7 +139,7 @@ Model::Stream Model::enter(Pass& p, View tokens) const {
 }
 
 Model::Stream Model::through(Pass& p, size_t i, const Stream& before) const {
-  std::optional<Arena::Frame> frame;  // without backward, nothing of a sublayer outlives it but x and u
+  std::optional<Arena::Frame> frame;  // without backward, only x and u outlive a sublayer
   Stream after = before;
   if (p.keeps()) {
     after = {p.arena().like(before.x), p.arena().like(before.u), p.arena().like(before.inv_rms)};
@@ -194,7 +194,7 @@ void Model::pass_over(Pass& p, View tokens) const {
 }
 
 bool Model::runs_ahead(int64_t tokens) const {
-  if (uses_position_) return false;  // the host computes positions
+  if (uses_position_) return false;  // the host waits for carried positions
   return std::ranges::all_of(stack_, [&](const Sublayer& s) { return s.layer->runs_ahead(tokens); });
 }
 
@@ -202,7 +202,7 @@ void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
   const std::vector<size_t> first = done ? first_params() : std::vector<size_t>{};
   const Saved saved = p.saved.pop<Saved>();
   View dx = p.arena().take(dtype(), dhidden.shape);  // the gradient of the residual stream
-  View rounded = activations_ == dtype() ? View{} : p.arena().take(activations_, dx.shape);  // for sublayers
+  View rounded = activations_ == dtype() ? View{} : p.arena().take(activations_, dx.shape);  // dx in bf16
   rms_norm_backward(p.ctx, {.sum = saved.sums.back(),
                             .weight = final_norm_.value,
                             .inv_rms = saved.inv_rms.back(),

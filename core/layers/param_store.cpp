@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kLine = 64;  // bytes
 
-/// Adds a tensor to a flat buffer, whole cache lines of it; returns where it starts.
+/// Appends a tensor to a flat buffer, rounded up to whole cache lines. Returns its byte offset.
 int64_t append(int64_t& total, int64_t bytes) {
   const int64_t first = total;
   if (__builtin_add_overflow(total, (bytes + kLine - 1) / kLine * kLine, &total)) {
@@ -20,7 +20,7 @@ void* at(const Buffer& flat, int64_t byte) {
   return static_cast<char*>(flat.view().data) + byte;
 }
 
-/// A weight of its Param's extents, without memory.
+/// A packed weight with the extents of `p`, without memory.
 PackedWeight packed_like(const Param& p, WeightFormat format) {
   const bool stack = p.shape.rank() == 3;
   return {.format = format,
@@ -75,7 +75,7 @@ void ParamStore::zero_gradients(Context& ctx) {
   for (Param* p : params_) {
     if (!p->grad) continue;
     p->grad_unset = p->rounds;
-    if (!p->rounds) fill_zero(ctx, p->grad);  // no product writes it
+    if (!p->rounds) fill_zero(ctx, p->grad);  // no product overwrites it
   }
 }
 

@@ -5,9 +5,9 @@
 namespace natrix {
 namespace {
 
-constexpr CarryKey kPosition{.layer = -1, .part = 0};  // of the model, not of a layer
+constexpr CarryKey kPosition{.layer = -1, .part = 0};  // belongs to the model, not to a layer
 
-/// Of one row: the token at which its last document of this segment starts, or −1.
+/// The index of the last document start in one row of the segment, or −1.
 int64_t last_start(View doc_start, int64_t row, int64_t tokens) {
   if (!doc_start) return -1;
   const uint8_t* starts = doc_start.as<uint8_t>() + row * tokens;

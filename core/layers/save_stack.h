@@ -1,4 +1,4 @@
-// SaveStack: what forward leaves for backward, last in, first out. Holds views into the segment's arena.
+// SaveStack: what forward saves for backward, last in, first out. It holds views into the segment's arena.
 #pragma once
 
 #include <any>

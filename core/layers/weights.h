@@ -1,4 +1,4 @@
-// Products with a parameter, whether it is stored as the checkpoint has it or packed for reading.
+// Products with a parameter that is stored either as plain values or packed.
 #pragma once
 
 #include <span>
@@ -8,12 +8,13 @@
 
 namespace natrix {
 
-/// y = x Wᵀ [+ bias]; x [R, in], W [out, in], y [R, out] (f32 if it likes, where x is bf16).
+/// y = x Wᵀ [+ bias]; x [R, in], W [out, in], y [R, out]. If x is bf16, y may be f32.
 void multiply(Context& ctx, View x, const Param& weight, View y, View bias = {});
-/// y = x Wᵀ of the matrix of each row's expert; rows are sorted by it (kernels/matmul.h, GroupedMatmul).
+/// y = x Wᵀ, where W is the matrix of each row's expert. Rows are sorted by expert. See GroupedMatmul in
+/// kernels/matmul.h.
 void multiply_grouped(Context& ctx, View x, const Param& stack, std::span<const int64_t> offsets, View y);
-/// A row of y for each choice of an expert, in no order (kernels/matmul.h, ChosenMatmul).
-/// Not of a packed stack.
+/// One row of y per choice of an expert. The choices need not be sorted. The stack must not be packed. See
+/// ChosenMatmul in kernels/matmul.h.
 void multiply_chosen(Context& ctx, View x, const Param& stack, View expert, View y);
 /// y[r] = W[tokens[r]].
 void look_up(Context& ctx, View tokens, const Param& table, View y);

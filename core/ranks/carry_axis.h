@@ -1,4 +1,4 @@
-// CarryAxis: how carried states move between the ranks that share a sequence (parallel.cp).
+// CarryAxis: moves carried states between the ranks that share a sequence (parallel.cp).
 #pragma once
 
 #include "core/carry/carry_route.h"
@@ -9,19 +9,19 @@ namespace natrix {
 class CarryAxis {
  public:
   virtual ~CarryAxis() = default;
-  /// Where states come from and go to in the forward sweep.
+  /// The route of states in the forward sweep.
   virtual CarryRoute& states() = 0;
-  /// Where their gradients come from and go to in the backward sweep.
+  /// The route of their gradients in the backward sweep.
   virtual CarryRoute& gradients() = 0;
-  /// The end states of rows that the ranks of the axis read together (CarryRoute::end_states), on the first
-  /// rank of the axis, which goes on from them. Empty on the others.
+  /// Brings the end states of rows that the axis ran together (CarryRoute::end_states) to the first rank of
+  /// the axis, which continues from them. The result is valid on that rank only.
   virtual CarryStates to_first(Context& ctx, const CarryStates& end) = 0;
-  /// The states of all rows of a step, in order, on rank 0. Each first rank of an axis contributes those of
-  /// its rows. Empty on every other rank.
+  /// Gathers the states of all rows of a step on rank 0, in order. The first rank of each axis contributes
+  /// the states of its rows. Empty on every other rank.
   virtual CarryStates gather_rows(Context& ctx, const CarryStates& mine) = 0;
 };
 
-/// One rank holds every sequence whole.
+/// One rank runs every sequence whole.
 class LocalCarry final : public CarryAxis {
  public:
   CarryRoute& states() override { return states_; }

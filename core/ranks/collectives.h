@@ -1,7 +1,7 @@
-// Collectives: what any part of a run may ask of all ranks together.
+// Collectives: small collective operations over all ranks of a run.
 //
-// All ranks call the same functions in the same order. Sums add in the order of ranks, so every rank sees the
-// same bits.
+// All ranks must call the same functions in the same order. Sums add in the order of ranks, so every rank
+// gets the same bits.
 #pragma once
 
 #include <cstdint>
@@ -15,19 +15,19 @@ namespace natrix {
 class Collectives {
  public:
   virtual ~Collectives() = default;
-  virtual int rank() const = 0;  // 0 prints and writes
+  virtual int rank() const = 0;  // rank 0 prints, and writes files
   virtual int size() const = 0;
 
-  /// figures = their sums over all ranks.
+  /// All-reduce: replaces each figure by its sum over all ranks.
   virtual void sum(Context& ctx, std::span<double> figures) = 0;
-  /// The largest x of all ranks.
+  /// All-reduce: returns the largest x of all ranks.
   virtual int64_t max(Context& ctx, int64_t x) = 0;
   /// Returns when every rank has called it.
   void barrier(Context& ctx) { max(ctx, 0); }
-  /// The text of rank `root`, on every rank.
+  /// Returns the text of rank `root` on every rank.
   virtual std::string broadcast(Context& ctx, int64_t root, const std::string& text) = 0;
 
-  /// Step number, used in timeout messages.
+  /// Sets the step number, which timeout messages show.
   virtual void begin_step(int64_t step) = 0;
   /// Seconds that this rank has spent waiting for other ranks.
   virtual double seconds_waited() const = 0;

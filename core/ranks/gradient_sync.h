@@ -1,4 +1,4 @@
-// GradientSync: every gradient becomes its sum over the ranks that hold the parameter, while backward runs.
+// GradientSync: sums every gradient over the ranks that hold its parameter, while backward runs.
 #pragma once
 
 #include <vector>
@@ -12,20 +12,20 @@ class GradientSync {
  public:
   virtual ~GradientSync() = default;
 
-  /// This rank adds nothing more to the gradients of params[first] and of those after it, so they may travel
-  /// while backward goes on. Called with ever smaller `first`; finish() ends the step.
+  /// Says that this rank adds nothing more to the gradients of params[first] and of all later parameters, so
+  /// they may be sent while backward continues. Each call has a smaller `first` than the one before.
   virtual void ready(Context& ctx, const std::vector<Param*>& params, size_t first) = 0;
-  /// Every gradient in owned() becomes its sum over the ranks that hold the parameter.
+  /// Ends the step: returns when every gradient in owned() is its sum over the ranks that hold the parameter.
   virtual void finish(Context& ctx, const std::vector<Param*>& params) = 0;
-  /// The gradients whose parameters this rank updates, as contiguous spans in ascending order: all of them,
-  /// or this rank's shard where ranks shard the optimizer's state (parallel.zero).
+  /// The gradients whose parameters this rank updates, as contiguous spans in ascending order. These are all
+  /// gradients, or this rank's shard if ranks shard the optimizer's state (parallel.zero).
   virtual std::vector<View> owned(const std::vector<Param*>& params) = 0;
   /// Whether ranks shard the optimizer's state.
   virtual bool shards_updates() const = 0;
-  /// After an update with sharded state: every rank gets the values that the owners computed.
+  /// All-gather after an update with sharded state: every rank gets the values that the owners computed.
   virtual void share_values(Context& ctx, const std::vector<Param*>& params) = 0;
-  /// Combines per-rank partial sums over owned() gradients, such as their squared norm: replicated parameters
-  /// count once, those that are spread (Param::spread_of) are summed over their owners.
+  /// Combines per-rank partial sums over owned() gradients, such as their squared norm. Replicated parameters
+  /// count once; sharded ones (Param::spread_of) are summed over their owners.
   virtual double norm(Context& ctx, double replicated, double spread) = 0;
 };
 
@@ -38,7 +38,7 @@ inline std::vector<View> gradients_of_each(const std::vector<Param*>& params) {
   return all;
 }
 
-/// One rank: its gradients are the sums.
+/// One rank: its gradients already are the sums.
 class LocalGradients : public GradientSync {
  public:
   void ready(Context&, const std::vector<Param*>&, size_t) override {}

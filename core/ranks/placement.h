@@ -1,4 +1,4 @@
-// Placement: which ranks hold a parameter, and the whole of one that is spread over several.
+// Placement: says which ranks hold a parameter, and gathers a parameter that is sharded over several.
 #pragma once
 
 #include "core/layers/param.h"
@@ -8,15 +8,15 @@ namespace natrix {
 
 class Placement {
  public:
-  /// This rank among those that hold the same values of a parameter.
+  /// The index of this rank among the ranks that hold the same values of a parameter.
   struct Place {
     int64_t index = 0, count = 1;
   };
 
   virtual ~Placement() = default;
   virtual Place place(const Param& param) const = 0;
-  /// The whole tensor, value or gradient, of a parameter that is spread over ranks, on rank 0. Empty
-  /// elsewhere. Collective.
+  /// Gathers the whole tensor of a sharded parameter on rank 0. `mine` is this rank's shard of the value or
+  /// of the gradient. Empty on the other ranks. Collective.
   virtual Buffer whole(Context& ctx, const Param& param, View mine) = 0;
 };
 

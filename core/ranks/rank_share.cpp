@@ -21,7 +21,7 @@ Buffer take_columns(View v, const std::vector<RankShare::Stretch>& stretches) {
 }  // namespace
 
 int64_t RankShare::fewest_tokens(const CarryList& carries) const {
-  // Ranks that combine maps compute each map from their own tokens alone.
+  // Ranks that combine maps compute each map only from their own tokens.
   return cp * (link == CarryLinkKind::kScan ? natrix::fewest_tokens(carries) : 1);
 }
 

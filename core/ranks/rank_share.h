@@ -1,12 +1,12 @@
-// RankShare: which rows and which tokens of a step are this process's.
+// RankShare: the rows and tokens of a step that this rank runs.
 //
 //   data parallelism      rank d of dp takes rows [d · B / dp, (d + 1) · B / dp)
-//   context parallelism   a row is cut into super-segments of cp · chunk tokens, of which rank c of cp
-//                         takes the c-th chunk; the last, shorter super-segment is cut into cp parts that
-//                         differ by one token at most
+//   context parallelism   a row is divided into super-segments of cp · chunk tokens. Rank c of cp takes the
+//                         c-th slice of each, which has chunk tokens. The last super-segment may be shorter;
+//                         its slices differ by at most one token.
 //
-// So a rank's row is a sequence of its own, of as many segments as every other rank's, and the segment
-// schedule need not know.
+// The slices of a rank form a sequence of their own. Every rank's sequence has the same number of segments,
+// so the segment schedule need not know about ranks.
 #pragma once
 
 #include <cstdint>
@@ -25,18 +25,18 @@ struct RankShare {
   struct Stretch {
     int64_t first, count;
   };
-  /// Tokens that a super-segment must have at least, so that each rank's part is a segment for this model.
+  /// The fewest tokens of a super-segment, so that each rank's slice is long enough for this model.
   int64_t fewest_tokens(const CarryList& carries) const;
-  /// This rank's part of the super-segment of `count` tokens from `first` on.
+  /// This rank's slice of the super-segment [first, first + count).
   Stretch part(int64_t first, int64_t count) const;
-  /// Of a row of `length` tokens, in order; none is empty where check_share() passes.
+  /// This rank's slices of a row of `length` tokens, in order. None is empty if check_share() passes.
   std::vector<Stretch> stretches(int64_t length, int64_t chunk) const;
-  /// This process's part of a step's batch.
+  /// This rank's part of a step's batch: its rows, and its slices of them.
   Batch take(const BatchSource& source, int64_t step, const ExperimentConfig& config) const;
 };
 
-/// InputError, saying which numbers would do, where rows or tokens cannot be shared out evenly over dp and
-/// cp.
+/// Throws InputError if the rows cannot be divided evenly over dp, or the tokens over cp. The message says
+/// which numbers would do.
 void check_share(const ExperimentConfig& config, const CarryList& carries, int64_t dp, int64_t cp);
 
 }  // namespace natrix

@@ -1,5 +1,6 @@
-// Ranks: this process among the ranks of a run. Four narrow interfaces, of which each consumer takes the ones
-// that it uses; distributed/mesh_ranks.h implements them for several processes, OneProcess for one.
+// Ranks: the ranks of a run, as this process sees them. There are four narrow interfaces, so that consumers
+// depend only on those that they use. distributed/mesh_ranks.h implements them for several processes;
+// OneProcess implements them for one.
 #pragma once
 
 #include "core/ranks/carry_axis.h"
@@ -10,9 +11,9 @@
 
 namespace natrix {
 
-/// Borrowed from whoever made them.
+/// All references are borrowed.
 struct Ranks {
-  RankShare share;  // the rows and tokens of a step that are this rank's
+  RankShare share;  // the rows and tokens of a step that this rank runs
   Collectives& world;
   CarryAxis& carry;
   GradientSync& gradients;

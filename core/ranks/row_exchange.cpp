@@ -3,7 +3,7 @@
 namespace natrix {
 namespace {
 
-/// Where rows did not have to move.
+/// The result of a transfer in which nothing moves.
 class Arrived final : public RowsUnderWay {
  public:
   void poll() override {}

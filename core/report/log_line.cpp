@@ -13,7 +13,7 @@ std::string parenthesised(std::optional<double> z) {
   return z ? fmt::format(" ({:+.2f}z)", *z) : std::string();
 }
 
-/// 0.71, and 3.2e-03 where two decimals would say nothing.
+/// 0.71, or 3.2e-03 if two decimals would be too few.
 std::string shown_norm(double norm) {
   return norm < 0.095 ? fmt::format("{:.1e}", norm) : fmt::format("{:.2f}", norm);
 }
@@ -22,7 +22,7 @@ std::string shown_norm(double norm) {
 
 std::optional<double> OutlierScore::update(double x) {
   if (!std::isfinite(x)) return {};
-  // Summed afresh each time: 128 additions a step are nothing, and a running sum would drift.
+  // A running sum would drift, and 128 additions per step cost nothing.
   const auto count = static_cast<double>(window_.size());
   const double mean = std::accumulate(window_.begin(), window_.end(), 0.0) / count;
   double squares = 0;

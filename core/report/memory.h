@@ -1,4 +1,4 @@
-// Resident memory of this process, as the kernel counts it (/proc/self/status); 0 where that cannot be read.
+// Resident memory of this process as the kernel counts it (/proc/self/status), or 0 if that cannot be read.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,12 @@
 namespace natrix {
 
 int64_t resident_bytes();       // now
-int64_t peak_resident_bytes();  // the highest so far
-/// What decides whether a run fits: the highest of the device's memory in use, where ctx computes on one.
+int64_t peak_resident_bytes();  // high-water mark
+/// The high-water mark that decides whether a run fits: of the device's memory if ctx computes on a device,
+/// else of resident memory.
 int64_t peak_memory_bytes(const Context& ctx);
 
-/// Starts the peak again from the present figure, where the kernel allows it.
+/// Resets the high-water mark to the present value, if the kernel allows it.
 void reset_peak_resident();
 
 }  // namespace natrix

@@ -29,7 +29,7 @@ const char* spelling(double x) {
   return std::isnan(x) ? "nan" : x > 0 ? "inf" : "-inf";
 }
 
-/// Builds a line; numbers that JSON cannot hold become null and are spelt out at its end.
+/// Builds a line. Numbers that JSON cannot represent become null and are spelt out at the line's end.
 class LineWriter {
  public:
   template <class T>
@@ -248,7 +248,7 @@ double load_entropy(const std::vector<double>& shares) {
     total += share;
     if (share != 0) entropy -= share * std::log(share);
   }
-  if (!(total > 0)) return kNotMeasured;  // no slot was filled, or a share is not a number
+  if (!(total > 0)) return kNotMeasured;  // no expert was chosen, or a share is NaN
   if (shares.size() == 1) return 1;
   return entropy / std::log(static_cast<double>(shares.size()));
 }

@@ -1,16 +1,17 @@
-// metrics.jsonl: what a run measured, one JSON object a line, appended as it happens.
+// metrics.jsonl: the measurements of a run, one JSON object per line, appended as the run proceeds.
 //
 //   {"step": 10, "tokens": 81920, "loss": 5.1, "grad_norm": …, "lr": …, "aux_loss": …, "z_loss": …,
 //    "tokens_per_second": …, "seconds": …, "memory_bytes": …, "expert_load": [[…], …]}
 //   {"step": 100, "eval_loss": 4.2, "eval_bits_per_byte": …,
 //    "eval_loss_by_position": [{"from": 0, "loss": …}, …]}
 //
-// Numbers are printed so that they read back bit for bit. JSON has no NaN: a number that is not finite is
-// null, which pandas reads as NaN and jq as null, and the line's "nonfinite"
-// object keeps which it was, {"loss": "-inf"}.
+// Numbers are printed so that they read back bit for bit. JSON has no NaN, so a number that is not finite is
+// null; pandas reads that as NaN, jq as null. The line's object "nonfinite" says which number it was, for
+// example {"loss": "-inf"}.
 //
-// A run that was interrupted and resumed leaves the same lines as one that was not, timings aside: lines
-// beyond the step it resumes from are dropped, and so is a last line that a killed process left half-written.
+// A run that was interrupted and resumed leaves the same lines as one that was not, except for timings.
+// On resuming, lines after the checkpoint's step are dropped, and so is a last line that a killed
+// process left half-written.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +41,7 @@ struct EvalMetrics {
   double eval_loss = kNotMeasured;  // nats
   double eval_bits_per_byte = kNotMeasured;
   struct PositionLoss {
-    int64_t from = 0;  // first position of a bucket that ends where the next begins
+    int64_t from = 0;  // first position of the bucket, which ends where the next one begins
     double loss = kNotMeasured;
   };
   std::vector<PositionLoss> loss_by_position;  // may be empty
@@ -53,9 +54,8 @@ std::string to_json_line(const EvalMetrics& m);
 /// Writes metrics.jsonl. A line reaches the file in one write() when append returns.
 class MetricsLog {
  public:
-  /// Appends to the file at `path`, having dropped every line of a step beyond `last_step`: the step of the
-  /// checkpoint that the run resumes from, or -1 for a run that starts afresh. A crash leaves the old file or
-  /// the new one.
+  /// Drops every line of a step after `last_step`, then appends to the file. `last_step` is the step of the
+  /// checkpoint that the run resumes from, or −1 for a new run. A crash leaves the old file or the new one.
   MetricsLog(std::string path, int64_t last_step);
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;
@@ -63,7 +63,8 @@ class MetricsLog {
 
   void append(const StepMetrics& m) { write_line(to_json_line(m)); }
   void append(const EvalMetrics& m) { write_line(to_json_line(m)); }
-  /// Before a checkpoint: a power failure that spares it then spares the lines that lead up to it.
+  /// Syncs the file. Call it before a checkpoint, so that a power failure that spares the checkpoint also
+  /// spares the lines before it.
   void sync();
 
  private:
@@ -78,15 +79,14 @@ struct Metrics {
   std::vector<EvalMetrics> evals;
 };
 
-/// Reads a metrics.jsonl, also one that is being written: a half-written last line is left out. Keys that are
-/// not known are ignored, numbers that are absent are kNotMeasured.
-/// InputError naming file and line for anything else.
+/// Reads a metrics.jsonl, even while it is being written. A half-written last line is skipped, unknown keys
+/// are ignored, and absent numbers are kNotMeasured. Anything else is an InputError that names file and line.
 Metrics read_metrics(const std::string& path);
 
-/// How evenly experts are used: entropy of their shares over its maximum;
-/// 1 when all alike, 0 when one takes all.
+/// How evenly experts are used: the entropy of their shares divided by its maximum. 1 if all shares are
+/// equal, 0 if one expert takes all.
 double load_entropy(const std::vector<double>& shares);
-/// Mean over the layers; NaN without any.
+/// The mean over the layers; NaN if there are none.
 double mean_load_entropy(const std::vector<std::vector<double>>& expert_load);
 
 }  // namespace natrix

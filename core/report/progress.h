@@ -1,11 +1,11 @@
-// Progress: how far a long task is, on stderr.
+// Progress: shows on stderr how far a long task is.
 //
 //   Progress progress("reading", tokens, "tokens", {.quiet = flags.quiet});
 //   schedule.read(…, [&](…) { progress.advance(chunk); });      // gone when `progress` ends
 //
-// On a terminal: a bar, redrawn at most ten times a second, that removes itself at the end. Elsewhere, and
-// where TERM is dumb: a plain line at most every ten seconds, and one at the end. A task that ends within a
-// second shows nothing. NO_COLOR is honoured. Costs one clock reading an advance.
+// A terminal shows a bar, which is redrawn at most ten times a second and removed at the end. Elsewhere, and
+// if TERM is dumb, there is a plain line at most every ten seconds and one at the end. A task that ends
+// within a second shows nothing. NO_COLOR is honoured. Each advance() reads the clock once.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,11 @@ struct ProgressStyle {
   bool unicode = false;  // the terminal shows UTF-8
 };
 
-/// Where progress goes. A test gives its own.
+/// Where progress is shown. Tests supply their own.
 struct ProgressOutput {
   std::function<void(std::string_view)> write;
-  std::function<double()> now;           // seconds, never going back
-  std::function<ProgressStyle()> style;  // asked before each drawing: windows change size
+  std::function<double()> now;           // monotonic seconds
+  std::function<ProgressStyle()> style;  // called before each drawing, because windows change size
 };
 ProgressOutput progress_on_stderr();
 
@@ -35,7 +35,7 @@ struct ProgressOptions {
 
 class Progress {
  public:
-  /// `total` 0: not known beforehand; then without bar and remaining time.
+  /// `total` = 0: not known beforehand, so there is no bar and no remaining time.
   Progress(std::string task, int64_t total, std::string unit, ProgressOptions options = {},
            ProgressOutput output = progress_on_stderr());
   ~Progress();
@@ -51,7 +51,7 @@ class Progress {
   int64_t total_, done_ = 0;
   bool quiet_;
   ProgressOutput output_;
-  double begun_, next_;  // when it began; when it may be shown (again)
+  double begun_, next_;  // start time; earliest time of the next drawing
   bool bar_on_screen_ = false, lines_shown_ = false;
 };
 
@@ -61,8 +61,8 @@ struct ProgressState {
   int64_t done = 0, total = 0;
   double seconds = 0;
 };
-/// At most width - 1 columns, so that the cursor never wraps:
-/// first the bar gives way, then figures from the right.
+/// At most width − 1 columns, so that the cursor never wraps. If space is short, the bar is dropped first,
+/// then figures from the right.
 std::string render_bar(const ProgressState& state, const ProgressStyle& style);
 std::string render_line(const ProgressState& state);
 

@@ -1,11 +1,11 @@
-// What the program tells a person goes to stderr, and must never be what ends it.
+// Messages for people go to stderr. A failure to write one must never end the program.
 #pragma once
 
 #include <string_view>
 
 namespace natrix {
 
-/// Writes to stderr. Where that is closed, full, or a pipe that nobody reads any more, the text is lost.
+/// Writes to stderr. If stderr is closed, full, or a pipe without a reader, the text is lost.
 void say(std::string_view text) noexcept;
 
 }  // namespace natrix

@@ -1,4 +1,4 @@
-// Figures as a person reads them.
+// Formats figures for people.
 #pragma once
 
 #include <cstdint>
@@ -6,14 +6,14 @@
 
 namespace natrix {
 
-/// 812 · 10.1k · 3.4M · 1.2G: steps of 1000; below 1000 at most three significant digits.
-/// "nan" and "inf" as such.
+/// 812 · 10.1k · 3.4M · 1.2G, in powers of 1000. Below 1000 at most three significant digits. "nan" and "inf"
+/// stay as they are.
 std::string human_count(double count);
-/// 312 B · 1.2 GiB: steps of 1024.
+/// 312 B · 1.2 GiB, in powers of 1024.
 std::string human_bytes(int64_t bytes);
-/// 0.42 ms · 812 ms · 12.3 s: how long a step took.
+/// 0.42 ms · 812 ms · 12.3 s, for the time of a step.
 std::string human_seconds(double seconds);
-/// 0:07 · 12:04 · 1:02:03: how long to wait. "?" for what is no duration.
+/// 0:07 · 12:04 · 1:02:03, for a remaining time. "?" if `seconds` is not a duration.
 std::string human_clock(double seconds);
 
 }  // namespace natrix

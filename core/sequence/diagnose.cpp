@@ -20,7 +20,7 @@ bool is_row_finite(View v, int64_t r) {
   return finite;
 }
 
-/// The first element that is not finite; −1: there is none.
+/// The index of the first element that is not finite, or −1.
 int64_t first_nonfinite(View anywhere) {
   const OnHost host(anywhere);
   const View v = host.view();
@@ -43,13 +43,13 @@ int64_t first_nonfinite(const PackedWeight& w) {
   return -1;
 }
 
-/// The first element of a weight that is not finite, whatever format it is kept in; −1: there is none.
+/// The index of the first element that is not finite in a weight of any format, or −1.
 int64_t first_nonfinite(const Param& p) {
   if (p.value) return first_nonfinite(p.value);
   return p.packed ? first_nonfinite(p.packed) : p.rounded ? first_nonfinite(p.rounded) : -1;
 }
 
-/// The checkpoint's name of what holds an element of a parameter.
+/// The checkpoint's name of the tensor that contains this element of a parameter.
 std::string part_at(const Param& p, int64_t element) {
   for (const ParamPart& part : p.parts) {
     if (element >= part.first && element < part.first + part.shape.count()) return part.name;
@@ -57,7 +57,7 @@ std::string part_at(const Param& p, int64_t element) {
   return p.name;
 }
 
-/// What a rank found: something to order it by among the ranks, and words.
+/// What a rank found. `order` decides which rank's finding comes first.
 struct Finding {
   std::array<int64_t, 3> order;
   std::string words;
@@ -99,7 +99,7 @@ std::optional<Finding> find_output(Model& model, const ReadAgain& again) {
                  fmt::format("first seen in {}, row {}, position {}", part, p.row, p.position)};
 }
 
-/// The words of the rank whose finding comes first; empty where none has one. Collective.
+/// The words of the rank whose finding comes first; empty if no rank found anything. Collective.
 std::string earliest(Context& ctx, const Ranks& ranks, const std::optional<Finding>& mine) {
   bool leads = mine.has_value();
   for (size_t i = 0; i < 3; ++i) {
@@ -113,7 +113,7 @@ std::string earliest(Context& ctx, const Ranks& ranks, const std::optional<Findi
   return ranks.world.size() > 1 ? fmt::format("rank {}: {}", rank, words) : words;
 }
 
-/// Reads rows again, as often as the other ranks, who may need what this one says.
+/// Runs the rows again. All ranks run the same number of segments, because they exchange states.
 void read_again(Model& model, Context& ctx, std::span<const Sequences> rows, const SequenceConfig& sequence,
                 const Ranks& ranks, NonfiniteWatch& watch) {
   const RankShare share = ranks.share;

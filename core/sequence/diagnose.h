@@ -1,7 +1,7 @@
-// Where a NaN or an infinity came from, in words: for the message that ends a training run or a reading.
+// Finds where a NaN or an infinity came from, for the message that ends a training run or an evaluation.
 //
-// While numbers are finite this costs nothing: whoever computes looks at a sum that it has anyway. After it
-// found one that is not finite, the same tokens are read again, and a NonfiniteWatch looks at every output.
+// This costs nothing while numbers are finite: callers check only a sum that they compute anyway. If that sum
+// is not finite, the same tokens are run again, and a NonfiniteWatch checks every output.
 #pragma once
 
 #include <compare>
@@ -15,28 +15,28 @@
 
 namespace natrix {
 
-/// Ends a command whose numbers are not finite; the words say where.
+/// Ends a command whose numbers are not finite. Its message says where the first one appeared.
 class NonfiniteError : public RunError {
  public:
   using RunError::RunError;
 };
 
 bool all_finite(View v);
-/// For messages: of a NaN without its sign, which says nothing.
+/// Formats x for messages. A NaN has no sign.
 std::string digits(double x);
-/// The checkpoint's name of a weight that is not finite, the first in the order of the stack; of this rank's
-/// weights, in whatever format they are. Empty: there is none.
+/// The checkpoint's name of this rank's first weight, in the order of the stack, that is not finite. Empty if
+/// there is none. Weights may have any format.
 std::string nonfinite_weight(Model& model);
 
-/// Notes the first output that is not finite: at the earliest position, there in the first row, there in the
-/// lowest sublayer. Whatever made it so comes no later in this order, so nothing outside of the place did.
+/// Finds the first output that is not finite, in the order of position, then row, then sublayer. Its cause
+/// does not come later in this order, so the first such output is the cause's place.
 class NonfiniteWatch {
  public:
-  static constexpr int64_t kLogits = int64_t{1} << 40;  // as a part: what comes after all sublayers
+  static constexpr int64_t kLogits = int64_t{1} << 40;  // Place::part of the logits
 
   struct Place {
     int64_t position = 0, row = 0;
-    int64_t part = 0;  // a sublayer; the number of sublayers, for the final norm; kLogits
+    int64_t part = 0;  // index of a sublayer; the number of sublayers for the final norm; or kLogits
     auto operator<=>(const Place&) const = default;
   };
 
@@ -44,13 +44,13 @@ class NonfiniteWatch {
   NonfiniteWatch(const NonfiniteWatch&) = delete;
   NonfiniteWatch& operator=(const NonfiniteWatch&) = delete;
 
-  /// The first row and the first position of what is read from now on.
+  /// Sets the row and position at which the following tokens start.
   void at(int64_t row, int64_t position);
   /// For Pass::observe.
   const PassObserver& observer() const { return observer_; }
-  /// Cross-entropies f64 [B · T] of rows of T tokens: those that are not finite come from the logits.
+  /// Checks cross-entropies, f64 [B · T], of rows of T tokens. One that is not finite counts for the logits.
   void losses(View losses, int64_t T);
-  void note(int64_t row, int64_t position, int64_t part);  // counted from at()
+  void note(int64_t row, int64_t position, int64_t part);  // row and position are relative to at()
   const std::optional<Place>& first() const { return first_; }
 
  private:
@@ -59,14 +59,14 @@ class NonfiniteWatch {
   std::optional<Place> first_;
 };
 
-/// Shows `watch` the same computation again. Collective: all ranks read as often.
+/// Repeats the computation while `watch` observes it. Collective: all ranks run the same segments.
 using ReadAgain = std::function<void(NonfiniteWatch& watch)>;
 
-/// The first weight that is not finite, and the first place that a watch sees; where there is neither, the
-/// gradient nearest to the loss that is not finite. Collective: the words are the same on every rank, are of
-/// the earliest place of all ranks, and name its rank where there are several.
+/// Describes the first weight that is not finite and the first output that is not finite. If there is
+/// neither, describes the gradient nearest to the loss that is not finite. Collective: every rank returns the
+/// same text, about the earliest place on any rank. With several ranks the text names that rank.
 std::string locate_nonfinite(Model& model, Context& ctx, const Ranks& ranks, const ReadAgain& again);
-/// The same for this rank's micro-batches of a step, or for any rows of one process.
+/// The same for this rank's micro-batches of a step, or for any rows in one process.
 std::string locate_nonfinite(Model& model, Context& ctx, std::span<const Sequences> rows,
                              const SequenceConfig& sequence, const Ranks& ranks);
 

@@ -1,6 +1,5 @@
-// JointReading: rows of tokens read by the ranks of the cp axis together, a super-segment of cp · chunk
-// tokens at a time (core/ranks/rank_share.h), without keeping anything for backward.
-// One process reads its chunks alone.
+// JointReading: the ranks of the cp axis run the model together over rows of tokens, without backward. They
+// run one super-segment of cp · chunk tokens at a time (core/ranks/rank_share.h).
 //
 //   reading.begin(length);
 //   for (first = 0; first < length; first += n) {
@@ -18,26 +17,27 @@ namespace natrix {
 
 class JointReading {
  public:
-  /// Borrowed. chunk: tokens a row that a rank has in memory at once.
+  /// All are borrowed. chunk: tokens of a row that a rank runs at once.
   JointReading(Model& model, Context& ctx, const Ranks& ranks, int64_t chunk);
 
-  /// Whether rows of so many tokens have one for each rank, or what else a rank needs at least.
+  /// Whether rows of `length` tokens are long enough to give each rank the fewest tokens that it needs.
   bool can_share(int64_t length) const { return share_.cp > 1 && length >= fewest_; }
-  /// Rows of `length` tokens, or of at least as many, come next, from these states; null: zero. Rows too
-  /// short to share out are read by every rank of the axis alone.
+  /// Begins rows of at least `length` tokens, from these states (null: zero). If the rows are too short to
+  /// share, every rank of the axis runs all of them.
   void begin(int64_t length, const CarryStates* start = nullptr);
-  /// Tokens of the next super-segment where `left` are left. What remains afterwards, if anything, can be
-  /// shared out, too: the last super-segment may be longer by a few tokens.
+  /// The number of tokens of the next super-segment when `left` tokens are left. If the rest after it could
+  /// not be shared, the super-segment includes the rest, so the last one may be a few tokens longer.
   int64_t next(int64_t left) const;
-  /// This rank's part of the super-segment of `count` tokens from `first` on.
+  /// This rank's slice of the super-segment [first, first + count).
   RankShare::Stretch part(int64_t first, int64_t count) const { return reading_share().part(first, count); }
-  /// Whether this rank's tokens are to be counted: false where another rank reads the same.
+  /// Whether to count this rank's tokens: false if another rank runs the same ones.
   bool counts() const { return together_ || share_.cp_rank == 0; }
-  /// tokens, and where documents start, of this rank's part. last: of the row.
+  /// Runs this rank's slice. `part` needs tokens and, if documents start in it, doc_start. last: the slice
+  /// belongs to the row's last super-segment.
   void read(const Sequences& part, bool last, const std::function<void(View hidden)>& visit);
-  /// The same for the states alone.
+  /// Like read(), but only for the carried states.
   void pass_over(const Sequences& part, bool last);
-  /// Diagnosis: as SegmentSchedule::observe().
+  /// As SegmentSchedule::observe().
   void observe(const PassObserver* observer);
 
  private:

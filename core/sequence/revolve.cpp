@@ -6,8 +6,8 @@
 namespace natrix {
 namespace {
 
-/// Segments before the next boundary to keep.
-/// Griewank and Walther's window of optimal choices, its right end.
+/// The number of segments before the next boundary to keep. Among Griewank and Walther's optimal choices this
+/// is the largest number of segments after the boundary.
 int64_t optimal_split(int64_t length, int64_t slots) {
   int64_t t = 1;
   while (reversible_length(slots, t) < length) ++t;
@@ -20,8 +20,8 @@ int64_t optimal_split(int64_t length, int64_t slots) {
 
 int64_t reversible_length(int64_t slots, int64_t repeats) {
   if (slots < 0 || repeats < 0) return 0;
-  const int64_t states = slots + 1;  // the first boundary is one of Griewank and Walther's
-  int64_t n = 1;                     // C(states + repeats, repeats), built so that every step divides
+  const int64_t states = slots + 1;  // Griewank and Walther count the first boundary, too
+  int64_t n = 1;                     // C(states + repeats, repeats); each division is exact
   for (int64_t i = 1; i <= std::min(states, repeats); ++i) {
     if (__builtin_mul_overflow(n, std::max(states, repeats) + i, &n))
       return std::numeric_limits<int64_t>::max();

@@ -12,7 +12,7 @@ namespace natrix {
 struct SegmentSchedule::Recorded {
   Recorded(Arena& arena, int64_t segment_) : frame(arena), segment(segment_) {}
 
-  Arena::Frame frame;  // gives the activations back when the record is dropped
+  Arena::Frame frame;  // frees the activations together with the record
   int64_t segment;
   SaveStack saved;
   Sequences part;
@@ -25,13 +25,13 @@ struct SegmentSchedule::Sweep {
 
   const Sequences& rows;
   int64_t segments;
-  int64_t first_index;               // of its segments within the step
+  int64_t first_index;               // index of its first segment within the step
   int64_t slots = 0;                 // boundaries that fit into memory, besides the start
-  std::vector<int64_t> keep;         // boundaries that the forward run in progress keeps, ascending
-  std::vector<Boundary> boundaries;  // held, ascending; the start is not among them
+  std::vector<int64_t> keep;         // boundaries that the current forward run keeps, ascending
+  std::vector<Boundary> boundaries;  // held now, ascending, without the start
   std::optional<Recorded> recorded;
   int64_t last_backward = 0;     // the segment that runs backward last
-  GradientsDone gradients_done;  // of the step's last sweep
+  GradientsDone gradients_done;  // set only in the last sweep of the step
   StepResult& result;
 
   void note_memory() {
@@ -49,7 +49,7 @@ SegmentSchedule::SegmentSchedule(Model& model, Context& ctx, CarryRoute& states,
 
 namespace {
 
-/// Whether any element of a matrix of u8 is set.
+/// Whether any element of a u8 matrix is non-zero.
 bool any_set(View v) {
   for (int64_t r = 0; r < v.rows(); ++r) {
     const uint8_t* row = v.row<uint8_t>(r);
@@ -68,7 +68,7 @@ Sequences SegmentSchedule::slice(const Sequences& rows, int64_t segment) {
     upload(ctx_, v.columns(first, count), part);
     return part;
   };
-  // Kernels have a shorter path without document starts.
+  // Kernels are faster without document starts.
   const bool starts = rows.doc_start && any_set(rows.doc_start.columns(first, count));
   return {.tokens = columns(rows.tokens),
           .targets = columns(rows.targets),
@@ -113,7 +113,7 @@ void SegmentSchedule::for_segments(const Sequences& rows, bool last,
 StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, double scale, StepTally& tally,
                                  const StepHooks& hooks) {
   StepResult result;
-  std::deque<Sweep> sweeps;  // a sweep holds arena frames and cannot move
+  std::deque<Sweep> sweeps;  // a deque, because a sweep holds arena frames and cannot move
   int64_t index = 0;
   for (const Sequences& rows : micro_batches) {
     sweeps.emplace_back(rows, segments(rows), index, result);
@@ -144,7 +144,7 @@ StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, doubl
   return result;
 }
 
-/// Sweep 1. Leaves the boundaries that sweep 2 starts from and, if asked, the last segment recorded.
+/// Sweep 1. Keeps boundaries for sweep 2 and, if asked, records the last segment.
 void SegmentSchedule::survey(Sweep& w, StepTally& tally, bool record_last, int64_t memory) {
   const int64_t boundary = bytes_of(model_.carries(), w.rows.batch());
   w.slots = boundary == 0 ? std::numeric_limits<int32_t>::max() : memory / boundary;
@@ -187,8 +187,7 @@ void SegmentSchedule::retrace(Sweep& w, StepTally& tally, double scale) {
   }
 }
 
-/// Runs forward from the nearest held boundary up to boundary `last`,
-/// keeping boundaries on the way where they fit.
+/// Runs forward from the nearest held boundary to boundary `last`. Keeps the boundaries on the way that fit.
 void SegmentSchedule::advance(Sweep& w, StepTally& tally, int64_t last) {
   const int64_t from = w.boundaries.empty() ? 0 : w.boundaries.back().segment;
   if (w.boundaries.empty()) {
@@ -207,7 +206,7 @@ void SegmentSchedule::keep_boundaries(Sweep& w, int64_t first, int64_t last) {
   w.keep = boundaries_to_keep(first, last, w.slots - static_cast<int64_t>(w.boundaries.size()));
 }
 
-/// Truncated BPTT: forward in time, each segment backward at once, no gradient across boundaries.
+/// Truncated BPTT: runs each segment forward and at once backward. No gradient crosses a boundary.
 void SegmentSchedule::truncated(Sweep& w, StepTally& tally, double scale, Visit visit) {
   CutRoute cut;
   w.last_backward = w.segments - 1;
@@ -220,7 +219,7 @@ void SegmentSchedule::truncated(Sweep& w, StepTally& tally, double scale, Visit 
   if (options_.keep_end && visit == Visit::kFirst) w.result.end.push_back(copy_of(states_.end_states()));
 }
 
-/// One segment forward, nothing kept but, where the plan says so, its boundary.
+/// Runs one segment forward without recording. Keeps its boundary if w.keep says so.
 void SegmentSchedule::pass_over(Sweep& w, StepTally& tally, int64_t s, bool last, Visit visit) {
   Arena::Frame frame(ctx_.arena());
   states_.begin_segment(last);

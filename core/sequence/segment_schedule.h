@@ -1,16 +1,16 @@
-// SegmentSchedule: the one owner of every loop over the segments of a sequence.
+// SegmentSchedule: owns every loop over the segments of a sequence.
 //
-// Exact gradients of a sequence of any length in memory that does not grow with it:
+// It computes exact gradients of a sequence of any length in memory that does not grow with the length:
 //
-//   sweep 1, forward in time     run every segment, keep only boundary states; the tally fills
-//   (the tally is completed: expert counts of the whole step, over chunks, micro-batches and ranks)
-//   sweep 2, backwards in time   restore a boundary, run the segment again keeping activations,
-//                                take its loss, and run it backward, seeded with the state gradient of the
-//                                segment after it
+//   sweep 1, forward in time     runs every segment, keeps only boundaries, and fills the tally
+//   between the sweeps           completes the tally: sums over all micro-batches and ranks of the step
+//   sweep 2, backwards in time   for each segment: restores its boundary, runs it again while recording
+//                                activations, computes its loss, and runs it backward from the state gradient
+//                                of the segment after it
 //
-// The last segment records during sweep 1 where it can, so the monolithic step (one segment) pays no
-// recomputation and is no special case. Boundaries beyond `boundary_memory`
-// are thinned by a binomial schedule (revolve.h).
+// Sweep 1 records the last segment where it can. A step of one segment therefore recomputes nothing and needs
+// no special case. If `boundary_memory` does not hold all boundaries, a binomial schedule chooses those to
+// keep (revolve.h).
 #pragma once
 
 #include <optional>
@@ -23,12 +23,12 @@
 
 namespace natrix {
 
-/// Rows of equal length: some of an optimizer step's sequences, or a text to read. In the host's memory; the
-/// schedule takes each segment's share to where the kernels are.
+/// Rows of equal length: sequences of an optimizer step, or a text to read. They are in host memory; the
+/// schedule copies each segment to the device if the model runs there.
 struct Sequences {
   View tokens;                         // [B, T] i64
-  View targets;                        // [B, T] i64, kIgnoreTarget where there is none; needed for gradients
-  View doc_start;                      // [B, T] u8, or empty
+  View targets;                        // [B, T] i64; kIgnoreTarget: no target. Needed for gradients only
+  View doc_start;                      // [B, T] u8; may be empty
   const CarryStates* start = nullptr;  // states at the first token; null: zero
 
   int64_t batch() const { return tokens.extent(0); }
@@ -39,47 +39,49 @@ struct ScheduleOptions {
   int64_t chunk = 512;
   GradientMode gradient = GradientMode::kExact;
   int64_t boundary_memory = int64_t{1} << 30;
-  /// The gradient needs the completed tally of the step (a load-balancing loss): sweep 1 of all micro-batches
-  /// must end before any sweep 2 begins.
+  /// Whether the gradient needs the complete tally of the step (a load-balancing loss). If so, sweep 1 of all
+  /// micro-batches ends before any sweep 2 begins.
   bool needs_tally = false;
   /// Whether StepResult::end is wanted.
   bool keep_end = true;
 };
 
 struct StepResult {
-  double loss_sum = 0;              // Σ of the cross-entropies, in nats
-  int64_t boundary_bytes = 0;       // most boundary states held at once
-  int64_t segments_recomputed = 0;  // forward runs beyond the first
-  std::vector<CarryStates> end;     // of each micro-batch, after its last token; CarryRoute::end_states
+  double loss_sum = 0;              // sum of the cross-entropies, in nats
+  int64_t boundary_bytes = 0;       // high-water mark of one micro-batch's boundaries
+  int64_t segments_recomputed = 0;  // forward runs beyond the first of each segment
+  std::vector<CarryStates> end;     // per micro-batch, its CarryRoute::end_states()
 };
 
-/// What a step tells others on its way. Both may be empty.
+/// Callbacks of a step. Either may be empty.
 struct StepHooks {
-  /// Called once between the sweeps: ranks add their counts there.
+  /// Called once per step, before the tally is read: ranks add up their tallies here.
   std::function<void(StepTally&)> complete_tally = {};
-  /// Called during the last backward run of the step, when some gradients have had their last contribution.
+  /// Called during the last backward of the step, whenever more gradients are complete.
   GradientsDone gradients_done = {};
 };
 
 class SegmentSchedule {
  public:
-  /// Borrowed. states and gradients: where carries come from and go to, in either direction of time.
+  /// All references are borrowed. states, gradients: the routes of carried states and of their gradients.
   SegmentSchedule(Model& model, Context& ctx, CarryRoute& states, CarryRoute& gradients,
                   ScheduleOptions options);
 
-  /// Runs the model over `rows`, from where the states' route stands, without keeping anything for backward.
-  /// After each segment calls visit(first token's index, hidden [B, t, D]); the states' route holds the end
-  /// state afterwards. last: no more rows of this sequence follow.
+  /// Runs the model over `rows` without backward, from the current states of the states' route. After each
+  /// segment it calls visit(index of its first token, hidden [B, t, D]). Afterwards the route holds the end
+  /// states. last: no more tokens of these rows follow.
   using HiddenVisitor = std::function<void(int64_t first, View hidden)>;
   void read(const Sequences& rows, const HiddenVisitor& visit, bool last = true);
-  /// read() for the end state alone, which leaves out what would only make the hidden states
-  /// (Model::pass_over). progress(tokens of a row) after each segment.
+  /// Like read(), but only for the end states: skips what would only compute hidden states
+  /// (Model::pass_over). Calls progress(tokens of a row) after each segment.
   void pass_over(const Sequences& rows, const std::function<void(int64_t)>& progress, bool last = true);
-  /// Diagnosis: read() and pass_over() show every sublayer's output from now on; null: to nobody. Borrowed.
+  /// From now on read() and pass_over() show every sublayer's output to `observer`, for diagnosis. Null
+  /// stops this. Borrowed.
   void observe(const PassObserver* observer) { observe_ = observer; }
 
-  /// Loss and gradients of a whole optimizer step. `scale` multiplies the loss whose gradient is added to the
-  /// parameters': 1 / (number of predictions in the step). The tally must have begun the step.
+  /// Computes loss and gradients of a whole optimizer step. Adds the gradient of scale · loss_sum to the
+  /// parameters' gradients. For the mean loss, scale = 1 / (predictions in the step). Call
+  /// tally.begin_step() before.
   StepResult step(std::span<const Sequences> micro_batches, double scale, StepTally& tally,
                   const StepHooks& hooks = {});
 
@@ -88,17 +90,17 @@ class SegmentSchedule {
     int64_t segment;
     CarryStates states;
   };
-  struct Recorded;  // a segment whose activations are alive
-  struct Sweep;     // one micro-batch on its way through the two sweeps
+  struct Recorded;  // a segment whose activations are kept for backward
+  struct Sweep;     // the progress of one micro-batch through both sweeps
 
-  /// Calls run(pass, tokens, first token's index) for each segment of `rows`.
+  /// Calls run(pass, tokens, index of its first token) for each segment of `rows`.
   void for_segments(const Sequences& rows, bool last,
                     const std::function<void(Pass&, View tokens, int64_t first)>& run);
   int64_t segments(const Sequences& rows) const {
     return (rows.length() + options_.chunk - 1) / options_.chunk;
   }
   Sequences slice(const Sequences& rows, int64_t segment);
-  /// Segment `s` of rows whose first segment has this index within the step.
+  /// Segment `s` of rows whose first segment has the index `first_index` within the step.
   Segment describe(const Sequences& part, int64_t first_index, int64_t s) const;
 
   void survey(Sweep& sweep, StepTally& tally, bool record_last, int64_t memory);

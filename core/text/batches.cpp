@@ -27,8 +27,8 @@ class RowFiller {
     if (packed_) batch_.doc_start = Buffer(Dtype::kU8, {rows, length});
   }
 
-  /// Row `row`: `inputs` tokens from position `begin` on, and what follows each. Where inputs < length, the
-  /// rest of the row has nothing to predict. Past position `ring` it goes on at 0.
+  /// Fills row `row` with `inputs` tokens from position `begin` on, and with their next tokens as targets. If
+  /// inputs < length, the rest of the row has nothing to predict. Position `ring` is position 0 again.
   void fill(int64_t row, int64_t begin, int64_t inputs, int64_t ring) {
     const int64_t before_end = std::min(inputs + 1, ring - begin);
     corpus_.read(begin, before_end, window_.data(), starts_.data());
@@ -74,7 +74,7 @@ void check_rows(int64_t step, int64_t row_begin, int64_t row_count, int64_t batc
           "rows outside of the batch");
 }
 
-/// read(begin, count, to) gives some of `size` tokens.
+/// read(begin, count, to) returns a part of the `size` tokens.
 template <class Read>
 std::string hash_samples(int64_t size, Read&& read) {
   constexpr int64_t kPlaces = 64;
@@ -174,11 +174,11 @@ class SequentialStretches final : public BatchSource {
   std::shared_ptr<const Corpus> corpus_;
   Documents documents_;
   int64_t length_, batch_size_;
-  int64_t stretch_ = 0, windows_ = 0;  // tokens, and whole windows, of a row's stretch
+  int64_t stretch_ = 0, windows_ = 0;  // tokens and whole windows of a row's part of the corpus
 };
 
-/// Rows are read and not mapped: where the file is cut short under a running training, that is then an error
-/// with a name, not a SIGBUS.
+/// Rows are read and not mapped. If the file becomes shorter during training, the result is an error that
+/// names the file, not a SIGBUS.
 class FixedBatches final : public BatchSource {
  public:
   FixedBatches(const std::string& path, int64_t length, int64_t batch_size, int64_t steps, int64_t vocab_size)
@@ -237,7 +237,7 @@ class FixedBatches final : public BatchSource {
   }
 
  private:
-  /// Of a tensor's data, from the start of the file.
+  /// Offset of the tensor's data from the start of the file.
   static int64_t first_byte_of(const std::string& path, std::string_view tensor) {
     const MappedFile map(path);
     const SafetensorsHeader header = parse_safetensors_header(map.text(), path);
@@ -324,7 +324,7 @@ EvalWindows::EvalWindows(std::shared_ptr<const Corpus> corpus, Documents documen
   if (corpus_->eod() == kNoEod && documents_ == Documents::kPacked) leave_out_first_bytes();
 }
 
-/// Without separators the first token of a document is no target, see RowFiller::fill.
+/// Without separators the first token of a document is not a target; see RowFiller::fill.
 void EvalWindows::leave_out_first_bytes() {
   constexpr int64_t kBlock = int64_t{1} << 16;
   std::vector<int64_t> tokens(static_cast<size_t>(kBlock));

@@ -1,7 +1,7 @@
-// Batches: which tokens step n trains on. A batch is a function of the step number alone, so to resume is to
-// go on counting, and ranks take rows of the same step without talking to each other.
+// Batches: the tokens that each step trains on. A batch depends only on the step number. To resume, a run
+// continues to count steps, and ranks take their rows of a step without communication.
 //
-// B rows of a step, T tokens a row; the input at [b, t] is followed by the target at [b, t], the next token.
+// A step has B rows of T tokens. The target at [b, t] is the token after the input at [b, t].
 #pragma once
 
 #include <cstdint>
@@ -17,71 +17,71 @@
 namespace natrix {
 
 struct Batch {
-  Buffer tokens;     // [rows, T] i64
-  Buffer targets;    // [rows, T] i64; kIgnoreTarget where there is nothing to predict
-  Buffer doc_start;  // [rows, T] u8: 1 where what came before is forgotten; empty when documents are joined
-  bool continues = false;  // row b goes on where row b of the step before ended: carried states fit
+  Buffer tokens;           // [rows, T] i64
+  Buffer targets;          // [rows, T] i64; kIgnoreTarget: nothing to predict
+  Buffer doc_start;        // [rows, T] u8: 1 resets the carried states; empty if documents are joined
+  bool continues = false;  // row b starts where row b of the previous step ended, so carried states fit
 };
 
-/// Tells a corpus from others, wherever it lies: a hash of how many tokens there are, and of samples of a
-/// thousand of them from 64 places.
+/// A hash that tells a corpus from others, wherever its files are. It covers the number of tokens and samples
+/// of a thousand tokens from 64 places.
 std::string identity_of(const Corpus& corpus);
 
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
-  /// Rows [row_begin, row_begin + row_count) of a step's B.
-  /// The same on every machine and for every split into rows.
+  /// Rows [row_begin, row_begin + row_count) of the B rows of a step. They are the same on every machine, and
+  /// do not depend on how the rows are divided over calls.
   virtual Batch batch(int64_t step, int64_t row_begin, int64_t row_count) const = 0;
-  /// Steps that go through the corpus once, rounded up; −1 where there is no such thing.
+  /// The number of steps of one epoch, rounded up; −1 if the source has no epochs.
   virtual int64_t batches_per_epoch() const = 0;
-  /// Tells these data from others, wherever they lie, as identity_of() does.
+  /// A hash that tells these data from others, as identity_of() does.
   virtual std::string identity() const = 0;
-  /// What it is read from, in order; empty where there are no files.
+  /// The files that the data are read from, in order; empty if there are none.
   virtual std::vector<DataFile> files() const { return {}; }
 };
 
-/// order: shuffled. The corpus is cut into windows of T inputs, at another random phase and in another random
-/// order each epoch. It is read as a ring, in which the first separator follows the last document, so every
-/// epoch has floor(ring / T) windows whatever the phase, and no token is the target of two of them.
+/// order: shuffled. Divides the corpus into windows of T inputs. Each epoch has its own random phase and
+/// random order. The corpus is read as a ring, in which the first separator follows the last document. Every
+/// epoch therefore has floor(ring / T) windows for any phase, and no token is the target of two windows.
 /// InputError if the corpus is shorter than one window.
 std::unique_ptr<BatchSource> shuffled_windows(std::shared_ptr<const Corpus> corpus, Documents documents,
                                               int64_t length, int64_t batch_size, uint64_t seed);
 
-/// order: sequential. Row b reads the b-th of B equal stretches, step after step; after its end (whole
-/// windows only) it starts again, with continues false and doc_start 1.
+/// order: sequential. Divides the corpus into B equal parts. Row b reads the b-th part step by step, in whole
+/// windows. After the last window it starts again, with continues = false and doc_start = 1.
 std::unique_ptr<BatchSource> sequential_stretches(std::shared_ptr<const Corpus> corpus, Documents documents,
                                                   int64_t length, int64_t batch_size);
 
-/// data.batches: the rows of "tokens" [steps, B, T + 1] i64 in a safetensors file, in order, without resets.
-/// All its tokens are checked against `vocab_size` here, before training starts, and once more when they are
-/// read: the file may have changed.
+/// data.batches: the rows of the tensor "tokens", [steps, B, T + 1] i64, of a safetensors file, in order and
+/// without resets. All tokens are checked against `vocab_size` here, before training starts, and again when
+/// they are read, because the file may have changed.
 std::unique_ptr<BatchSource> fixed_batches(const std::string& path, int64_t length, int64_t batch_size,
                                            int64_t steps, int64_t vocab_size);
 
-/// What data.* asks for. `vocab_size` is the model's: no smaller than the tokenizer's, and what data.batches
-/// is checked against (data.batches does not look at the tokenizer).
+/// The source that the keys data.* ask for. `vocab_size` is the model's. It is at least the tokenizer's.
+/// Tokens of data.batches are checked against it and do not depend on the tokenizer.
 std::unique_ptr<BatchSource> make_batch_source(const DataConfig& data, const SequenceConfig& sequence,
                                                const TrainConfig& train, const Tokenizer& tokenizer,
                                                int64_t vocab_size);
 
-/// A held-out text as disjoint windows from its start: every token but the very first is predicted once. The
-/// last window is filled up with kIgnoreTarget.
+/// A held-out text as disjoint windows from its start. Every token except the first is predicted once. The
+/// last window is padded with kIgnoreTarget.
 ///
 ///   bits per byte = (sum of nats over all windows / ln 2) / bytes()
 class EvalWindows {
  public:
-  /// At most `max_tokens` predictions; windows of `length` inputs, or shorter if one window holds everything.
+  /// At most `max_tokens` predictions. Windows have `length` inputs, or fewer if one window holds everything.
   EvalWindows(std::shared_ptr<const Corpus> corpus, Documents documents, int64_t length, int64_t max_tokens);
 
   int64_t count() const;                                // windows
-  int64_t length() const { return length_; }            // inputs a window
-  int64_t predictions() const { return predictions_; }  // targets in all windows together
-  int64_t bytes() const { return bytes_; }              // of text that these targets stand for
+  int64_t length() const { return length_; }            // inputs of a window
+  int64_t predictions() const { return predictions_; }  // targets of all windows
+  int64_t bytes() const { return bytes_; }              // bytes of text of these targets
   std::vector<DataFile> files() const { return corpus_->files(); }
-  /// Windows [begin, begin + rows) as rows of a batch; past count() a row has nothing to predict.
+  /// Windows [begin, begin + rows) as rows of a batch. Rows past count() have nothing to predict.
   Batch windows(int64_t begin, int64_t rows) const { return windows(begin, rows, 0, length_); }
-  /// Of these, tokens [first, first + count) only: a window may be longer than memory.
+  /// Only tokens [first, first + count) of these windows, because a window may be longer than memory.
   Batch windows(int64_t begin, int64_t rows, int64_t first, int64_t count) const;
 
  private:
@@ -90,7 +90,7 @@ class EvalWindows {
   std::shared_ptr<const Corpus> corpus_;
   Documents documents_;
   int64_t length_ = 0;
-  int64_t targets_ = 0;  // tokens walked: the predictions, and what is ignored between them
+  int64_t targets_ = 0;  // targets in all windows, including ignored ones
   int64_t predictions_ = 0, bytes_ = 0;
 };
 

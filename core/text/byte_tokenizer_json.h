@@ -1,6 +1,6 @@
-// tokenizer.json of a byte-level model, so that transformers reads the same ids: id = byte value, no merges,
-// and with a vocabulary of 257 the id 256 as "<|endoftext|>". A model with a larger vocabulary has ids that
-// stand for nothing; they have no entry.
+// tokenizer.json of a byte-level model, with which transformers reads the same ids: id = byte value, no
+// merges. With a vocabulary of 257, id 256 is "<|endoftext|>". A larger vocabulary has unused ids, which
+// have no entry.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +13,16 @@ namespace natrix {
 /// `vocab_size` is 256 or 257.
 std::string byte_tokenizer_json(int64_t vocab_size);
 std::string byte_tokenizer_config_json(int64_t vocab_size);
-/// Both, under the names of their files.
+/// Both texts, by file name.
 std::map<std::string, std::string> byte_tokenizer_files(int64_t vocab_size);
 
-/// What a tokenizer.json makes of text.
+/// What is known of a tokenizer.json.
 struct TokenizerJson {
   bool bytes = false;    // id = byte: encoding and decoding are those of the tokenizer "bytes"
-  bool has_end = false;  // of bytes: there is an id 256
+  bool has_end = false;  // if bytes: id 256 exists
   std::string what;      // "a BPE tokenizer of 50257 entries with 50000 merges", for messages
 };
-/// Any JSON is understood, and what is not known to be bytes is none.
+/// Accepts any JSON. `bytes` is false for whatever is not known to be byte-level.
 TokenizerJson describe_tokenizer_json(const nlohmann::json& tokenizer);
 
 }  // namespace natrix

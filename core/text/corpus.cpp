@@ -64,8 +64,8 @@ class FileCorpus final : public Corpus {
   }
 
   void read_text(size_t document, int64_t offset, int64_t count, int64_t* tokens) const {
-    // The bytes land in the last eighth of the tokens' own memory, and are widened from the front: token i is
-    // written over bytes up to 8i + 7, which never passes byte 7·count + i that it comes from.
+    // The bytes are read into the last eighth of the tokens' memory and widened from the front. Token i is
+    // written to bytes up to 8i + 7, which is never past its source, byte 7·count + i.
     auto* bytes = reinterpret_cast<unsigned char*>(tokens) + 7 * count;
     files_.read(document, offset, count, bytes);
     for (int64_t i = 0; i < count; ++i) tokens[i] = bytes[i];

@@ -62,7 +62,7 @@ class DocumentWalk {
   void visit(const fs::directory_entry& entry) {
     const fs::path& path = entry.path();
     std::error_code error;
-    const fs::file_type type = entry.status(error).type();  // of what a link leads to
+    const fs::file_type type = entry.status(error).type();  // follows links
     if (type == fs::file_type::regular) {
       files_.push_back(path.string());
     } else if (type == fs::file_type::directory) {
@@ -80,7 +80,7 @@ class DocumentWalk {
     }
   }
 
-  /// A directory inside of itself: a link leads back to one of those that led here.
+  /// Reports a directory inside itself: a link leads back to one of the directories above.
   void refuse_circle(const fs::path& path) const {
     if (std::find(inside_.begin(), inside_.end(), identity_of_directory(path)) == inside_.end()) return;
     throw InputError(fmt::format("{}: {} leads back to a directory that it lies in: {}", key_,

@@ -1,4 +1,4 @@
-// The tokenizer that a model's directory brings: what natrix can make of it, and its files.
+// The tokenizer in a model's directory: whether natrix can use it, and its files.
 #pragma once
 
 #include <cstdint>
@@ -12,28 +12,28 @@ namespace natrix {
 
 struct OwnTokenizer {
   enum class Kind {
-    kNone,   // no file of a tokenizer
-    kBytes,  // a tokenizer.json that is byte-level: ours, or one that does the same
-    kOther   // anything else: natrix cannot read its text
+    kNone,   // there is no tokenizer file
+    kBytes,  // a byte-level tokenizer.json: ours or an equivalent one
+    kOther   // any other tokenizer; natrix cannot read text with it
   };
   Kind kind = Kind::kNone;
-  bool has_end = false;  // of kBytes: 256 ends a document
+  bool has_end = false;  // if kBytes: id 256 ends a document
   std::string what;      // the file and what it is, for messages
 };
 
-/// Looks at tokenizer.json, else for the files of older kinds. InputError for a tokenizer.json that is no
+/// Reads tokenizer.json, or else looks for files of older formats. InputError if tokenizer.json is not valid
 /// JSON.
 OwnTokenizer tokenizer_of(const std::string& dir);
 
-/// Whether a model of `vocab_size` ids reads bytes: its own tokenizer does, or it has none and 256 or 257
-/// ids.
+/// Whether a model of `vocab_size` ids reads bytes: its tokenizer is kBytes, or it has no tokenizer and has
+/// 256 or 257 ids.
 bool reads_bytes(const OwnTokenizer& own, int64_t vocab_size);
 
-/// The tokenizer of the text of such a model. InputError for any other, which ends in `advice`.
+/// The tokenizer of such a model. For any other model an InputError, whose message ends in `advice`.
 std::unique_ptr<Tokenizer> make_own_tokenizer(const OwnTokenizer& own, int64_t vocab_size,
                                               std::string_view advice);
 
-/// The files of a directory's tokenizer that a checkpoint made from it takes along, by name.
+/// The contents of a directory's tokenizer files by name, to copy into checkpoints made from it.
 std::map<std::string, std::string> tokenizer_files(const std::string& dir);
 
 }  // namespace natrix

@@ -1,8 +1,8 @@
 // RandomOrder: a random permutation of [0, count) that needs no memory, whatever the count.
 //
-// A Feistel network permutes the smallest even power of two that holds `count`; a value outside of the range
-// is sent through it again until it falls inside (cycle walking, fewer than four rounds on average). Integers
-// only: the same order on every machine.
+// A Feistel network permutes the smallest range of 2^(even) values that holds `count`. A result outside
+// [0, count) goes through the network again until it falls inside (cycle walking; fewer than four rounds on
+// average). All arithmetic is on integers, so the order is the same on every machine.
 #pragma once
 
 #include <array>
@@ -10,7 +10,7 @@
 
 namespace natrix {
 
-/// One output of SplitMix64 from this state: a bijection of 64 bits that scatters well.
+/// One output of SplitMix64 from this state: a bijection of 64 bits that mixes well.
 uint64_t scatter(uint64_t x);
 
 class RandomOrder {

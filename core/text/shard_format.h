@@ -10,7 +10,7 @@ namespace natrix {
 
 inline constexpr const char* kShardFormat = "natrix-token-shards";  // "format" in index.json
 inline constexpr int64_t kShardVersion = 1;
-inline constexpr std::string_view kShardMagic = "NATRIXTK";  // that a shard begins with
+inline constexpr std::string_view kShardMagic = "NATRIXTK";  // first bytes of a shard
 
 struct ShardHeader {
   char magic[8];  // NATRIXTK
@@ -58,7 +58,7 @@ void check_header(const ShardHeader& header, int64_t file_size, const ShardEntry
 
 /// 2 while every id fits into 16 bits, else 4.
 int64_t token_bytes_for(int64_t vocab_size);
-/// Stored tokens into memory that may overlap them, if they lie at its end.
+/// Converts stored tokens to i64. `stored` may be the end of the memory of `tokens`.
 void widen_tokens(const unsigned char* stored, int64_t token_bytes, int64_t count, int64_t* tokens);
 void narrow_tokens(const int64_t* tokens, int64_t token_bytes, int64_t count, unsigned char* stored);
 

@@ -1,4 +1,5 @@
-// Writing token shards: aside, then renamed, so that a directory of them is complete or has no index.
+// Writes token shards to a temporary directory and renames it, so a directory of shards is complete or
+// has no index.
 #include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
@@ -26,7 +27,7 @@ bool is_ours(const fs::directory_entry& entry) {
          entry.symlink_status(ignored).type() == fs::file_type::regular;
 }
 
-/// Whether anything but `left` is in a directory; one that cannot be read is not taken for empty.
+/// Whether a directory contains anything except `left`. A directory that cannot be read counts as not empty.
 bool is_empty_but_for(const fs::path& dir, const std::string& left) {
   std::error_code error;
   for (fs::directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
@@ -78,10 +79,10 @@ ShardPlace place_of(const std::string& given) {
   return place;
 }
 
-/// The directory that shards are written to until commit(): `dir`.partial, which is renamed to `dir`; or,
-/// where `dir` exists, one inside of it, whose files move up, the index last. So an existing directory stays
-/// what it is: a mount point, somebody's current directory, its permissions. Only files with names of ours
-/// are ever removed.
+/// The directory that shards are written to until commit(). If `dir` does not exist, this is `dir`.partial,
+/// which commit() renames to `dir`. If it exists, this is a directory inside it, whose files commit() moves
+/// up, the index last. An existing directory may be a mount point or somebody's current directory, and keeps
+/// its permissions. Only files with natrix's own names are ever removed.
 class PartialDirectory {
  public:
   explicit PartialDirectory(const std::string& dir) : place_(place_of(dir)) {
@@ -99,7 +100,7 @@ class PartialDirectory {
       throw RunError(text);
     }
     lock_ = DirectoryLock(path().string(), "--out");
-    clear();  // what an earlier run left that was killed
+    clear();  // removes files of an earlier run that was killed
     if (!fs::is_empty(path(), error)) {
       throw InputError(fmt::format("{} is in the way and holds other files; remove it", path().string()));
     }
@@ -145,12 +146,12 @@ class PartialDirectory {
   void clear() noexcept {
     std::error_code error;
     for (fs::directory_iterator at(path(), error), end; !error && at != end; at.increment(error)) {
-      std::error_code ignored;  // what stays is reported by whoever needs the place
+      std::error_code ignored;  // if a file stays, a later writer reports it
       if (is_ours(*at)) fs::remove(at->path(), ignored);
     }
   }
 
-  /// Removes the directories that were made for nothing, each only if it is empty.
+  /// Removes the directories that this run created, each only if it is empty.
   void undo() noexcept {
     for (const fs::path& made : made_) ::rmdir(made.c_str());
   }

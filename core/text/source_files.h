@@ -1,7 +1,8 @@
-// SourceFiles: regular files that are read at any offset, by any thread.
+// SourceFiles: regular files that any thread may read at any offset.
 //
-// pread and not mmap: a corpus may have more files than a process may map (65,530 by default), and a file
-// that shrinks under a running training is then an error with a name, not a SIGBUS.
+// Files are read with pread, not mapped. A corpus may have more files than a process may map (65,530
+// by default). And if a file becomes shorter during training, the result is an error that names it,
+// not a SIGBUS.
 #pragma once
 
 #include <cstdint>
@@ -29,15 +30,15 @@ class SourceFile {
   int64_t size_ = 0;
 };
 
-/// What is known of a file that data are read from.
+/// A file that data are read from.
 struct DataFile {
   std::string path;
   int64_t size = 0;      // bytes, when it was opened
-  std::string checksum;  // of its content, where it is written down somewhere; else empty
+  std::string checksum;  // of its content, if one is stored with the data; else empty
 };
 
-/// Any number of files. The first few stay open; the others are opened for each read, since descriptors are
-/// scarce.
+/// Any number of files. The first few stay open. The others are opened for each read, because file
+/// descriptors are limited.
 class SourceFiles {
  public:
   void add(SourceFile file);
@@ -45,12 +46,12 @@ class SourceFiles {
   size_t count() const { return files_.size(); }
   const std::string& path(size_t index) const { return files_[index].path; }
   const std::vector<DataFile>& all() const { return files_; }
-  /// RunError where the file is gone, or no longer has the size that it had.
+  /// RunError if the file is gone or its size has changed.
   void read(size_t index, int64_t offset, int64_t count, void* to) const;
 
  private:
   std::vector<DataFile> files_;
-  std::vector<SourceFile> open_;  // the first of them
+  std::vector<SourceFile> open_;  // the first files
 };
 
 }  // namespace natrix

@@ -38,8 +38,8 @@ void add(EvalFigures& f, int64_t position, double nats) {
   ++f.predictions;
 }
 
-/// Where no separator stands between documents, the first byte of one follows nothing and is no target: see
-/// EvalWindows. Returns how many there are.
+/// Without separators the first byte of a document follows nothing and is not a target (see EvalWindows).
+/// Returns the number of such bytes.
 int64_t ignore_first_bytes(View targets, const uint8_t* starts) {
   int64_t ignored = 0;
   for (int64_t t = 0; t < targets.count(); ++t) {
@@ -64,14 +64,14 @@ double EvalFigures::perplexity() const {
 
 namespace {
 
-/// Of this rank's part of rows: hidden [B, t, D], targets [B, t]. f64 [B · t].
+/// The losses, f64 [B · t], of this rank's slice of rows: hidden [B, t, D], targets [B, t].
 Buffer losses_of(Model& model, Context& ctx, View hidden, View targets) {
   Buffer losses(Dtype::kF64, {targets.count()});
   model.head().loss(ctx, hidden, targets, losses.view());
   return losses;
 }
 
-/// positions: of the t columns.
+/// positions: one for each of the t columns.
 void count_losses(EvalFigures& f, View losses, View targets, std::span<const int64_t> positions) {
   const int64_t columns = targets.cols();
   for (int64_t i = 0; i < targets.count(); ++i) {
@@ -80,8 +80,8 @@ void count_losses(EvalFigures& f, View losses, View targets, std::span<const int
   }
 }
 
-/// Ends a reading after a number that is not finite. One process stops at once. Ranks ask each other after
-/// the 1st, 2nd, 4th, 8th … round: that costs next to nothing, and they read at most as much again in vain.
+/// Ends an evaluation after a number that is not finite. One process stops at once. Several ranks ask each
+/// other after round 1, 2, 4, 8, …: this costs next to nothing, and at most doubles the rounds that are run.
 class Alarm {
  public:
   Alarm(Context& ctx, const Ranks& ranks) : ctx_(ctx), ranks_(ranks) {}
@@ -98,7 +98,7 @@ class Alarm {
   int64_t rounds_ = 0;
 };
 
-/// The sums of all ranks' figures; positions lie below `length`.
+/// Sums the figures over all ranks. Positions are below `length`.
 EvalFigures sum_over_ranks(EvalFigures f, Context& ctx, const Ranks& ranks, int64_t length) {
   if (ranks.world.size() == 1) return f;
   f.by_position.resize(bucket_of(length) + 1);
@@ -121,14 +121,14 @@ View view_of(const Buffer& b) {
   return b ? b.view() : View{};
 }
 
-/// Where tokens stand in their documents, for whoever reads a corpus
-/// from its beginning and leaves stretches out.
+/// The positions of tokens in their documents, for a caller that reads a corpus from its beginning and skips
+/// parts of it.
 class DocumentPositions {
  public:
   DocumentPositions(const Corpus& corpus, Documents documents)
       : corpus_(corpus), packed_(documents == Documents::kPacked) {}
 
-  /// Of `count` tokens from `first` on, whose documents' starts are given.
+  /// The positions of tokens [first, first + count), given where documents start among them.
   std::vector<int64_t> take(int64_t first, int64_t count, const uint8_t* starts) {
     std::vector<int64_t> skipped(kBlock);
     std::vector<uint8_t> marks(kBlock);
@@ -155,19 +155,19 @@ class DocumentPositions {
 
   const Corpus& corpus_;
   bool packed_;
-  int64_t next_ = 0, document_ = 0;  // tokens passed; the first one of the document in hand
+  int64_t next_ = 0, document_ = 0;  // tokens passed; the first token of the current document
 };
 
-/// A rank's part of a round.
+/// A rank's slice of a round.
 struct Part {
   int64_t row, column;  // of its first token
   View hidden, targets;
-  std::span<const int64_t> positions;  // of its columns
-  int64_t ignored = 0;                 // targets that are left out, a byte of text each
+  std::span<const int64_t> positions;  // one for each of its columns
+  int64_t ignored = 0;                 // targets that do not count, one byte of text each
 };
 
-/// Reads a text, in rounds that all ranks make together. `on_part` is called where this rank's tokens count,
-/// `on_round` after each round with the tokens that all ranks read in it; true from it ends the reading.
+/// Runs a text in rounds that all ranks make together. Calls `on_part` if this rank's tokens count. After
+/// each round calls `on_round` with the tokens that all ranks ran in it; if that returns true, the run ends.
 struct Visitor {
   std::function<void(const Part&)> on_part;
   std::function<bool(int64_t)> on_round;
@@ -175,7 +175,7 @@ struct Visitor {
 };
 using ReadText = std::function<void(JointReading&, const Visitor&)>;
 
-/// Counts the losses of a text and, if they are not finite, looks where that began.
+/// Adds up the losses of a text. If one is not finite, finds where that began.
 EvalFigures count_text(Model& model, Context& ctx, const Ranks& ranks, int64_t chunk, int64_t length,
                        EvalFigures figures, const std::function<void(int64_t)>& progress,
                        const ReadText& read) {
@@ -209,7 +209,7 @@ EvalFigures count_text(Model& model, Context& ctx, const Ranks& ranks, int64_t c
   return all;
 }
 
-/// Every window from a zero state, `rows` a rank at once.
+/// Runs every window from a zero state, `rows` windows per rank at once.
 void read_windows(JointReading& reading, const EvalWindows& windows, int64_t rows, RankShare share,
                   const ReadGuard& guard, const Visitor& visitor) {
   const int64_t length = windows.length();
@@ -234,7 +234,7 @@ void read_windows(JointReading& reading, const EvalWindows& windows, int64_t row
   }
 }
 
-/// The whole corpus as one row.
+/// Runs the whole corpus as one row.
 void read_stream(JointReading& reading, const Corpus& corpus, Documents documents, const Visitor& visitor) {
   const bool packed = documents == Documents::kPacked;
   const int64_t length = corpus.size() - 1;  // the last token is predicted, but not read

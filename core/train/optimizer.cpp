@@ -18,7 +18,7 @@ View stretch(View v, int64_t first, int64_t count) {
   return View(static_cast<char*>(v.data) + first * size_of(v.dtype), v.dtype, {count});
 }
 
-/// Of the whole parameter, the first element that this rank has.
+/// The index in the whole parameter of this rank's first element.
 int64_t spread_offset(const Param& p) {
   return p.spread_of > 0 ? p.spread_first * (p.shape.count() / p.shape[0]) : 0;
 }
@@ -29,7 +29,7 @@ int64_t spread_offset(const Param& p) {
                                excerpt(name), found, name_of(dtype), whole_shape(param).to_string()));
 }
 
-/// Elements [first, first + to.count()) of a moment that was written in stretches.
+/// Reads elements [first, first + to.count()) of a moment that was written in shards.
 void load_stretches(const StoredTensors& file, const std::string& name, const Param& param, int64_t first,
                     View to) {
   int64_t found = 0;
@@ -53,7 +53,7 @@ void load_stretches(const StoredTensors& file, const std::string& name, const Pa
   if (found != to.count()) refuse(file, name, "not there, or not all of it", to.dtype, param);
 }
 
-/// `first`: an element of this rank's parameter.
+/// `first`: index of an element in this rank's part of the parameter.
 void load_moment(const StoredTensors& file, const std::string& name, const Param& param, int64_t first,
                  View to) {
   first += spread_offset(param);
@@ -77,7 +77,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Param*> params, 
     const auto* begin = static_cast<const char*>(owned.data);
     for (Param* p : params_) {
       if (!p->grad) continue;
-      // Bytes of the stretch that are this parameter's.
+      // The bytes of the span that belong to this parameter.
       const std::ptrdiff_t at = static_cast<const char*>(p->grad.data) - begin;
       const std::ptrdiff_t from = std::max<std::ptrdiff_t>(at, 0),
                            to = std::min(at + p->grad.bytes(), owned.bytes());

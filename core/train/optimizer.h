@@ -1,5 +1,5 @@
-// AdamW over a model's parameters, with the usual two groups: matrices decay, everything else does not
-// (Param::decays). Its state is that of the parameters which this rank updates (GradientSync::owned).
+// AdamW over a model's parameters. Weight decay applies to matrices only (Param::decays). Each rank keeps the
+// state of the parameters that it updates (GradientSync::owned).
 #pragma once
 
 #include <string>
@@ -16,32 +16,32 @@ namespace natrix {
 
 class Optimizer {
  public:
-  /// `gradients` is borrowed. The parameters have their memory.
+  /// `gradients` is borrowed. The parameters must be allocated.
   Optimizer(const OptimizerConfig& config, std::vector<Param*> params, GradientSync& gradients);
 
-  /// The L2 norm of all gradients together, those of parameters on other ranks too.
+  /// The L2 norm of all gradients, including those of other ranks' parameters. Collective.
   double gradient_norm(Context& ctx) const;
 
   /// Clips by the given global norm and updates every parameter, on every rank.
   /// step counts from 1 (bias correction).
   void update(Context& ctx, double lr, double gradient_norm, int64_t step);
 
-  /// What this rank writes of the moments. "m.NAME" and "v.NAME" are those of a whole parameter; what is
-  /// shared out over ranks has stretches of its elements, from the i-th on, as "m.NAME@i". `written`:
-  /// parameters that are this rank's to write; of shared updates each rank writes its own.
+  /// The moments that this rank writes. "m.NAME" and "v.NAME" belong to a whole parameter. "m.NAME@i" is a
+  /// shard whose first element is the i-th of the whole parameter. `written`: the parameters that this rank
+  /// writes. If ranks shard updates, each rank writes its own shard instead.
   std::vector<NamedTensor> state(const std::vector<Param*>& written) const;
-  /// Reads this rank's share of them back, whoever wrote them. InputError naming the tensor if one is missing
-  /// or of another shape.
+  /// Reads this rank's moments back, whichever ranks wrote them. InputError names a tensor that is missing or
+  /// of another shape.
   void load_state(const StoredTensors& stored);
   int64_t bytes() const;
 
  private:
-  /// A stretch of a parameter, and its state.
+  /// A contiguous part of a parameter, and its state.
   struct Slot {
     Param* param;
-    int64_t first;  // element of the parameter
+    int64_t first;  // its first element in the parameter
     View value, grad, m, v;
-    View rounded;  // Param::rounded, where there is one
+    View rounded;  // part of Param::rounded; may be empty
   };
 
   OptimizerConfig config_;

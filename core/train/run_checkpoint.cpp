@@ -19,10 +19,10 @@ constexpr const char* kCarried = "/trainer/carried.safetensors";
 
 constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
-/// The parameters that are this rank's to write: of those that the same ranks hold each has a part, about as
-/// many bytes as the others.
+/// The parameters that this rank writes. Ranks that hold the same parameters divide them into parts of about
+/// the same size.
 std::vector<Param*> to_write(const Placement& placement, const std::vector<Param*>& params) {
-  int64_t all[2] = {0, 0}, before[2] = {0, 0};  // elements of what all ranks hold, and of what is spread
+  int64_t all[2] = {0, 0}, before[2] = {0, 0};  // elements of replicated, and of sharded parameters
   for (const Param* p : params) all[p->spread_of > 0] += p->shape.count();
   std::vector<Param*> mine;
   for (Param* p : params) {
@@ -49,8 +49,8 @@ RunCheckpoint::RunCheckpoint(std::string root, ModelTexts texts, Model& model, M
       world_(world),
       placement_(placement) {}
 
-/// Runs `part` and tells all ranks how it went: where one fails, all end with its words, rank 0 after it has
-/// removed what there is of the checkpoint.
+/// Runs `part` and tells all ranks whether it failed anywhere. If so, rank 0 removes the unfinished
+/// checkpoint, and all ranks throw the failed rank's message.
 template <class F>
 void RunCheckpoint::together(Context& ctx, int64_t step, std::unique_ptr<CheckpointWriter>& writer,
                              F&& part) {
@@ -72,7 +72,7 @@ void RunCheckpoint::together(Context& ctx, int64_t step, std::unique_ptr<Checkpo
                   failed - 1, step, words));
 }
 
-/// This rank's part of weights and moments.
+/// Writes this rank's part of weights and moments.
 void RunCheckpoint::write_share(const std::string& dir) const {
   const std::vector<Param*> mine = to_write(placement_, model_.params());
   const std::vector<NamedTensor> moments = optimizer_.state(mine);
@@ -86,7 +86,7 @@ void RunCheckpoint::write_share(const std::string& dir) const {
   }
 }
 
-/// When all ranks have written.
+/// Writes the rest, after all ranks have written their parts.
 void RunCheckpoint::write_rest(const std::string& dir, const RunPosition& position,
                                const CarryStates& carried) const {
   if (world_.size() > 1) {

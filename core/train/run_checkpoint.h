@@ -1,15 +1,15 @@
-// RunCheckpoint: everything a run needs to go on as if it had never stopped, in one checkpoint directory.
+// RunCheckpoint: one directory with everything that a run needs to continue as if it had never stopped.
 //
 //   config.json, model.safetensors, …    the model, as Hugging Face reads it
 //   trainer/state.json                   step, tokens
 //   trainer/optimizer.safetensors        AdamW's moments
-//   trainer/carried.safetensors          states that all rows carry into the next step,
-//                                        where the run carries them
+//   trainer/carried.safetensors          in runs that carry states: those that enter the next step
 //
-// Of several ranks each writes a part: model-00001-of-00004.safetensors and so on with an index, as Hugging
-// Face knows them, and the moments likewise. No rank needs the memory of more than it holds.
+// With several ranks each rank writes a part: model-00001-of-00004.safetensors and so on with an index, in
+// Hugging Face's layout. The moments are written likewise. No rank needs memory for more than it holds.
 //
-// Batches are functions of the step, so the data cursor is the step, and there is no other random state.
+// Batches are functions of the step. The data cursor is therefore the step, and there is no
+// other random state.
 #pragma once
 
 #include <functional>
@@ -31,20 +31,21 @@ struct RunPosition {
 
 class RunCheckpoint {
  public:
-  /// root: RUN/checkpoints. texts: what stands beside the weights. `whole` describes the model with all of
-  /// its experts, whoever holds them, for reading; it needs no memory, and may be `model` itself where
-  /// nothing is spread. All borrowed.
+  /// root: RUN/checkpoints. texts: the text files beside the weights. `whole` describes the model with the
+  /// experts of all ranks, for reading. Its parameters need not be allocated, and it may be `model` itself if
+  /// nothing is sharded. All references are borrowed.
   RunCheckpoint(std::string root, ModelTexts texts, Model& model, Model& whole, Optimizer& optimizer,
                 TrainStep& step, Collectives& world, const Placement& placement);
 
-  /// Collective: every rank writes its part, rank 0 joins the parts, writes the manifest last and removes all
-  /// but the newest `keep`. Returns the checkpoint's directory. RunError on every rank, in the words of the
-  /// one that could not write, and then the checkpoints from before stay as they are.
+  /// Collective. Every rank writes its part. Rank 0 joins the parts, writes the manifest last, and removes
+  /// all checkpoints but the newest `keep`. Returns the checkpoint's directory. If a rank cannot write, every
+  /// rank throws RunError with that rank's message, and earlier checkpoints stay as they are.
   std::string save(Context& ctx, const RunPosition& position, int64_t keep);
 
-  /// Collective; rank 0 chooses and every rank reads its share, so the mesh may be another than the writer's.
-  /// Restores the newest checkpoint that is whole; `warn` hears of those that are not. Nothing if there is
-  /// none; InputError if there are only damaged ones: to start from scratch would bury what they still hold.
+  /// Collective. Restores the newest checkpoint that is whole, and calls `warn` for each damaged one. Rank 0
+  /// chooses it, and every rank reads its part, so the mesh may differ from the writer's. Returns nothing if
+  /// there is no checkpoint. InputError if all are damaged: a run from scratch would later remove them,
+  /// although they may hold something of value.
   std::optional<RunPosition> resume(Context& ctx, const std::function<void(const std::string&)>& warn);
 
  private:
@@ -53,7 +54,7 @@ class RunCheckpoint {
   void write_share(const std::string& dir) const;
   void write_rest(const std::string& dir, const RunPosition& position, const CarryStates& carried) const;
   std::string choose(const std::function<void(const std::string&)>& warn) const;  // a directory, or ""
-  CarryStates load_carried(const std::string& path) const;                        // of all rows
+  CarryStates load_carried(const std::string& path) const;                        // states of all rows
 
   std::string root_;
   ModelTexts texts_;

@@ -31,7 +31,7 @@ void RunLog::add_file(const std::string& path) {
     auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
     file->set_pattern("%Y-%m-%d %H:%M:%S %v");
     logger_->sinks().push_back(file);
-    // A log that cannot be written is no reason to end a run: it is said once.
+    // A log that cannot be written must not end the run. Say so once.
     logger_->set_error_handler([path, said = false](const std::string& why) mutable {
       if (!said) say(fmt::format("warning: {}: lines of the log are lost: {}\n", path, why));
       said = true;

@@ -1,6 +1,6 @@
-// RunLog: what a run tells. Lines go to stderr and, with a time stamp, to RUN/natrix.log; those of a single
-// rank, to a file of its own. A line that cannot be written is lost, and the run goes on: a terminal that was
-// closed or a full disk behind the log ends no training.
+// RunLog: the log of a run. Lines go to stderr and, with a time stamp, to RUN/natrix.log. Lines about a
+// single rank go to that rank's own file. If a line cannot be written, it is lost and the run continues:
+// neither a closed terminal nor a full disk may end a training run.
 #pragma once
 
 #include <memory>
@@ -14,11 +14,11 @@ namespace natrix {
 
 class RunLog {
  public:
-  /// path: the file, appended to; empty for none. quiet: nothing on stderr but warnings. Ranks but the first
-  /// keep a log that says nothing anywhere: RunLog().
+  /// A log that writes nothing, for all ranks but the first.
   RunLog();
+  /// Appends to the file `path`; empty: no file. quiet: only warnings go to stderr.
   RunLog(const std::string& path, bool quiet);
-  /// Nothing on stderr.
+  /// Writes only to the file, nothing to stderr.
   static RunLog to_file(const std::string& path);
   ~RunLog();
 

@@ -1,6 +1,6 @@
-// StopSignal: SIGTERM, SIGINT, SIGUSR1 and SIGHUP ask a run to save and stop; the step in hand is finished
-// first. A second SIGINT ends the program at once. A SIGHUP that was ignored stays ignored, as nohup wants
-// it. While an object lives it holds the handlers; one at a time.
+// StopSignal: SIGTERM, SIGINT, SIGUSR1 and SIGHUP ask a run to finish the current step, save and stop. A
+// second SIGINT ends the program at once. If SIGHUP was ignored before, as under nohup, it stays ignored. The
+// handlers are installed during the object's life. At most one object may exist.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ class StopSignal {
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
-  /// The signal that asked, or 0.
+  /// The signal that was received, or 0.
   int received() const;
 
  private:

@@ -1,4 +1,4 @@
-// TrainStep: loss and gradients of one optimizer step, cut into micro-batches and segments, and over ranks.
+// TrainStep: loss and gradients of one optimizer step, divided into micro-batches, segments and ranks.
 #pragma once
 
 #include <memory>
@@ -9,44 +9,45 @@
 
 namespace natrix {
 
-/// What one step computed. Means are over the whole step; auxiliary figures carry no coefficient.
+/// The results of one step. Means are over the whole step. Auxiliary losses are without their coefficients.
 struct StepFigures {
   double loss = 0;  // mean next-token cross-entropy, nats
   int64_t predictions = 0;
   int64_t tokens = 0;
   double aux_loss = 0, z_loss = 0;               // summed over MoE layers
   std::vector<std::vector<double>> expert_load;  // [MoE layer][expert], shares
-  double loss_here = 0;                          // mean of this rank's predictions,
-  int64_t predictions_here = 0;                  // which may be none
-  int64_t dropped = 0;                           // slots beyond capacity
+  double loss_here = 0;                          // mean over this rank's predictions
+  int64_t predictions_here = 0;                  // may be 0
+  int64_t dropped = 0;                           // choices beyond an expert's capacity
   int64_t boundary_bytes = 0;
 };
 
 class TrainStep {
  public:
-  /// All borrowed; without `ranks`, this process is alone.
+  /// All references are borrowed. Without `ranks` the run is a single process.
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, const Ranks& ranks);
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config);
 
-  /// batch: this rank's part of the step's (RankShare::take). Figures and gradients are those of all ranks
-  /// together, the same on each (of gradients, where ranks share updates, those that it owns). Zeroes the
-  /// gradients, then computes them. Where the batch continues the one before and the configuration carries
-  /// states, rows start from the states that the last call ended with.
+  /// Zeroes the gradients, then computes them. batch: this rank's part of the step's batch (RankShare::take).
+  /// Figures and gradients cover all ranks and are the same on each; if ranks shard updates, a rank has the
+  /// gradients that it owns. If the batch continues the previous one and the configuration carries states,
+  /// rows start from the states at the end of the previous call.
   StepFigures compute(const Batch& batch);
 
   const StepTally& tally() const { return tally_; }
   int64_t micro_batch_size() const { return micro_batch_; }
   int64_t batch_size() const { return rows_ * ranks_.share.dp; }  // of all ranks
 
-  /// The states that the last step carries into the next, of all rows in order, on rank 0. Collective.
+  /// Gathers the states that the last step carries into the next, on rank 0: all rows in order. Collective.
   CarryStates carried_rows();
-  /// Goes on from states of all rows; each rank takes its own. None: the next step starts from zero.
+  /// Continues from states of all rows; each rank takes those of its rows. If `all` is empty, the next step
+  /// starts from zero.
   void carry_rows(const CarryStates& all);
 
-  /// The batch that compute() ran last, as micro-batches, from the states that they started from: for whoever
-  /// runs it again (diagnosis).
+  /// The micro-batches of the last compute(), with the states that they started from, to run them again for
+  /// diagnosis. `batch` must be the same.
   std::vector<Sequences> micro_batches(const Batch& batch) const { return cut(batch, before_); }
-  /// The last step counts for nothing: the next one goes on from the states before it.
+  /// Discards the last step: the next one starts from the states before it.
   void leave_out() { carried_ = std::move(before_); }
 
  private:
@@ -62,7 +63,7 @@ class TrainStep {
   SegmentSchedule schedule_;
   StepTally tally_;
   std::vector<CarryStates> carried_,
-      before_;  // after the last step, and before it; of each micro-batch, on the first rank of cp
+      before_;  // after and before the last step; one per micro-batch, on the first rank of cp
 };
 
 }  // namespace natrix

@@ -17,7 +17,7 @@
 namespace natrix {
 namespace {
 
-constexpr double kSpike = 6;  // standard deviations of the recent losses that are worth a warning
+constexpr double kSpike = 6;  // a loss this many standard deviations off causes a warning
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -36,7 +36,7 @@ Trainer::~Trainer() = default;
 int Trainer::run() {
   const StopSignal stop;
   require(resumed_, "Trainer::resume comes before run");
-  if (saved_step_ < 0) save();  // the first weights: what a run that fails early goes back to
+  if (saved_step_ < 0) save();  // the first weights, to which a run that fails early can return
   try {
     return train(stop);
   } catch (const UnreadableData& e) {
@@ -61,7 +61,7 @@ int Trainer::train(const StopSignal& stop) {
     one_step();
     if (p_.held_out != nullptr && due(p_.config.train.eval_every)) evaluate_held_out();
     read_next();
-    // The signal reaches ranks in different steps, or only some of them: one that has it stops all.
+    // A signal may reach ranks in different steps, or only some ranks. One rank that got it stops all.
     if (const int signal = agree(stop.received()); signal != 0) {
       save();
       p_.log.info(fmt::format(
@@ -69,24 +69,24 @@ int Trainer::train(const StopSignal& stop) {
           strsignal(signal), position_.step, shown_path(last_checkpoint_)));
       return kExitStopped;
     }
-    // While steps are left out the weights are those of an earlier step, and of a loss that is not finite:
-    // checkpoints of them would push better ones out.
+    // While steps are skipped, the weights do not change and their loss is not finite. Checkpoints of them
+    // would push better ones out.
     if (due(p_.config.checkpoint.every) && (skipped_ == 0 || position_.step == p_.config.train.steps)) save();
   }
   return 0;
 }
 
-/// Keeps the reason where that fails, until all ranks hear of it in agree().
+/// If `read` fails, keeps the reason until all ranks learn of it in agree().
 void Trainer::try_to_read(const std::function<void()>& read) {
   try {
     read();
-  } catch (const std::runtime_error& e) {  // InputError too: the data were right when the run started
+  } catch (const std::runtime_error& e) {  // also InputError: the data were valid when the run started
     unreadable_ = e.what();
   }
 }
 
-/// Returns a signal that any rank has received, or 0. UnreadableData on all ranks if one could not read: so
-/// they save together, and nobody waits for the one that failed.
+/// Returns a signal that any rank has received, or 0. If a rank could not read, all ranks throw
+/// UnreadableData. They then save together, and none waits for the failed rank.
 int Trainer::agree(int signal) {
   constexpr int64_t kUnreadable = 1 << 10;  // above all signals
   const int64_t news =
@@ -97,7 +97,7 @@ int Trainer::agree(int signal) {
   throw UnreadableData(culprit == p_.ranks.world.rank() ? why : fmt::format("rank {}: {}", culprit, why));
 }
 
-/// Every so many steps, and after the last.
+/// Whether the current step is a multiple of `every`, or the last step.
 bool Trainer::due(int64_t every) const {
   return position_.step == p_.config.train.steps || (every > 0 && position_.step % every == 0);
 }
@@ -143,13 +143,13 @@ void Trainer::one_step() {
 }
 
 void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, double norm) {
-  // The figures are those of all ranks together, so every one of them is here.
+  // The figures cover all ranks, so every rank takes this path.
   const std::string where =
       locate_nonfinite(p_.model, p_.ctx, p_.step.micro_batches(batch), p_.config.sequence, p_.ranks);
   const std::string what = fmt::format("step {}: loss {}, gradient norm {}: {}", position_.step + 1,
                                        digits(figures.loss), digits(norm), where);
   p_.rank_log.warn(what);
-  p_.ranks.world.barrier(p_.ctx);  // all have said it before the first one ends the job
+  p_.ranks.world.barrier(p_.ctx);  // all ranks have logged it before the first one ends the job
   if (p_.config.train.on_nan == OnNan::kStop) {
     throw RunError(fmt::format(
         "{}; {}; a lower optimizer.lr, a longer warm-up or train.on_nan: skip may help", what, what_stays()));
@@ -164,7 +164,7 @@ void Trainer::refuse_nonfinite(const Batch& batch, const StepFigures& figures, d
   p_.log.warn(what + "; the step is left out (train.on_nan: skip)");
 }
 
-/// No later step repairs a weight that is not finite, and a checkpoint of it would push a good one out.
+/// No later step repairs a weight that is not finite. A checkpoint of it would push a good one out.
 void Trainer::refuse_nonfinite_weights() {
   const std::string weight = nonfinite_weight(p_.model);
   const int64_t rank = p_.ranks.world.max(p_.ctx, weight.empty() ? 0 : p_.ranks.world.rank() + 1) - 1;

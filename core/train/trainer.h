@@ -1,4 +1,4 @@
-// Trainer: the loop over optimizer steps, with its logs, evaluations, checkpoints and ways to stop.
+// Trainer: the loop over optimizer steps, with logs, evaluations, checkpoints and stop conditions.
 #pragma once
 
 #include <functional>
@@ -15,7 +15,7 @@ namespace natrix {
 
 class StopSignal;
 
-/// What a run works on; all borrowed.
+/// The parts of a run. All are borrowed.
 struct TrainerParts {
   const ExperimentConfig& config;
   Model& model;
@@ -26,7 +26,7 @@ struct TrainerParts {
   Optimizer& optimizer;
   RunCheckpoint& checkpoint;
   RunLog& log;
-  RunLog& rank_log;  // of this rank's part
+  RunLog& rank_log;  // lines about this rank
   Ranks ranks;
 };
 
@@ -35,16 +35,17 @@ class Trainer {
   explicit Trainer(TrainerParts parts);
   ~Trainer();
 
-  /// Goes back to where the run's newest usable checkpoint stands,
-  /// if it has any and may resume. Call once, before run().
+  /// Restores the newest usable checkpoint of the run, if there is one and the run may resume. Call it
+  /// once, before run().
   void resume();
-  /// Trains to the last step. Returns the exit status: 0, or
-  /// 75 if a signal stopped it (all saved). RunError where the loss is not finite and train.on_nan says stop,
-  /// or as many steps as train.max_skipped were left out in a row; instead of a checkpoint whose weights
-  /// would not be finite; and, after all is saved, where a rank can no longer read the data. The checkpoints
-  /// from before stay.
+  /// Trains to the last step. Returns the exit status: 0, or 75 if a signal stopped the run after a save.
+  /// Throws RunError, and keeps earlier checkpoints, if
+  ///   - the loss is not finite and train.on_nan is stop,
+  ///   - train.max_skipped steps in a row were skipped,
+  ///   - a checkpoint would have weights that are not finite,
+  ///   - a rank can no longer read the data; the run is saved first.
   int run();
-  /// Where the run stands.
+  /// The current step of the run.
   const RunPosition& position() const { return position_; }
 
  private:
@@ -63,14 +64,14 @@ class Trainer {
   TrainerParts p_;
   RunPosition position_;
   int64_t saved_step_ = -1;
-  int64_t skipped_ = 0;  // steps in a row, up to the last one
+  int64_t skipped_ = 0;  // the latest steps in a row that were skipped
   std::string last_checkpoint_;
   StepScorer scorer_;
-  Batch next_;                           // of the step that comes next
-  double read_seconds_ = 0;              // that it took to read
-  std::string unreadable_;               // why this rank could not read it, in words; else empty
-  double mean_seconds_ = 0;              // of a step, for the remaining time
-  std::unique_ptr<MetricsLog> metrics_;  // of rank 0
+  Batch next_;                           // prefetched batch of the next step
+  double read_seconds_ = 0;              // time that reading next_ took
+  std::string unreadable_;               // why this rank could not read next_; else empty
+  double mean_seconds_ = 0;              // mean time of a step, to estimate the remaining time
+  std::unique_ptr<MetricsLog> metrics_;  // on rank 0 only
   bool resumed_ = false;
 };
 

@@ -1,4 +1,4 @@
-// .ci/check_layers: this repository keeps to its arrows, and the check would notice if it did not.
+// .ci/check_layers: this repository follows the include rules, and the check finds violations.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>

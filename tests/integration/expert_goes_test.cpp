@@ -1,4 +1,4 @@
-// Rows travel to their experts in one go or in two: the same bits.
+// Rows travel to their experts in one round or in two, with the same bits.
 #include <cstring>
 #include <fmt/format.h>
 #include <gtest/gtest.h>

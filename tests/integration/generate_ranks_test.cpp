@@ -1,4 +1,4 @@
-// A prefix read by several ranks together: the session of one that has read it alone.
+// Several ranks read a prefix together. The session equals that of one rank that reads it alone.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-// A pass whose output nobody reads leaves behind what hidden() does, and runs no more than that takes.
+// Model::pass_over has the side effects of hidden(), and runs only what they need.
 #include <gtest/gtest.h>
 
 #include "tests/launch/small_model.h"

@@ -1,4 +1,4 @@
-// Runs that stop and go on: by a signal, by kill -9, after damage, and where they may not.
+// Runs that stop and resume: after a signal, after kill -9, after damage, and where resuming is refused.
 #include <csignal>
 #include <filesystem>
 #include <gmock/gmock.h>

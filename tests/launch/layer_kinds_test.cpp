@@ -1,5 +1,5 @@
-// The table of layer kinds, and what a layer kind from outside (tests/toy_layer) gets without another line:
-// exact chunks, ranks, sessions and their files.
+// The table of layer kinds. A layer kind from outside (tests/toy_layer) works with chunks, ranks, sessions
+// and their files without further code.
 #include "launch/layer_kinds.h"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,5 @@
-// What a configuration comes to: defaults, files on top of files, the command line on top, and who said what.
+// Loading a configuration: defaults, files that extend files, the command line's overrides, and
+// each value's origin.
 #include <limits>
 
 #include "tests/configs/schema/minimal.h"

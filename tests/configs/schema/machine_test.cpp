@@ -1,4 +1,4 @@
-// Machines: strict YAML like experiments, and nothing of them has a default.
+// Machines: strict YAML like experiments, but without defaults.
 #include "configs/schema/machine.h"
 
 #include "tests/configs/schema/minimal.h"

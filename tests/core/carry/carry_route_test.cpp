@@ -1,4 +1,4 @@
-// Where one process keeps what a segment hands to the next.
+// LocalRoute: how one process stores the states that a segment hands to the next.
 #include "core/carry/carry_route.h"
 
 #include <gtest/gtest.h>

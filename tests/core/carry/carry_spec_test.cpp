@@ -1,4 +1,4 @@
-// The list of what a model carries, and files that do not hold exactly that.
+// The list of carried states, and files whose states differ from it.
 #include "core/carry/carry_spec.h"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// What tells data from others, and what is said of the difference.
+// The identity of data, and the description of differences.
 #include "core/text/data_identity.h"
 
 #include <sys/stat.h>
