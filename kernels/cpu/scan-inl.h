@@ -55,6 +55,8 @@ struct Strip {
 struct Group {
   Vector state[kScanGroup];
 
+  // An implicit constructor would be compiled without this target's attribute, and NEON's vectors have one to call.
+  HWY_INLINE Group() {}
   HWY_INLINE void load(const float* p) {
     for (int64_t n = 0; n < kScanGroup; ++n) state[n] = hn::Load(Floats(), p + n * kScanBlock);
   }
