@@ -55,8 +55,10 @@ struct Strip {
 struct Group {
   Vector state[kScanGroup];
 
-  // An implicit constructor would be compiled without this target's attribute, and NEON's vectors have one to call.
-  HWY_INLINE Group() {}
+  // Declared here, it is compiled with this target's attribute, as the constructor of NEON's vectors, which it calls.
+  // An implicit one would not be.
+  HWY_INLINE Group() = default;
+
   HWY_INLINE void load(const float* p) {
     for (int64_t n = 0; n < kScanGroup; ++n) state[n] = hn::Load(Floats(), p + n * kScanBlock);
   }
