@@ -77,8 +77,7 @@ struct Group {
 /// still underflows, which clears the state at a document start.
 HWY_INLINE Vector ScaledRate(Vector A_log) {
   const Floats d;
-  // The product is the second operand, so that x86 propagates a NaN.
-  return hn::Min(hn::Set(d, -1e-36f), hn::Mul(Exp(d, A_log), hn::Set(d, -1.44269504f)));
+  return AtMost(hn::Set(d, -1e-36f), hn::Mul(Exp(d, A_log), hn::Set(d, -1.44269504f)));
 }
 
 template <bool kMild>
