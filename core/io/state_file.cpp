@@ -35,7 +35,7 @@ std::vector<NamedTensor> tensors_of(const Safetensors& file) {
   return tensors;
 }
 
-const std::string& metadata(const Safetensors& file, const std::string& key) {
+std::string metadata(const Safetensors& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end()) {
     throw InputError(
@@ -46,11 +46,11 @@ const std::string& metadata(const Safetensors& file, const std::string& key) {
 }
 
 StateInfo info_of(const Safetensors& file) {
-  if (const std::string& version = metadata(file, "natrix_state"); version != kVersion) {
+  if (const std::string version = metadata(file, "natrix_state"); version != kVersion) {
     throw InputError(
         fmt::format("{}: a state file of version {}; expected {}", file.path(), excerpt(version), kVersion));
   }
-  const std::string& tokens = metadata(file, "tokens");
+  const std::string tokens = metadata(file, "tokens");
   if (tokens.size() != kPositionDigits || tokens.find_first_not_of("0123456789") != std::string::npos) {
     throw InputError(fmt::format("{}: metadata \"tokens\" is {}; expected {} digits", file.path(),
                                  excerpt(tokens), kPositionDigits));

@@ -28,11 +28,11 @@ struct GeluFunction {
 
 struct Relu2Function {
   static HWY_INLINE Floats32 Value(F32 d, Floats32 x) {
-    const auto positive = hn::Max(hn::Zero(d), x);  // x is the second operand, so that x86 propagates a NaN
+    const auto positive = AtLeast(hn::Zero(d), x);
     return hn::Mul(positive, positive);
   }
   static HWY_INLINE Floats32 Derivative(F32 d, Floats32 x) {
-    const auto positive = hn::Max(hn::Zero(d), x);
+    const auto positive = AtLeast(hn::Zero(d), x);
     return hn::Add(positive, positive);
   }
 };

@@ -38,6 +38,26 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+/// max(low, x). NaN where x is NaN (on vector instruction sets only).
+template <class V>
+HWY_INLINE V AtLeast(V low, V x) {
+#if HWY_ARCH_ARM  // Highway's Max is an instruction that prefers a number to a NaN.
+  return hn::IfThenElse(hn::Lt(x, low), low, x);
+#else
+  return hn::Max(low, x);  // x is the second operand, so that x86 propagates a NaN.
+#endif
+}
+
+/// min(high, x). NaN where x is NaN (on vector instruction sets only).
+template <class V>
+HWY_INLINE V AtMost(V high, V x) {
+#if HWY_ARCH_ARM
+  return hn::IfThenElse(hn::Gt(x, high), high, x);
+#else
+  return hn::Min(high, x);
+#endif
+}
+
 /// Adding 1.5 · 2^23 rounds a small f32 to an integer, which ends up in the low bits of the sum. Adding a
 /// K-th of it rounds to a multiple of 1/K, and the low bits are k.
 inline constexpr float kRoundingMagic = 12582912.0f;
@@ -123,8 +143,8 @@ HWY_INLINE hn::Vec<D> Exp2Normal(D d, hn::Vec<D> x) {
 /// 0 from −127 down. NaN gives NaN (on vector instruction sets only).
 template <class D>
 HWY_INLINE hn::Vec<D> Exp2NonPositive(D d, hn::Vec<D> x) {
-  // x is the second operand, so that x86 propagates a NaN. At −127, r = 0 and the exponent field is zero.
-  return Exp2Normal(d, hn::Max(hn::Set(d, -127.0f), x));
+  // At −127, r = 0 and the exponent field is zero.
+  return Exp2Normal(d, AtLeast(hn::Set(d, -127.0f), x));
 }
 
 }  // namespace natrix::cpu::HWY_NAMESPACE

@@ -55,6 +55,10 @@ struct Strip {
 struct Group {
   Vector state[kScanGroup];
 
+  // Declared here, it is compiled with this target's attribute, as the constructor of NEON's vectors, which it calls.
+  // An implicit one would not be.
+  HWY_INLINE Group() = default;
+
   HWY_INLINE void load(const float* p) {
     for (int64_t n = 0; n < kScanGroup; ++n) state[n] = hn::Load(Floats(), p + n * kScanBlock);
   }
@@ -73,8 +77,7 @@ struct Group {
 /// still underflows, which clears the state at a document start.
 HWY_INLINE Vector ScaledRate(Vector A_log) {
   const Floats d;
-  // The product is the second operand, so that x86 propagates a NaN.
-  return hn::Min(hn::Set(d, -1e-36f), hn::Mul(Exp(d, A_log), hn::Set(d, -1.44269504f)));
+  return AtMost(hn::Set(d, -1e-36f), hn::Mul(Exp(d, A_log), hn::Set(d, -1.44269504f)));
 }
 
 template <bool kMild>
