@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what Natrix is built from, on Debian 12: what each package is for stands in docs/dependencies.md.
+# Installs what Natrix is built from, on Debian 12 or 13: what each package is for stands in docs/dependencies.md.
 # As root or with sudo; does nothing when all is there.
 set -euo pipefail
 
