@@ -15,11 +15,13 @@ namespace natrix {
 /// every step the same.
 class ScratchPool {
  public:
+  explicit ScratchPool(Memory memory = Memory::kHost) : memory_(memory) {}
   Buffer take(int64_t bytes);
   void give_back(Buffer scratch);
   int64_t bytes() const { return bytes_; }  // most there ever were
 
  private:
+  Memory memory_;
   std::vector<Buffer> idle_;
   int64_t out_ = 0, bytes_ = 0;
 };

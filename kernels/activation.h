@@ -36,6 +36,7 @@ struct ActivationForward {
   View out;  // may alias x or up
 };
 void activation_forward(Context& ctx, const ActivationForward& args);
+Cost cost(const ActivationForward& args);
 
 struct ActivationBackward {
   Activation f = Activation::kSilu;
@@ -45,6 +46,7 @@ struct ActivationBackward {
   View dup;  // out (=) when up is given; may alias up
 };
 void activation_backward(Context& ctx, const ActivationBackward& args);
+Cost cost(const ActivationBackward& args);
 
 struct SoftplusForward {
   View x;     // [R.., I]
@@ -52,6 +54,7 @@ struct SoftplusForward {
   View y;     // out; may alias x
 };
 void softplus_forward(Context& ctx, const SoftplusForward& args);
+Cost cost(const SoftplusForward& args);
 
 /// softplus'(x) = σ(x) = 1 − exp(−y): only the output is needed.
 struct SoftplusBackward {
@@ -59,18 +62,21 @@ struct SoftplusBackward {
   View dx;  // out (=); may alias dy if it has its dtype
 };
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
+Cost cost(const SoftplusBackward& args);
 
 /// y += x; x in the dtype of y, or in f32 where y is bf16.
 struct Accumulate {
   View x, y;
 };
 void accumulate(Context& ctx, const Accumulate& args);
+Cost cost(const Accumulate& args);
 
 /// to = from, in its own dtype: f32 to bf16 (the nearest) or back, or the same.
 struct Cast {
   View from, to;
 };
 void cast(Context& ctx, const Cast& args);
+Cost cost(const Cast& args);
 
 namespace reference {
 void activation_forward(Context& ctx, const ActivationForward& args);

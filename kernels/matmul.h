@@ -31,6 +31,7 @@ struct Matmul {
   bool accumulate = false;  // c += instead of c =
 };
 void matmul(Context& ctx, const Matmul& args);
+Cost cost(const Matmul& args);
 
 /// G groups. Rows [offsets[e], offsets[e + 1]) belong to group e; a group may be empty.
 struct GroupedMatmul {
@@ -41,6 +42,7 @@ struct GroupedMatmul {
   bool transpose_b = false;
 };
 void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+Cost cost(const GroupedMatmul& args);
 
 /// A row for each choice of an expert, in no order: what a few tokens need of their experts, where only the
 /// device knows which they are and nobody waits for it. c[s] = a[s / (S / M)] · b[expert[s]]ᵀ. Reads a matrix
@@ -52,6 +54,7 @@ struct ChosenMatmul {
   View c;       // [S, N] (=)
 };
 void chosen_matmul(Context& ctx, const ChosenMatmul& args);
+Cost cost(const ChosenMatmul& args);
 
 struct GroupedOuter {
   View a;                            // [R, M]
@@ -61,6 +64,7 @@ struct GroupedOuter {
   bool accumulate = false;           // c[e] += instead of c[e] =, which is zero where e has no rows
 };
 void grouped_outer(Context& ctx, const GroupedOuter& args);
+Cost cost(const GroupedOuter& args);
 
 /// sum[j] += Σ_r a[r, j]: the gradient of a bias.
 struct ColumnSum {
@@ -68,6 +72,7 @@ struct ColumnSum {
   View sum;  // [N] (+=)
 };
 void column_sum(Context& ctx, const ColumnSum& args);
+Cost cost(const ColumnSum& args);
 
 namespace reference {
 void matmul(Context& ctx, const Matmul& args);

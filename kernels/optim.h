@@ -18,6 +18,7 @@ struct AdamW {
   int64_t step = 1;  // counted from 1
 };
 void adamw(Context& ctx, const AdamW& args);
+Cost cost(const AdamW& args);
 
 /// sum = Σ x², in double, over fixed blocks in order.
 struct SquaredNorm {
@@ -25,6 +26,7 @@ struct SquaredNorm {
   View sum;  // out, [1] f64
 };
 void squared_norm(Context& ctx, const SquaredNorm& args);
+Cost cost(const SquaredNorm& args);
 
 namespace reference {
 void adamw(Context& ctx, const AdamW& args);

@@ -10,6 +10,7 @@ namespace natrix {
 namespace {
 
 int64_t count_predictions(View targets) {
+  if (is_dry(targets.data)) return targets.count();
   const int64_t* t = targets.as<int64_t>();
   return targets.count() - std::count(t, t + targets.count(), kIgnoreTarget);
 }

@@ -18,8 +18,8 @@ void copy(Context& ctx, View from, View to);
 /// A contiguous view where `ctx` computes, by all of its threads: one alone does not fill the memory's rate.
 void fill_zero(Context& ctx, View v);
 
-/// What the host can read of a view: the view itself, or a copy of what lies on a device. Waits for the
-/// kernels that write it.
+/// What the host can read of a view: the view itself, or a copy of what lies on a device; of a dry run,
+/// zeros. Waits for the kernels that write it.
 class OnHost {
  public:
   OnHost(Context& ctx, View v);

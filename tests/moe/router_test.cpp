@@ -56,7 +56,9 @@ TEST(MoeRouter, BiasChoosesButDoesNotWeigh) {
   StepTally tally;
   tally.begin_step(6);
   struct NoCarry final : CarryLink {
-    View enter(CarryKey, const Shape&, const std::function<SegmentMap()>&) override { return {}; }
+    View enter(CarryKey, Dtype, const Shape&, const std::function<SegmentMap()>&) override {
+      return {};
+    }
     void leave(CarryKey, View) override {}
   } carry;
   Pass pass{ctx, saved, carry, tally, {.batch = 1, .tokens = 6}, Keep::kNothing, Visit::kFirst};
