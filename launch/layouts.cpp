@@ -7,6 +7,7 @@
 #include "core/train/train_step.h"
 #include "distributed/thread_communicator.h"
 #include "launch/run_mesh.h"
+#include "launch/training_memory.h"
 
 namespace natrix {
 
@@ -36,7 +37,7 @@ void check_layout(const ExperimentConfig& config, const MeshNeeds& needs, const 
 
 LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig& parallel,
                              const BatchSource& data) {
-  ExperimentConfig config = experiment.config;
+  ExperimentConfig config = with_micro_batch(experiment.config, *parallel.dp);
   config.parallel = parallel;
   const auto ranks = static_cast<int>(*parallel.dp * parallel.cp);
   check_layout(config, needs_of(*experiment.describe()), parallel);

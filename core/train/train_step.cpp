@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/sequence/state_rows.h"
-#include "core/train/memory_plan.h"
 #include "kernels/loss.h"
 
 namespace natrix {
@@ -31,8 +30,7 @@ TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config,
       ctx_(ctx),
       carry_state_(config.sequence.carry_state),
       rows_(config.train.batch_size / group.share().dp),
-      micro_batch_(config.train.micro_batch_size.value_or(
-          automatic_micro_batch(model.config(), rows_, config.sequence.chunk))),
+      micro_batch_(config.train.micro_batch_size.value_or(rows_)),
       group_(group),
       schedule_(model, ctx, group.states(), group.gradients(),
                 {.chunk = config.sequence.chunk,

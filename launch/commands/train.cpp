@@ -12,7 +12,6 @@
 #include "core/io/hf_formats.h"
 #include "core/report/report.h"
 #include "core/report/units.h"
-#include "core/train/memory_plan.h"
 #include "core/train/trainer.h"
 #include "distributed/mpi_communicator.h"
 #include "launch/agreement.h"
@@ -20,6 +19,7 @@
 #include "launch/commands/common.h"
 #include "launch/run_directory.h"
 #include "launch/run_mesh.h"
+#include "launch/training_memory.h"
 
 namespace natrix {
 namespace {
@@ -78,10 +78,10 @@ std::unique_ptr<EvalWindows> held_out_of(const Experiment& e) {
                                        e.config.train.eval_tokens);
 }
 
-void describe(const Experiment& e, RunLog& log) {
+void describe(const Experiment& e, int ranks, RunLog& log) {
   AssembledModel model = e.describe();
   const ParameterCount n = model->count_parameters();
-  const MemoryPlan m = plan_memory(e.config, *model);
+  const RankMemory m = training_memory(e, ranks);
   const SequenceConfig& s = e.config.sequence;
   log.info(fmt::format("{} x {}: {} parameters ({} active), d_model {}, vocabulary {}",
                        e.config.model.pattern, e.config.model.repeat,
@@ -91,7 +91,7 @@ void describe(const Experiment& e, RunLog& log) {
                        e.config.train.steps, e.config.train.batch_size, s.length, s.chunk,
                        name_of(e.backend()), e.threads()));
   log.info(fmt::format("memory: {} weights, {} gradients, {} optimizer, {} activations, {} boundary states",
-                       human_bytes(m.parameters), human_bytes(m.gradients), human_bytes(m.optimizer),
+                       human_bytes(m.weights + m.rounded), human_bytes(m.gradients), human_bytes(m.optimizer),
                        human_bytes(m.activations), human_bytes(m.boundaries)));
 }
 
@@ -136,7 +136,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
   }
   if (flags.dry_run) {
     RunLog log("", false);
-    if (session.rank() == 0) describe(e, log);
+    if (session.rank() == 0) describe(e, session.size(), log);
     return 0;
   }
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
@@ -154,13 +154,13 @@ int train(const TrainFlags& flags, MpiSession& session) {
   if (first) run.create();
   RunLog log = first ? RunLog(run.path("natrix.log"), flags.quiet) : RunLog();
   RunLog rank_log = rank_log_of(e, run, group, ctx);
-  describe(e, log);
+  if (first) describe(e, group.size(), log);
   if (group.size() > 1) {
     log.info(fmt::format("{} ranks: dp {} x cp {}, ep {}", group.size(), mesh.shape().dp, mesh.shape().cp,
                          mesh.shape().ep));
   }
 
-  TrainStep step(*model, ctx, e.config, group);
+  TrainStep step(*model, ctx, with_micro_batch(e.config, mesh.shape().dp), group);
   Optimizer optimizer(e.config.optimizer, model->params(), group);
   RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, group);
   Trainer trainer({.config = e.config,

@@ -16,6 +16,7 @@
 #include "launch/commands/common.h"
 #include "launch/experiment.h"
 #include "launch/layouts.h"
+#include "launch/training_memory.h"
 
 namespace natrix {
 namespace {
@@ -90,7 +91,7 @@ Row run(Experiment& e, Model& model, Context& ctx, const Batch& batch, const std
   e.config.sequence.chunk = chunk == "whole" ? e.config.sequence.length : std::stoll(chunk);
   reset_peak_resident();
   ctx.arena().clear_peak();
-  TrainStep step(model, ctx, e.config);
+  TrainStep step(model, ctx, with_micro_batch(e.config, 1));
   const auto start = std::chrono::steady_clock::now();
   const StepFigures figures = step.compute(batch);
   Row row{.chunk = chunk, .loss = figures.loss};
