@@ -122,23 +122,22 @@ const RunCost& DryRank::run(const RunKey& key) {
   return known != runs_.end() ? known->second : runs_.emplace(key, measure(key)).first->second;
 }
 
-RunPart DryRank::take_part(const Ledger& before) {
+/// What was done since `before`, and sent since the last call.
+void DryRank::take_part(RunPart& part, const Ledger& before) {
   CountingCommunicator &ep = axis(mesh_.ep()), &cp = axis(mesh_.cp());
-  RunPart part{.work = ctx_.ledger().since(before),
-               .choices = ep.count(Kind::kGather),
-               .rows = ep.count(Kind::kExchange),
-               .maps = cp.count(Kind::kGather),
-               .overlaps = ep.overlaps(),
-               .hops = {}};
+  part.work = ctx_.ledger().since(before);
+  part.choices = ep.count(Kind::kGather);
+  part.rows = ep.count(Kind::kExchange);
+  part.maps = cp.count(Kind::kGather);
+  part.overlaps = ep.overlaps();
   ep.reset();
   cp.reset();
-  return part;
 }
 
 RunCost DryRank::measure(const RunKey& key) {
-  zeros_ = {};
+  CarryStates zeros;
   for (const CarriedState& c : model_->carries())
-    zeros_.make(c.key, c.spec.dtype, c.shape(key.rows), Memory::kDry);
+    zeros.make(c.key, c.spec.dtype, c.shape(key.rows), Memory::kDry);
   const bool scans = mesh_.shape().cp > 1 && config_.parallel.cp_link == CarryLinkKind::kScan;
   LocalRoute local, local_back;
   CarryScan scan(mesh_.cp(), ctx_, Direction::kForward), scan_back(mesh_.cp(), ctx_, Direction::kBackward);
@@ -148,8 +147,8 @@ RunCost DryRank::measure(const RunKey& key) {
   };
   Metered states(route(key.states, scan, local), ctx_, axis(mesh_.ep()));
   Metered gradients(route(key.gradients, scan_back, local_back), ctx_, axis(mesh_.ep()));
-  prepare(states, key.states, zeros_, scans);
-  prepare(gradients, key.gradients, zeros_, scans);
+  prepare(states, key.states, zeros, scans);
+  prepare(gradients, key.gradients, zeros, scans);
 
   SegmentSchedule schedule(*model_, ctx_, states, gradients,
                            {.chunk = key.tokens, .gradient = config_.sequence.gradient});
@@ -164,28 +163,32 @@ RunCost DryRank::measure(const RunKey& key) {
   ctx_.arena().reset();
   ctx_.arena().clear_peak();
   RunCost cost;
-  int64_t peak = 0;
   Ledger before = ctx_.ledger();
   key.recorded ? runner->record(run) : runner->pass_over(run, false);
-  cost.forward = take_part(before);
   states.take(cost.forward);
+  take_part(cost.forward, before);
   if (key.recorded) {
     before = ctx_.ledger();
     runner->backward(1, false);
-    cost.backward = take_part(before);
     gradients.take(cost.backward);
-    peak = ctx_.arena().peak();
-    ctx_.arena().reset();
-    const View hidden = ctx_.arena().take(dtype_of(config_), {key.rows, key.tokens, config_.model.d_model});
-    const View dhidden = ctx_.arena().like(hidden);
-    before = ctx_.ledger();
-    model_->head().loss_and_gradient(ctx_, hidden, dry_rows(key.rows, key.tokens).targets, 1, dhidden);
-    cost.head = ctx_.ledger().since(before);
+    take_part(cost.backward, before);
+  }
+  cost.arena = ctx_.arena().peak();
+  if (key.recorded) {  // the head's work, which has a line of its own, is part of backward()
+    cost.head = head_work(key);
     cost.backward.work = cost.backward.work.since(cost.head);
   }
-  cost.arena = key.recorded ? peak : ctx_.arena().peak();
   figures_ = std::max(figures_, tally.figures().size());
   return cost;
+}
+
+Ledger DryRank::head_work(const RunKey& key) {
+  Arena::Frame frame(ctx_.arena());
+  const Ledger before = ctx_.ledger();
+  const View hidden = ctx_.arena().take(dtype_of(config_), {key.rows, key.tokens, config_.model.d_model});
+  const View dhidden = ctx_.arena().like(hidden);
+  model_->head().loss_and_gradient(ctx_, hidden, dry_rows(key.rows, key.tokens).targets, 1, dhidden);
+  return ctx_.ledger().since(before);
 }
 
 /// In the order of TrainStep::compute and Trainer::one_step.

@@ -70,14 +70,14 @@ class DryRank {
 
  private:
   RunCost measure(const RunKey& key);
-  RunPart take_part(const Ledger& before);
+  void take_part(RunPart& part, const Ledger& before);
+  Ledger head_work(const RunKey& key);
   CountingCommunicator& axis(Communicator& c) const { return static_cast<CountingCommunicator&>(c); }
 
   ExperimentConfig config_;
   Context ctx_;
   ProcessMesh mesh_;
   AssembledModel model_;
-  CarryStates zeros_;
   size_t figures_ = 0;  // of the tally
   std::map<RunKey, RunCost> runs_;
 };

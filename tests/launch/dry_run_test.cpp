@@ -192,6 +192,35 @@ TEST(StepCounter, CountsWhatEveryRankOfADryStepDoes) {
   }
 }
 
+// What the wait of a relay is made of: where neighbours meet, and how long a state is on its way through a
+// layer.
+TEST(DryRank, SeesWhereRanksMeetAndWhatAStateWaitsFor) {
+  ExperimentConfig e;
+  e.model = even_config("EMEEM-E");
+  e.model.repeat = 1;
+  DryRank dry(e, builtin_layer_kinds(), {.dp = 2, .ep = 2}, 0, Backend::kCpu);
+  const RunCost& run = dry.run({.rows = 1,
+                                .tokens = 30,
+                                .recorded = true,
+                                .states = RunKey::Entry::kNext,
+                                .gradients = RunKey::Entry::kNext});
+  EXPECT_EQ(run.forward.meetings, 2)
+      << "the first mixture comes before any state, the third right after another";
+  const double T = 30, I = 24, N = 5;
+  EXPECT_EQ(run.forward.hops.size(), 2u) << "of a convolution's tail, and of a scan's state";
+  for (const Hop& hop : run.forward.hops) {
+    const bool state = hop.bytes == 24 * 5 * 4;
+    EXPECT_EQ(hop.work.of(Work::kScan).exps, state ? T * I * N : 0);
+    EXPECT_EQ(hop.work.of(Work::kProducts).flops, 0) << "they are done before it arrives";
+  }
+  EXPECT_EQ(&run, &dry.run({.rows = 1,
+                            .tokens = 30,
+                            .recorded = true,
+                            .states = RunKey::Entry::kNext,
+                            .gradients = RunKey::Entry::kNext}))
+      << "run once";
+}
+
 // A layer that the planner has never heard of: its memory and what it carries are found in the dry run.
 TEST(StepCounter, CountsALayerThatExistsOnlyInTests) {
   ExperimentConfig e;
