@@ -90,7 +90,8 @@ class SegmentSchedule {
   StepResult step(std::span<const Sequences> micro_batches, double scale, StepTally& tally,
                   const StepHooks& hooks = {});
 
-  /// The runs of one micro-batch, for whoever decides himself which there are: the planner. All borrowed.
+  /// The runs of one micro-batch, one by one, for the planner, which decides itself which there are. All
+  /// borrowed.
   std::unique_ptr<SegmentRunner> runner(const Sequences& rows, StepTally& tally, StepResult& result);
 
  private:

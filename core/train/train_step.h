@@ -24,7 +24,8 @@ struct StepFigures {
 
 class TrainStep {
  public:
-  /// All borrowed; without a group, this process is alone.
+  /// All borrowed; without a group, this process is alone. train.micro_batch_size: auto has become a number,
+  /// or all rows are one micro-batch.
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, RankGroup& group);
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config);
 
