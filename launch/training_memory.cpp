@@ -1,28 +1,42 @@
 #include "launch/training_memory.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "launch/plan/step_count.h"
 
 namespace natrix {
 namespace {
 
-/// Of one row, recorded and run backward, on a CPU.
-int64_t activation_bytes(const ExperimentConfig& config, int64_t tokens, const LayerKinds& kinds) {
-  ExperimentConfig c = config;
-  c.device.dtype = DeviceDtype::kFp32;
-  return DryRank(c, kinds, {}, 0, Backend::kCpu).run({.rows = 1, .tokens = tokens, .recorded = true}).arena;
-}
+/// The arena's peak of a segment that is recorded and run backward, whatever the machine.
+class Activations {
+ public:
+  Activations(ExperimentConfig config, const LayerKinds& kinds)
+      : dry_(in_fp32(std::move(config)), kinds, {}, 0, Backend::kCpu) {}
+  int64_t bytes(int64_t rows, int64_t tokens) {
+    return dry_.run({.rows = rows, .tokens = tokens, .recorded = true}).arena;
+  }
+
+ private:
+  static ExperimentConfig in_fp32(ExperimentConfig config) {
+    config.device.dtype = DeviceDtype::kFp32;
+    return config;
+  }
+
+  DryRank dry_;
+};
 
 }  // namespace
 
 int64_t automatic_micro_batch(const ExperimentConfig& config, int64_t rows, const LayerKinds& kinds) {
   constexpr int64_t kBudget = int64_t{1} << 30;
-  const int64_t row =
-      activation_bytes(config, std::min(config.sequence.chunk, config.sequence.length), kinds);
+  Activations activations(config, kinds);
+  const int64_t tokens = std::min(config.sequence.chunk, config.sequence.length);
   int64_t best = 1;
   for (int64_t m = 1; m <= rows; ++m) {
-    if (rows % m == 0 && m * row <= kBudget) best = m;
+    if (rows % m != 0) continue;
+    if (activations.bytes(m, tokens) > kBudget) break;
+    best = m;
   }
   return best;
 }
@@ -47,11 +61,11 @@ RankMemory training_memory(const Experiment& e, int ranks) {
 }
 
 int64_t activation_bytes_per_token(const ModelConfig& model) {
-  constexpr int64_t kTokens = 1024;
+  constexpr int64_t kTokens = 4096;  // more than a tile of the head
   ExperimentConfig config;
   config.model = model;
-  const auto bytes = [&](int64_t tokens) { return activation_bytes(config, tokens, builtin_layer_kinds()); };
-  return (bytes(2 * kTokens) - bytes(kTokens)) / kTokens;
+  Activations activations(config, builtin_layer_kinds());
+  return (activations.bytes(1, 2 * kTokens) - activations.bytes(1, kTokens)) / kTokens;
 }
 
 }  // namespace natrix

@@ -7,9 +7,9 @@
 
 namespace natrix {
 
-/// The largest divisor of `rows`, a rank's of a step, of which the activations of a chunk stay within a
-/// gigabyte; at least one row. A fixed figure, not the machine's memory, and counted as in fp32 on a CPU with
-/// all experts at home, so that the same configuration runs the same everywhere.
+/// The largest divisor of `rows`, a rank's of a step, of which the activations of a chunk, the arena's peak,
+/// stay within a gigabyte; at least one row. A fixed figure, not the machine's memory, and counted as in fp32
+/// on a CPU with all experts at home, so that the same configuration runs the same everywhere.
 int64_t automatic_micro_batch(const ExperimentConfig& config, int64_t rows,
                               const LayerKinds& kinds = builtin_layer_kinds());
 
