@@ -28,7 +28,7 @@ struct PlanCase {
   std::string pattern = "ME-";
   double aux = 0.1;
   int64_t experts = 4, top_k = 4, d_model = 12, vocabulary = 17;
-  int64_t bucket = 0, zero = 0;
+  int64_t bucket = 0, zero = 0, d_state = 5;
   bool carry = false;
   PlannedMesh mesh() const {
     return {.shape = {.dp = dp, .cp = cp, .ep = ep}, .cp_link = link, .micro_batch = micro, .chunk = chunk};
@@ -44,6 +44,7 @@ ExperimentConfig experiment(const PlanCase& c) {
   ExperimentConfig e;
   e.model = small_config(c.pattern);
   e.model.d_model = c.d_model;
+  e.model.mamba.d_state = c.d_state;
   e.model.vocab_size = c.vocabulary;
   e.model.moe.num_experts = c.experts;
   e.model.moe.top_k = c.top_k;
@@ -248,6 +249,13 @@ INSTANTIATE_TEST_SUITE_P(
     Layouts, PlannedOnCuda,
     ::testing::Values(
         PlanCase{.name = "mamba", .length = 240, .chunk = 120, .micro = 4, .pattern = "M", .d_model = 64},
+        PlanCase{.name = "large_states",  // scratch of the scan decides the peak
+                 .length = 120,
+                 .chunk = 60,
+                 .micro = 4,
+                 .pattern = "M",
+                 .d_model = 64,
+                 .d_state = 32},
         PlanCase{.name = "experts", .length = 240, .chunk = 240, .pattern = "E", .d_model = 64},
         PlanCase{.name = "all_kinds",
                  .dp = 2,
