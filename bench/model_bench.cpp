@@ -94,7 +94,7 @@ class Trainee {
   void train() {
     step_.compute(batch_);
     optimizer_.update(ctx_, config_.optimizer.lr, optimizer_.gradient_norm(ctx_), ++steps_);
-    model_->model->after_step(step_.tally());
+    model_->after_step(step_.tally());
   }
 
   /// What is wrong with the loss and the gradients, or nothing.
