@@ -24,6 +24,7 @@
 #include "core/train/train_step.h"
 #include "kernels/base/transfer.h"
 #include "launch/assemble.h"
+#include "launch/training_memory.h"
 
 namespace natrix::bench {
 namespace {
@@ -89,7 +90,7 @@ class Trainee {
         model_(fresh(config.model, place, true)),
         optimizer_(config.optimizer, model_->params(), alone_),
         batch_{.tokens = random_rows(1), .targets = random_rows(2)},
-        step_(*model_, ctx_, config_) {}
+        step_(*model_, ctx_, with_micro_batch(config_, 1)) {}
 
   void train() {
     step_.compute(batch_);
@@ -115,7 +116,7 @@ class Trainee {
   Figures figures(int64_t chunk) {
     ExperimentConfig config = config_;
     config.sequence.chunk = chunk;
-    TrainStep step(*model_, ctx_, config);
+    TrainStep step(*model_, ctx_, with_micro_batch(config, 1));
     const double loss = step.compute(batch_).loss;
     return {loss, optimizer_.gradient_norm(ctx_)};
   }

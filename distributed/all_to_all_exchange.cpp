@@ -28,6 +28,14 @@ void each_piece(const RowPlan& plan, const RowPlan::Go& go, F&& f) {
   }
 }
 
+/// Copies the rows of a go into another order: copy_piece(from, to, rows) for every piece. A dry run counts
+/// them all at once.
+template <class F>
+void reorder(Context& ctx, const RowPlan& plan, const RowPlan::Go& go, View rows, F&& copy_piece) {
+  if (ctx.dry()) return ctx.ledger().add({.bytes = bytes_of({rows, rows})});
+  each_piece(plan, go, copy_piece);
+}
+
 View rows_of_go(const RowPlan& plan, const RowPlan::Go& go, View owner) {
   const auto [first, last] = plan.owner_rows(go);
   return owner.row_range(first, last - first);
@@ -124,8 +132,8 @@ std::unique_ptr<RowsUnderWay> AllToAllExchange::start_forward(Context& ctx, cons
   const RowPlan::Go& go = plan.goes[g];
   const View sorted = rows_of_go(plan, go, owner), arrived = ctx.arena().like(sorted);
   Pending messages = axis_.start_all_to_all(ctx, home_of_go(go, home), arrived, {go.send, go.receive});
-  return std::make_unique<GoUnderWay>(std::move(messages), [&plan, &go, arrived, sorted] {
-    each_piece(plan, go, [&](int64_t from, int64_t to, int64_t n) {
+  return std::make_unique<GoUnderWay>(std::move(messages), [&ctx, &plan, &go, arrived, sorted] {
+    reorder(ctx, plan, go, sorted, [&](int64_t from, int64_t to, int64_t n) {
       copy(arrived.row_range(from, n), sorted.row_range(to, n));
     });
   });
@@ -135,7 +143,7 @@ std::unique_ptr<RowsUnderWay> AllToAllExchange::start_reverse(Context& ctx, cons
                                                               View owner, View home) {
   const RowPlan::Go& go = plan.goes[g];
   const View sorted = rows_of_go(plan, go, owner), leaving = ctx.arena().like(sorted);
-  each_piece(plan, go, [&](int64_t to, int64_t from, int64_t n) {
+  reorder(ctx, plan, go, sorted, [&](int64_t to, int64_t from, int64_t n) {
     copy(sorted.row_range(from, n), leaving.row_range(to, n));
   });
   return std::make_unique<GoUnderWay>(

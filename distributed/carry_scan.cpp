@@ -49,6 +49,7 @@ View CarryScan::enter(CarryKey key, Dtype dtype, const Shape& shape,
                       const std::function<SegmentMap()>& summarise) {
   const Shape flat{shape.count()};
   const SegmentMap map = summarise();
+  if (ctx_.dry()) return enter_dry(key, dtype, shape, map);
   // In the first segment the others do not know rank 0's entering state, so it is gathered with the maps.
   const int64_t parts = 1 + (map.decay ? 1 : 0) + (first_ ? 1 : 0);
   // Maps are small and are combined on the host, wherever they were computed.
@@ -82,6 +83,26 @@ View CarryScan::enter(CarryKey key, Dtype dtype, const Shape& shape,
   }
   // Use exactly the bits of the earlier pass, whose activations backward needs.
   if (first_ && boundary_) entering_.put(key, begin_.at(key));
+  return entering_.at(key);
+}
+
+/// The same messages and memory. The maps meet on the host: in the arena, where that is the host's.
+View CarryScan::enter_dry(CarryKey key, Dtype dtype, const Shape& shape, const SegmentMap& map) {
+  const int64_t parts = 1 + (map.decay ? 1 : 0) + (first_ ? 1 : 0);
+  const Shape mine{parts, shape.count()}, all{axis_.size() * parts, shape.count()};
+  Arena::Frame frame(ctx_.arena());
+  std::vector<Buffer> apart;
+  const auto room = [&](const Shape& s) {
+    if (ctx_.like() != Backend::kCuda) return ctx_.arena().take(dtype, s);
+    return apart.emplace_back(dtype, s, Memory::kDry).view();
+  };
+  const View from = room(mine), to = room(all);
+  axis_.all_gather(ctx_, from, to);
+  // Each map is read, and the state read and written.
+  ctx_.ledger().add(
+      {.work = Work::kMaps, .bytes = bytes_of({to}) + static_cast<double>(2 * to.bytes() / parts)});
+  next_.make(key, dtype, shape, ctx_.memory());
+  entering_.make(key, dtype, shape, ctx_.memory());
   return entering_.at(key);
 }
 

@@ -26,6 +26,8 @@ class CarryScan final : public CarryRoute {
   void leave(CarryKey, View) override {}
 
  private:
+  View enter_dry(CarryKey key, Dtype dtype, const Shape& shape, const SegmentMap& map);
+
   Communicator& axis_;
   Context& ctx_;
   int place_;

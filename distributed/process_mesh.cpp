@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "distributed/counting_communicator.h"
 #include "distributed/nccl_communicator.h"
 #include "distributed/rank_communicator.h"
 #include "distributed/staged_communicator.h"
@@ -75,6 +76,16 @@ ProcessMesh::ProcessMesh(MeshShape shape, Transport& world, Memory memory, Devic
   cp_backward_ = axis(rank / shape.cp, "cp, backwards");
   ep_ = axis(rank / shape.ep, "ep");
   expert_data_ = axis(rank % shape.ep, "expert_data");
+}
+
+ProcessMesh::ProcessMesh(MeshShape shape, int rank) : shape_(shape) {
+  const auto axis = [](int place, int size) { return std::make_unique<CountingCommunicator>(place, size); };
+  world_ = axis(rank, shape.ranks());
+  gradients_ = axis(rank, shape.ranks());
+  cp_ = axis(rank % shape.cp, shape.cp);
+  cp_backward_ = axis(rank % shape.cp, shape.cp);
+  ep_ = axis(rank % shape.ep, shape.ep);
+  expert_data_ = axis(rank / shape.ep, shape.ranks() / shape.ep);
 }
 
 ProcessMesh::~ProcessMesh() = default;

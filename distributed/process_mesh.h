@@ -40,6 +40,8 @@ class ProcessMesh {
   /// itself. memory: where the exchanged tensors lie.
   ProcessMesh(MeshShape shape, Transport& world, Memory memory = Memory::kHost,
               DeviceLink link = DeviceLink::kStaged);
+  /// One rank of a dry run: every axis is a CountingCommunicator.
+  ProcessMesh(MeshShape shape, int rank);
   ~ProcessMesh();
 
   const MeshShape& shape() const { return shape_; }

@@ -28,7 +28,7 @@ Buffer ScratchPool::take(int64_t bytes) {
     if (chosen->bytes() >= bytes) scratch = std::move(*chosen);
     idle_.erase(chosen);
   }
-  if (!scratch) scratch = Buffer(Dtype::kU8, {bytes});
+  if (!scratch) scratch = Buffer(Dtype::kU8, {bytes}, memory_);
   out_ += scratch.bytes();
   int64_t all = out_;
   for (const Buffer& b : idle_) all += b.bytes();

@@ -15,11 +15,13 @@ namespace natrix {
 /// same ones in every step.
 class ScratchPool {
  public:
+  explicit ScratchPool(Memory memory = Memory::kHost) : memory_(memory) {}
   Buffer take(int64_t bytes);
   void give_back(Buffer scratch);
   int64_t bytes() const { return bytes_; }  // high-water mark
 
  private:
+  Memory memory_;
   std::vector<Buffer> idle_;
   int64_t out_ = 0, bytes_ = 0;
 };

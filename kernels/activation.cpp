@@ -31,6 +31,30 @@ void check(const ActivationBackward& a) {
 
 }  // namespace
 
+Cost cost(const ActivationForward& a) {
+  return {.exps = static_cast<double>(a.x.count()), .bytes = bytes_of({a.x, a.up, a.out})};
+}
+
+Cost cost(const ActivationBackward& a) {
+  return {.exps = static_cast<double>(a.x.count()), .bytes = bytes_of({a.x, a.up, a.dout, a.dx, a.dup})};
+}
+
+Cost cost(const SoftplusForward& a) {
+  return {.exps = static_cast<double>(a.x.count()), .bytes = bytes_of({a.x, a.y})};
+}
+
+Cost cost(const SoftplusBackward& a) {
+  return {.exps = static_cast<double>(a.y.count()), .bytes = bytes_of({a.y, a.dy, a.dx})};
+}
+
+Cost cost(const Accumulate& a) {
+  return {.bytes = bytes_of({a.x, a.y, a.y})};
+}
+
+Cost cost(const Cast& a) {
+  return {.bytes = bytes_of({a.from, a.to})};
+}
+
 void activation_forward(Context& ctx, const ActivationForward& args) {
   check(args);
   dispatch<ActivationForward>(ctx, "activation_forward", args,

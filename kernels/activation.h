@@ -37,6 +37,7 @@ struct ActivationForward {
   View out;  // may alias x or up
 };
 void activation_forward(Context& ctx, const ActivationForward& args);
+Cost cost(const ActivationForward& args);
 
 struct ActivationBackward {
   Activation f = Activation::kSilu;
@@ -46,6 +47,7 @@ struct ActivationBackward {
   View dup;  // out (=) when up is given; may alias up
 };
 void activation_backward(Context& ctx, const ActivationBackward& args);
+Cost cost(const ActivationBackward& args);
 
 struct SoftplusForward {
   View x;     // [R.., I]
@@ -53,6 +55,7 @@ struct SoftplusForward {
   View y;     // out; may alias x
 };
 void softplus_forward(Context& ctx, const SoftplusForward& args);
+Cost cost(const SoftplusForward& args);
 
 /// softplus'(x) = σ(x) = 1 − exp(−y), so backward needs only the output y.
 struct SoftplusBackward {
@@ -60,18 +63,21 @@ struct SoftplusBackward {
   View dx;  // out (=); may alias dy if it has its dtype
 };
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
+Cost cost(const SoftplusBackward& args);
 
 /// y += x. x has the dtype of y; where y is bf16, x may also be f32.
 struct Accumulate {
   View x, y;
 };
 void accumulate(Context& ctx, const Accumulate& args);
+Cost cost(const Accumulate& args);
 
 /// to = from, converted: f32 to bf16 (round to nearest), bf16 to f32, or a copy where the dtypes are equal.
 struct Cast {
   View from, to;
 };
 void cast(Context& ctx, const Cast& args);
+Cost cost(const Cast& args);
 
 namespace reference {
 void activation_forward(Context& ctx, const ActivationForward& args);

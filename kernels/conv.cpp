@@ -60,6 +60,19 @@ void check(const MaskConvTail& a) {
 
 }  // namespace
 
+Cost cost(const ConvSiluForward& a) {
+  return {.exps = static_cast<double>(a.x.count()), .bytes = bytes_of({a.x, a.y, a.tail_in, a.tail_out})};
+}
+
+Cost cost(const ConvSiluBackward& a) {
+  return {.exps = static_cast<double>(a.x.count()),
+          .bytes = bytes_of({a.x, a.dy, a.dx, a.tail_in, a.dtail_in})};
+}
+
+Cost cost(const MaskConvTail& a) {
+  return {.bytes = bytes_of({a.tail, a.tail})};
+}
+
 void conv_silu_forward(Context& ctx, const ConvSiluForward& args) {
   check(args);
   dispatch<ConvSiluForward>(ctx, "conv_silu_forward", args,

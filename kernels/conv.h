@@ -29,6 +29,7 @@ struct ConvSiluForward {
   View tail_out;   // out, optional; must not alias tail_in
 };
 void conv_silu_forward(Context& ctx, const ConvSiluForward& args);
+Cost cost(const ConvSiluForward& args);
 
 struct ConvSiluBackward {
   View x, weight, bias, tail_in, doc_start;  // as in forward
@@ -39,6 +40,7 @@ struct ConvSiluBackward {
   View dtail_in;        // out (=), optional; must not alias dtail_out
 };
 void conv_silu_backward(Context& ctx, const ConvSiluBackward& args);
+Cost cost(const ConvSiluBackward& args);
 
 /// Zeroes, in place, the rows of a tail [B, K−1, I] that lie before the last document start of the segment
 /// that produced it (doc_start [B, T]). The operation is its own adjoint: backward applies it to dtail_out.
@@ -46,6 +48,7 @@ struct MaskConvTail {
   View tail, doc_start;
 };
 void mask_conv_tail(Context& ctx, const MaskConvTail& args);
+Cost cost(const MaskConvTail& args);
 
 namespace reference {
 void conv_silu_forward(Context& ctx, const ConvSiluForward& args);

@@ -14,6 +14,14 @@ void check(View tokens, View rows, View table, std::string_view what) {
 
 }  // namespace
 
+Cost cost(const EmbeddingForward& a) {
+  return {.bytes = bytes_of({a.tokens, a.y, a.y})};
+}
+
+Cost cost(const EmbeddingBackward& a) {
+  return {.bytes = bytes_of({a.tokens, a.dy, a.dy, a.dy})};
+}
+
 void embedding_forward(Context& ctx, const EmbeddingForward& args) {
   check(args.tokens, args.y, args.weight, "embedding_forward: weight [V, D] or y [R, D]");
   dispatch<EmbeddingForward>(ctx, "embedding_forward", args,

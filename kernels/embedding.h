@@ -11,6 +11,7 @@ struct EmbeddingForward {
   View y;       // out, [R.., D]
 };
 void embedding_forward(Context& ctx, const EmbeddingForward& args);
+Cost cost(const EmbeddingForward& args);
 
 /// dweight[tokens[r]] += dy[r]. Rows are added in order, so the sum does not depend on the number of threads.
 struct EmbeddingBackward {
@@ -18,6 +19,7 @@ struct EmbeddingBackward {
   View dweight;  // out (+=), [V, D]
 };
 void embedding_backward(Context& ctx, const EmbeddingBackward& args);
+Cost cost(const EmbeddingBackward& args);
 
 namespace reference {
 void embedding_forward(Context& ctx, const EmbeddingForward& args);

@@ -21,6 +21,7 @@ struct CrossEntropy {
   double scale = 1.0;  // factor of dlogits: 1 / (number of predictions in the whole step)
 };
 void cross_entropy(Context& ctx, const CrossEntropy& args);
+Cost cost(const CrossEntropy& args);
 
 namespace reference {
 void cross_entropy(Context& ctx, const CrossEntropy& args);

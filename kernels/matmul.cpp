@@ -54,7 +54,38 @@ void check(const GroupedOuter& a) {
                 "grouped_outer: offsets must be G + 1 values that rise from 0 to the rows of a");
 }
 
+Cost product(Work work, Dtype dtype, int64_t m, int64_t k, int64_t n, double bytes) {
+  const double flops = 2 * static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n);
+  const bool narrow = dtype == Dtype::kBF16;
+  return {.work = work, .flops = narrow ? 0 : flops, .bf16_flops = narrow ? flops : 0, .bytes = bytes};
+}
+
 }  // namespace
+
+Cost cost(const Matmul& a) {
+  const int64_t k = a.transpose_a ? a.a.rows() : a.a.cols();
+  return product(Work::kProducts, a.a.dtype, a.c.rows(), k, a.c.cols(),
+                 bytes_of({a.a, a.b, a.c, a.accumulate ? a.c : View{}}));
+}
+
+Cost cost(const GroupedMatmul& a) {
+  return product(Work::kExpertProducts, a.a.dtype, a.a.rows(), a.a.cols(), a.c.cols(),
+                 bytes_of({a.a, a.b, a.c}));
+}
+
+Cost cost(const ChosenMatmul& a) {
+  return product(Work::kExpertProducts, a.a.dtype, a.c.rows(), a.a.cols(), a.c.cols(),
+                 bytes_of({a.a, a.b, a.c}));
+}
+
+Cost cost(const GroupedOuter& a) {
+  return product(Work::kExpertProducts, a.a.dtype, a.a.rows(), a.a.cols(), a.b.cols(),
+                 bytes_of({a.a, a.b, a.c, a.accumulate ? a.c : View{}}));
+}
+
+Cost cost(const ColumnSum& a) {
+  return {.bytes = bytes_of({a.a, a.sum})};
+}
 
 void matmul(Context& ctx, const Matmul& args) {
   check(args);

@@ -31,6 +31,7 @@ struct Matmul {
   bool accumulate = false;  // c += instead of c =
 };
 void matmul(Context& ctx, const Matmul& args);
+Cost cost(const Matmul& args);
 
 /// G groups. Rows [offsets[e], offsets[e + 1]) belong to group e; a group may be empty.
 struct GroupedMatmul {
@@ -41,6 +42,7 @@ struct GroupedMatmul {
   bool transpose_b = false;
 };
 void grouped_matmul(Context& ctx, const GroupedMatmul& args);
+Cost cost(const GroupedMatmul& args);
 
 /// c[s] = a[s / (S / M)] · b[expert[s]]ᵀ, one row for each choice of an expert, not sorted by expert.
 /// Decoding uses it for a few tokens on a device: only the device knows which experts they chose, and the
@@ -53,6 +55,7 @@ struct ChosenMatmul {
   View c;       // [S, N] (=)
 };
 void chosen_matmul(Context& ctx, const ChosenMatmul& args);
+Cost cost(const ChosenMatmul& args);
 
 struct GroupedOuter {
   View a;                            // [R, M]
@@ -62,6 +65,7 @@ struct GroupedOuter {
   bool accumulate = false;           // c[e] += instead of c[e] =; with =, c[e] is zero where e has no rows
 };
 void grouped_outer(Context& ctx, const GroupedOuter& args);
+Cost cost(const GroupedOuter& args);
 
 /// sum[j] += Σ_r a[r, j], the gradient of a bias.
 struct ColumnSum {
@@ -69,6 +73,7 @@ struct ColumnSum {
   View sum;  // [N] (+=)
 };
 void column_sum(Context& ctx, const ColumnSum& args);
+Cost cost(const ColumnSum& args);
 
 namespace reference {
 void matmul(Context& ctx, const Matmul& args);

@@ -50,6 +50,14 @@ void check(const RmsNormBackward& a) {
 
 }  // namespace
 
+Cost cost(const RmsNormForward& a) {
+  return {.bytes = bytes_of({a.x, a.residual, a.sum, a.y, a.inv_rms})};
+}
+
+Cost cost(const RmsNormBackward& a) {
+  return {.bytes = bytes_of({a.sum, a.dy, a.dsum, a.dx, a.rounded, a.inv_rms})};
+}
+
 void rms_norm_forward(Context& ctx, const RmsNormForward& args) {
   check(args);
   dispatch<RmsNormForward>(ctx, "rms_norm_forward", args,
@@ -60,7 +68,8 @@ void rms_norm_forward(Context& ctx, const RmsNormForward& args) {
 
 void rms_norm_backward(Context& ctx, const RmsNormBackward& args) {
   check(args);
-  require(!args.rounded || ctx.backend() == Backend::kCuda, "rms_norm_backward: bf16 on another backend");
+  require(!args.rounded || ctx.dry() || ctx.backend() == Backend::kCuda,
+          "rms_norm_backward: bf16 on another backend");
   dispatch<RmsNormBackward>(ctx, "rms_norm_backward", args,
                             {.reference = reference::rms_norm_backward,
                              .cpu = cpu::rms_norm_backward,

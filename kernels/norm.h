@@ -23,6 +23,7 @@ struct RmsNormForward {
   double eps = 1e-6;
 };
 void rms_norm_forward(Context& ctx, const RmsNormForward& args);
+Cost cost(const RmsNormForward& args);
 
 ///   ds = dsum + inv_rms · (dy ⊙ weight − ŝ · mean(dy ⊙ weight ⊙ ŝ)),  ŝ = s · inv_rms
 struct RmsNormBackward {
@@ -36,6 +37,7 @@ struct RmsNormBackward {
   View dweight;  // out (+=), optional
 };
 void rms_norm_backward(Context& ctx, const RmsNormBackward& args);
+Cost cost(const RmsNormBackward& args);
 
 namespace reference {
 void rms_norm_forward(Context& ctx, const RmsNormForward& args);

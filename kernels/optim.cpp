@@ -4,6 +4,14 @@
 
 namespace natrix {
 
+Cost cost(const AdamW& a) {
+  return {.bytes = bytes_of({a.w, a.g, a.m, a.v, a.w, a.m, a.v, a.rounded})};
+}
+
+Cost cost(const SquaredNorm& a) {
+  return {.bytes = bytes_of({a.x})};
+}
+
 void adamw(Context& ctx, const AdamW& args) {
   check_dense(args.w, args.w.dtype, args.w.shape, "adamw: w");
   check_dense(args.g, args.w.dtype, args.w.shape, "adamw: g");

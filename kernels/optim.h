@@ -19,6 +19,7 @@ struct AdamW {
   int64_t step = 1;  // the first step is 1
 };
 void adamw(Context& ctx, const AdamW& args);
+Cost cost(const AdamW& args);
 
 /// sum = Σ x², in double: partial sums over fixed blocks, added in order.
 struct SquaredNorm {
@@ -26,6 +27,7 @@ struct SquaredNorm {
   View sum;  // out, [1] f64
 };
 void squared_norm(Context& ctx, const SquaredNorm& args);
+Cost cost(const SquaredNorm& args);
 
 namespace reference {
 void adamw(Context& ctx, const AdamW& args);

@@ -21,6 +21,11 @@ void check(const PackedMatmul& a) {
 
 }  // namespace
 
+Cost cost(const PackedMatmul& a) {
+  return {.flops = 2 * static_cast<double>(a.c.count() * a.b.cols),
+          .bytes = bytes_of({a.a, a.c}) + static_cast<double>(a.b.stack * a.b.panels() * a.b.panel_bytes())};
+}
+
 void packed_matmul(Context& ctx, const PackedMatmul& args) {
   check(args);
   dispatch<PackedMatmul>(ctx, "packed_matmul", args,

@@ -19,6 +19,7 @@ struct PackedMatmul {
   std::span<const int64_t> offsets = {};
 };
 void packed_matmul(Context& ctx, const PackedMatmul& args);
+Cost cost(const PackedMatmul& args);
 
 namespace reference {
 void packed_matmul(Context& ctx, const PackedMatmul& args);

@@ -1,5 +1,8 @@
 #include "kernels/routing.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "kernels/base/dispatch.h"
 
 namespace natrix {
@@ -36,7 +39,51 @@ void check_slots(View row_of_slot, int64_t tokens, std::string_view what) {
           what);
 }
 
+/// What a dry run assumes: every expert is chosen as often as every other.
+void even_offsets(const RoutePermutation& a) {
+  const int64_t slots = a.expert.count(), experts = std::ssize(a.offsets) - 1;
+  a.offsets[0] = 0;
+  for (int64_t e = 0; e < experts; ++e) {
+    const int64_t chosen = slots * (e + 1) / experts - slots * e / experts;
+    a.offsets[static_cast<size_t>(e) + 1] =
+        a.offsets[static_cast<size_t>(e)] + (a.capacity < 0 ? chosen : std::min(chosen, a.capacity));
+  }
+}
+
 }  // namespace
+
+Cost cost(const RouteForward& a) {
+  return {.exps = static_cast<double>(a.logits.count()),
+          .bytes = bytes_of({a.logits, a.scores, a.expert, a.weight, a.logsumexp})};
+}
+
+Cost cost(const RouteBackward& a) {
+  return {.bytes = bytes_of({a.logits, a.scores, a.expert, a.weight, a.dweight, a.dlogits})};
+}
+
+Cost cost(const RouteTally& a) {
+  return {.bytes = bytes_of({a.scores, a.expert, a.logsumexp})};
+}
+
+Cost cost(const RoutePermutation& a) {
+  return {.bytes = bytes_of({a.expert, a.row_of_slot, a.slot_of_row})};
+}
+
+Cost cost(const GatherRows& a) {
+  return {.bytes = bytes_of({a.rows, a.rows, a.slot_of_row})};
+}
+
+Cost cost(const GatherRowsBackward& a) {
+  return {.bytes = bytes_of({a.drows, a.dx, a.row_of_slot})};
+}
+
+Cost cost(const CombineRows& a) {
+  return {.bytes = bytes_of({a.rows, a.y, a.weight, a.row_of_slot})};
+}
+
+Cost cost(const CombineRowsBackward& a) {
+  return {.bytes = bytes_of({a.rows, a.drows, a.drows, a.weight, a.dweight, a.row_of_slot, a.slot_of_row})};
+}
 
 void route_forward(Context& ctx, const RouteForward& a) {
   check_choice(a);
@@ -82,6 +129,7 @@ void route_permutation(Context& ctx, const RoutePermutation& a) {
   check_flat(a.row_of_slot, Dtype::kI64, slots, "route_permutation: row_of_slot is not a dense [T, k] i64");
   check_flat(a.slot_of_row, Dtype::kI64, slots, "route_permutation: slot_of_row is not a dense [T k] i64");
   require(a.offsets.size() >= 2, "route_permutation: offsets has no room for E + 1 numbers");
+  if (ctx.dry()) even_offsets(a);
   dispatch(ctx, "route_permutation", a,
            {.reference = reference::route_permutation,
             .cpu = reference::route_permutation,

@@ -36,6 +36,7 @@ struct RouteForward {
   View logsumexp;  // out, [T]: logsumexp of the logits, for the z-loss
 };
 void route_forward(Context& ctx, const RouteForward& args);
+Cost cost(const RouteForward& args);
 
 /// dlogits = the gradient with respect to the logits of
 ///
@@ -54,6 +55,7 @@ struct RouteBackward {
   View dlogits;  // out (=), [T, E]
 };
 void route_backward(Context& ctx, const RouteBackward& args);
+Cost cost(const RouteBackward& args);
 
 /// Sums for the auxiliary losses over a span of tokens. Every output is += in f64, in host memory.
 struct RouteTally {
@@ -64,6 +66,7 @@ struct RouteTally {
   View squared_logsumexp;  // [1] f64: Σ_t logsumexp_t²
 };
 void route_tally(Context& ctx, const RouteTally& args);
+Cost cost(const RouteTally& args);
 
 /// Sorts slots by (expert, token). With capacity ≥ 0 an expert keeps its first `capacity` tokens; the slots
 /// of further tokens get row −1. Runs on the host, because its result decides the shapes of all that follows.
@@ -75,6 +78,7 @@ struct RoutePermutation {
   std::span<int64_t> offsets;  // out, E + 1: rows [offsets[e], offsets[e + 1]) go to expert e; offsets[E] = R
 };
 void route_permutation(Context& ctx, const RoutePermutation& args);
+Cost cost(const RoutePermutation& args);
 
 /// rows[r] = x[slot_of_row[r] / k].
 struct GatherRows {
@@ -84,6 +88,7 @@ struct GatherRows {
   View rows;  // out, [R, D]
 };
 void gather_rows(Context& ctx, const GatherRows& args);
+Cost cost(const GatherRows& args);
 
 /// The adjoint of gather_rows: dx[t] = Σ_j drows[row_of_slot[t, j]], or += with accumulate.
 struct GatherRowsBackward {
@@ -93,6 +98,7 @@ struct GatherRowsBackward {
   bool accumulate = false;
 };
 void gather_rows_backward(Context& ctx, const GatherRowsBackward& args);
+Cost cost(const GatherRowsBackward& args);
 
 /// y[t] = Σ_j weight[t, j] · rows[row_of_slot[t, j]], or += with accumulate. Dropped slots add nothing.
 struct CombineRows {
@@ -105,6 +111,7 @@ struct CombineRows {
   int64_t top_k() const { return (row_of_slot ? row_of_slot : weight).cols(); }
 };
 void combine_rows(Context& ctx, const CombineRows& args);
+Cost cost(const CombineRows& args);
 
 /// drows[r] = weight[slot] · dy[token];  dweight[t, j] = ⟨rows[row], dy[t]⟩, or 0 for a dropped slot.
 struct CombineRowsBackward {
@@ -114,6 +121,7 @@ struct CombineRowsBackward {
   View dweight;  // out (=), [T, k]
 };
 void combine_rows_backward(Context& ctx, const CombineRowsBackward& args);
+Cost cost(const CombineRowsBackward& args);
 
 namespace reference {
 void route_forward(Context& ctx, const RouteForward& args);

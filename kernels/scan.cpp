@@ -34,7 +34,7 @@ struct ScanShapes {
   }
   /// Checks the states that forward saved for backward.
   void tile_states(View v, const Context& ctx, std::string_view what) const {
-    check_dense(v, Dtype::kF32, tile_states_shape(ctx.backend(), activation, A[1]), what);
+    check_dense(v, Dtype::kF32, tile_states_shape(ctx.like(), activation, A[1]), what);
   }
   void optional_state(View v, std::string_view what) const {
     if (v) check_dense(v, dtype, state, what);
@@ -65,7 +65,7 @@ void check(const Context& ctx, const ScanBackward& a) {
   s.optional_D(a.D, "scan_backward: D");
   s.doc_start(a.doc_start);
   s.optional_state(a.state_in, "scan_backward: state_in");
-  if (a.tile_states || tile_states_shape(ctx.backend(), s.activation, s.A[1]).count() > 0) {
+  if (a.tile_states || tile_states_shape(ctx.like(), s.activation, s.A[1]).count() > 0) {
     s.tile_states(a.tile_states, ctx, "scan_backward: tile_states, which scan_forward leaves");
   }
   s.io(a.dy, a.x, "scan_backward: dy");
@@ -98,7 +98,44 @@ void check(const ScanSummaryBackward& a) {
   check_dense(a.state, s.dtype, s.state, "scan_summary_backward: state");
 }
 
+/// States that are updated, each with an exponential.
+double states_of(View dt, View A_log) {
+  return static_cast<double>(dt.count()) * static_cast<double>(A_log.extent(1));
+}
+
 }  // namespace
+
+Cost cost(const ScanForward& a) {
+  return {.work = Work::kScan,
+          .exps = states_of(a.dt, a.A_log),
+          .bytes = bytes_of({a.x, a.dt, a.y, a.tile_states})};
+}
+
+Cost cost(const ScanSummary& a) {
+  return {.work = Work::kMaps, .exps = states_of(a.dt, a.A_log), .bytes = bytes_of({a.decay, a.state})};
+}
+
+Cost cost(const ScanSummaryBackward& a) {
+  return {.work = Work::kMaps, .exps = states_of(a.dt, a.A_log), .bytes = bytes_of({a.decay, a.state})};
+}
+
+Cost cost(Backend backend, const ScanBackward& a) {
+  // A CPU's backward takes 2.5 times as long as forward (bench_scan); a GPU's computes more again.
+  return {.work = Work::kScan,
+          .exps = (backend == Backend::kCuda ? 4 : 2.5) * states_of(a.dt, a.A_log),
+          .bytes = bytes_of({a.x, a.dt, a.dy, a.dx, a.ddt, a.tile_states}) +
+                   static_cast<double>(scratch(backend, a))};
+}
+
+int64_t scratch(Backend backend, const ScanBackward& a) {
+  if (backend != Backend::kCuda) return 0;
+  // kernels/cuda/scan_backward.cu: of each tile of 32 tokens the state, its gradient and the sum of steps;
+  // and sums over 32 channels for dB and dC.
+  const int64_t rows = a.dt.extent(0), tokens = a.dt.extent(1), channels = a.dt.extent(2);
+  const int64_t states = a.A_log.extent(1), tiles = rows * ((tokens + 31) / 32);
+  return (2 * tiles * channels * (states + 1) + (channels + 31) / 32 * rows * tokens * 2 * states) *
+         size_of(Dtype::kF32);
+}
 
 Shape tile_states_shape(Backend backend, const Shape& activation, int64_t d_state) {
   return backend == Backend::kCpu ? cpu::tile_states_shape(activation, d_state) : Shape{0};

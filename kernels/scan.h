@@ -35,6 +35,7 @@ struct ScanForward {
   View tile_states;  // out, optional: saved for backward
 };
 void scan_forward(Context& ctx, const ScanForward& args);
+Cost cost(const ScanForward& args);
 
 /// With g_t = ∂L/∂h_t, computed from the last token to the first, starting from dstate_out:
 ///   g_t = dy_t C_tᵀ + exp(dt_{t+1} A) ⊙ g_{t+1}
@@ -48,6 +49,9 @@ struct ScanBackward {
   View dstate_in;        // out (=), optional: for the previous segment; may alias dstate_out
 };
 void scan_backward(Context& ctx, const ScanBackward& args);
+Cost cost(Backend backend, const ScanBackward& args);
+/// Bytes of the scratch that the kernel of a backend takes, where that is more than backward has beside it.
+int64_t scratch(Backend backend, const ScanBackward& args);
 
 /// The segment as an affine map of its state, without its outputs: state_out = decay ⊙ state_in + state.
 /// decay = exp(A Σ dt), or 0 where a document starts inside the segment. state = the state reached from zero.
@@ -56,6 +60,7 @@ struct ScanSummary {
   View decay, state;  // out (=), [B, I, N]
 };
 void scan_summary(Context& ctx, const ScanSummary& args);
+Cost cost(const ScanSummary& args);
 
 /// The same map backwards in time: dstate_in = decay ⊙ dstate_out + state. decay equals that of ScanSummary.
 struct ScanSummaryBackward {
@@ -63,6 +68,7 @@ struct ScanSummaryBackward {
   View decay, state;  // out (=), [B, I, N]
 };
 void scan_summary_backward(Context& ctx, const ScanSummaryBackward& args);
+Cost cost(const ScanSummaryBackward& args);
 
 namespace reference {
 void scan_forward(Context& ctx, const ScanForward& args);

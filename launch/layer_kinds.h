@@ -1,7 +1,6 @@
 // The table of layer kinds: maps each letter of model.pattern to a layer and to the function that makes it.
 //
-// A new kind needs one file with its layer and one row in this table. Only estimates of memory and time also
-// know the built-in letters (core/train/memory_plan.cpp, launch/plan).
+// A new kind needs one file with its layer and one row in this table. No other file compares a letter.
 #pragma once
 
 #include <memory>

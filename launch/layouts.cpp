@@ -7,6 +7,7 @@
 #include "core/train/train_step.h"
 #include "distributed/thread_communicator.h"
 #include "launch/run_mesh.h"
+#include "launch/training_memory.h"
 
 namespace natrix {
 
@@ -44,7 +45,7 @@ void refuse_mesh_overrides(const std::vector<std::string>& overrides, const std:
 
 LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig& parallel,
                              const BatchSource& data) {
-  ExperimentConfig config = experiment.config;
+  ExperimentConfig config = with_micro_batch(experiment.config, *parallel.dp);
   config.parallel = parallel;
   const auto ranks = static_cast<int>(*parallel.dp * parallel.cp);
   check_layout(config, needs_of(*experiment.describe()), parallel);

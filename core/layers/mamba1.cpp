@@ -102,7 +102,7 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
   });
   View y = p.arena().take(x.dtype, c.shape), h_out = room(p, kSsmState, state, state_shape(seg));
   View tile_states =
-      p.keeps() ? p.arena().take(Dtype::kF32, tile_states_shape(p.ctx.backend(), c.shape, d_state_)) : View{};
+      p.keeps() ? p.arena().take(Dtype::kF32, tile_states_shape(p.ctx.like(), c.shape, d_state_)) : View{};
   scan_forward(p.ctx, {.x = c,
                        .dt = sel.dt,
                        .A_log = A_log_.value,

@@ -4,41 +4,110 @@
 #include <deque>
 #include <limits>
 
-#include "core/sequence/revolve.h"
+#include "core/sequence/sweep_order.h"
 #include "kernels/base/transfer.h"
 
 namespace natrix {
 
-struct SegmentSchedule::Recorded {
-  Recorded(Arena& arena, int64_t segment_) : frame(arena), segment(segment_) {}
+/// Runs one micro-batch of a step in the order that SweepOrder chooses.
+class SegmentSchedule::Runner final : public SegmentRunner {
+ public:
+  Runner(SegmentSchedule& schedule, const Sequences& rows, int64_t first_index, double scale,
+         StepTally& tally, StepResult& result)
+      : s_(schedule),
+        ctx_(schedule.ctx_),
+        rows_(rows),
+        first_index_(first_index),
+        scale_(scale),
+        tally_(tally),
+        result_(result) {}
 
-  Arena::Frame frame;  // frees the activations together with the record
-  int64_t segment;
-  SaveStack saved;
-  Sequences part;
-  View hidden;
-};
+  /// For the last micro-batch of the step. last: the segment that runs backward last.
+  void tell(GradientsDone done, int64_t last) {
+    done_ = std::move(done);
+    last_backward_ = last;
+  }
 
-struct SegmentSchedule::Sweep {
-  Sweep(const Sequences& rows_, int64_t segments_, int64_t first_index_, StepResult& result_)
-      : rows(rows_), segments(segments_), first_index(first_index_), result(result_) {}
+  /// Runs one segment forward without recording. kept: keeps its boundary.
+  void pass_over(const SegmentRun& run, bool kept) override {
+    Arena::Frame frame(ctx_.arena());
+    CarryLink& states = enter(run);
+    const Sequences part = s_.slice(rows_, run.segment);
+    SaveStack nothing;
+    if (kept) boundaries_.emplace_back();
+    std::optional<RecordingLink> recording;
+    if (kept) recording.emplace(states, boundaries_.back());
+    CarryLink& link = kept ? static_cast<CarryLink&>(*recording) : states;
+    Pass pass{ctx_, nothing, link, tally_, describe(part, run.segment), Keep::kNothing, run.visit};
+    s_.model_.pass_over(pass, part.tokens);
+    if (kept) note_memory();
+  }
 
-  const Sequences& rows;
-  int64_t segments;
-  int64_t first_index;               // index of its first segment within the step
-  int64_t slots = 0;                 // boundaries that fit into memory, besides the start
-  std::vector<int64_t> keep;         // boundaries that the current forward run keeps, ascending
-  std::vector<Boundary> boundaries;  // held now, ascending, without the start
-  std::optional<Recorded> recorded;
-  int64_t last_backward = 0;     // the segment that runs backward last
-  GradientsDone gradients_done;  // set only in the last sweep of the step
-  StepResult& result;
+  void record(const SegmentRun& run) override {
+    recorded_.emplace(ctx_.arena());
+    Recorded& r = *recorded_;
+    std::optional<ReplayLink> replay;
+    if (run.entry == SegmentRun::Entry::kReplay) replay.emplace(boundaries_.back());
+    CarryLink& link = replay ? static_cast<CarryLink&>(*replay) : enter(run);
+    r.part = s_.slice(rows_, run.segment);
+    Pass pass{ctx_, r.saved, link, tally_, describe(r.part, run.segment), Keep::kForBackward, run.visit};
+    r.hidden = s_.model_.hidden(pass, r.part.tokens);
+  }
+
+  void backward(int64_t segment, bool first) override {
+    Recorded& r = *recorded_;
+    CutRoute cut;
+    const bool exact = s_.options_.gradient == GradientMode::kExact;
+    CarryRoute& gradients = exact ? s_.gradients_ : static_cast<CarryRoute&>(cut);
+    if (first) gradients.resume(nullptr);
+    gradients.begin_segment(/*last=*/segment == 0);
+    Pass pass{ctx_, r.saved, gradients, tally_, describe(r.part, segment), Keep::kForBackward, Visit::kAgain};
+    View dhidden = ctx_.arena().like(r.hidden);
+    result_.loss_sum += s_.model_.head().loss_and_gradient(ctx_, r.hidden, r.part.targets, scale_, dhidden);
+    s_.model_.backward(pass, dhidden, segment == last_backward_ ? done_ : GradientsDone{});
+    recorded_.reset();
+  }
+
+  void drop_boundary() override { boundaries_.pop_back(); }
+
+ private:
+  struct Recorded {  // a segment whose activations are kept for backward
+    explicit Recorded(Arena& arena) : frame(arena) {}
+    Arena::Frame frame;  // frees the activations together with the record
+    SaveStack saved;
+    Sequences part;
+    View hidden;
+  };
+
+  /// Moves the route of the states to the beginning of this run.
+  CarryRoute& enter(const SegmentRun& run) {
+    if (run.entry == SegmentRun::Entry::kStart) s_.states_.resume(rows_.start);
+    if (run.entry == SegmentRun::Entry::kBoundary) s_.states_.rejoin(boundaries_.back());
+    s_.states_.begin_segment(run.last);
+    return s_.states_;
+  }
+
+  Segment describe(const Sequences& part, int64_t segment) const {
+    return s_.describe(part, first_index_, segment);
+  }
 
   void note_memory() {
     int64_t bytes = 0;
-    for (const Boundary& b : boundaries) bytes += b.states.bytes();
-    result.boundary_bytes = std::max(result.boundary_bytes, bytes);
+    for (const CarryStates& b : boundaries_) bytes += b.bytes();
+    result_.boundary_bytes = std::max(result_.boundary_bytes, bytes);
   }
+
+  SegmentSchedule& s_;
+  Context& ctx_;
+  const Sequences rows_;
+  int64_t first_index_;  // index of its first segment within the step
+  double scale_;
+  StepTally& tally_;
+  StepResult& result_;
+  std::vector<CarryStates> boundaries_;  // held now, ascending, without the start
+  std::optional<Recorded> recorded_;
+  GradientsDone done_;
+  int64_t last_backward_ = -1;
 };
 
 SegmentSchedule::SegmentSchedule(Model& model, Context& ctx, CarryRoute& states, CarryRoute& gradients,
@@ -49,8 +118,9 @@ SegmentSchedule::SegmentSchedule(Model& model, Context& ctx, CarryRoute& states,
 
 namespace {
 
-/// Whether any element of a u8 matrix is non-zero.
+/// Whether any element of a u8 matrix is non-zero. In a dry run the answer is yes.
 bool any_set(View v) {
+  if (is_dry(v.data)) return true;
   for (int64_t r = 0; r < v.rows(); ++r) {
     const uint8_t* row = v.row<uint8_t>(r);
     if (std::any_of(row, row + v.cols(), [](uint8_t x) { return x != 0; })) return true;
@@ -110,149 +180,65 @@ void SegmentSchedule::for_segments(const Sequences& rows, bool last,
   }
 }
 
+StepOrder step_order(const ScheduleOptions& o, int64_t micro_batches, int64_t boundary_bytes) {
+  const bool exact = o.gradient == GradientMode::kExact;
+  const bool together = o.needs_tally && (micro_batches > 1 || !exact);
+  const int64_t memory = exact ? o.boundary_memory / (together ? micro_batches : 1) : 0;
+  return {.exact = exact,
+          .together = together,
+          .slots = boundary_bytes == 0 ? std::numeric_limits<int32_t>::max() : memory / boundary_bytes};
+}
+
 StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, double scale, StepTally& tally,
                                  const StepHooks& hooks) {
   StepResult result;
-  std::deque<Sweep> sweeps;  // a deque, because a sweep holds arena frames and cannot move
+  std::deque<Runner> runners;  // a deque, because a runner holds arena frames and cannot move
+  std::deque<SweepOrder> sweeps;
+  StepOrder order;
   int64_t index = 0;
   for (const Sequences& rows : micro_batches) {
-    sweeps.emplace_back(rows, segments(rows), index, result);
-    index += sweeps.back().segments;
+    order = step_order(options_, std::ssize(micro_batches), bytes_of(model_.carries(), rows.batch()));
+    runners.emplace_back(*this, rows, index, scale, tally, result);
+    sweeps.emplace_back(segments(rows), order.slots, runners.back());
+    index += segments(rows);
   }
-  const bool exact = options_.gradient == GradientMode::kExact;
   const auto complete_tally = [&](StepTally& t) {
     if (hooks.complete_tally) hooks.complete_tally(t);
   };
-  if (!sweeps.empty()) sweeps.back().gradients_done = hooks.gradients_done;
-  const bool together = options_.needs_tally && (sweeps.size() > 1 || !exact);
-  const int64_t memory = options_.boundary_memory / (together ? static_cast<int64_t>(sweeps.size()) : 1);
-  if (together) {
-    for (Sweep& s : sweeps) survey(s, tally, false, exact ? memory : 0);
+  const auto keep_end = [&] {
+    if (options_.keep_end) result.end.push_back(copy_of(states_.end_states()));
+  };
+  if (!runners.empty()) {
+    runners.back().tell(hooks.gradients_done, order.exact ? 0 : segments(micro_batches.back()) - 1);
+  }
+  if (order.together) {
+    for (SweepOrder& s : sweeps) {
+      s.survey(/*record_last=*/false);
+      keep_end();
+    }
     complete_tally(tally);
   }
-  for (Sweep& s : sweeps) {
-    const Visit visit = together ? Visit::kAgain : Visit::kFirst;
-    if (exact) {
-      if (!together) survey(s, tally, true, memory);
-      if (!together && options_.needs_tally) complete_tally(tally);  // the only micro-batch
-      retrace(s, tally, scale);
-    } else {
-      truncated(s, tally, scale, visit);
+  for (SweepOrder& s : sweeps) {
+    if (!order.exact) {
+      s.truncated(order.together ? Visit::kAgain : Visit::kFirst);
+      if (!order.together) keep_end();
+      continue;
     }
+    if (!order.together) {
+      s.survey(/*record_last=*/true);
+      keep_end();
+      if (options_.needs_tally) complete_tally(tally);  // the only micro-batch
+    }
+    s.retrace();
+    result.segments_recomputed += s.recomputed();
   }
   if (!options_.needs_tally) complete_tally(tally);  // for the logs
   return result;
 }
 
-/// Sweep 1. Keeps boundaries for sweep 2 and, if asked, records the last segment.
-void SegmentSchedule::survey(Sweep& w, StepTally& tally, bool record_last, int64_t memory) {
-  const int64_t boundary = bytes_of(model_.carries(), w.rows.batch());
-  w.slots = boundary == 0 ? std::numeric_limits<int32_t>::max() : memory / boundary;
-  states_.resume(w.rows.start);
-  for (int64_t s = 0; s < w.segments; ++s) {
-    const bool last = s == w.segments - 1;
-    if (s == 1) keep_boundaries(w, 0, record_last ? w.segments - 1 : w.segments);
-    if (record_last && last) {
-      states_.begin_segment(last);
-      record(w, tally, s, states_, Visit::kFirst);
-    } else {
-      pass_over(w, tally, s, last, Visit::kFirst);
-    }
-  }
-  if (options_.keep_end) w.result.end.push_back(copy_of(states_.end_states()));
-}
-
-/// Sweep 2: from the last segment to the first.
-void SegmentSchedule::retrace(Sweep& w, StepTally& tally, double scale) {
-  gradients_.resume(nullptr);
-  w.last_backward = 0;
-  int64_t last = w.segments;
-  if (w.recorded) {
-    backward_recorded(w, tally, scale, gradients_);
-    --last;
-  }
-  for (int64_t s = last - 1; s >= 0; --s) {
-    if (!w.boundaries.empty() && w.boundaries.back().segment == s) {
-      ReplayLink replay(w.boundaries.back().states);
-      record(w, tally, s, replay, Visit::kAgain);
-      backward_recorded(w, tally, scale, gradients_);
-      w.boundaries.pop_back();
-    } else {
-      advance(w, tally, s);
-      states_.begin_segment(/*last=*/true);
-      record(w, tally, s, states_, Visit::kAgain);
-      backward_recorded(w, tally, scale, gradients_);
-    }
-    ++w.result.segments_recomputed;
-  }
-}
-
-/// Runs forward from the nearest held boundary to boundary `last`. Keeps the boundaries on the way that fit.
-void SegmentSchedule::advance(Sweep& w, StepTally& tally, int64_t last) {
-  const int64_t from = w.boundaries.empty() ? 0 : w.boundaries.back().segment;
-  if (w.boundaries.empty()) {
-    states_.resume(w.rows.start);
-  } else {
-    states_.rejoin(w.boundaries.back().states);
-  }
-  keep_boundaries(w, from, last + 1);
-  for (int64_t s = from; s < last; ++s) {
-    pass_over(w, tally, s, /*last=*/false, Visit::kAgain);
-    ++w.result.segments_recomputed;
-  }
-}
-
-void SegmentSchedule::keep_boundaries(Sweep& w, int64_t first, int64_t last) {
-  w.keep = boundaries_to_keep(first, last, w.slots - static_cast<int64_t>(w.boundaries.size()));
-}
-
-/// Truncated BPTT: runs each segment forward and at once backward. No gradient crosses a boundary.
-void SegmentSchedule::truncated(Sweep& w, StepTally& tally, double scale, Visit visit) {
-  CutRoute cut;
-  w.last_backward = w.segments - 1;
-  states_.resume(w.rows.start);
-  for (int64_t s = 0; s < w.segments; ++s) {
-    states_.begin_segment(s == w.segments - 1);
-    record(w, tally, s, states_, visit);
-    backward_recorded(w, tally, scale, cut);
-  }
-  if (options_.keep_end && visit == Visit::kFirst) w.result.end.push_back(copy_of(states_.end_states()));
-}
-
-/// Runs one segment forward without recording. Keeps its boundary if w.keep says so.
-void SegmentSchedule::pass_over(Sweep& w, StepTally& tally, int64_t s, bool last, Visit visit) {
-  Arena::Frame frame(ctx_.arena());
-  states_.begin_segment(last);
-  const Sequences part = slice(w.rows, s);
-  SaveStack nothing;
-  const bool kept = std::binary_search(w.keep.begin(), w.keep.end(), s);
-  if (kept) w.boundaries.push_back({.segment = s, .states = {}});
-  std::optional<RecordingLink> recording;
-  if (kept) recording.emplace(states_, w.boundaries.back().states);
-  CarryLink& link = kept ? static_cast<CarryLink&>(*recording) : states_;
-  Pass pass{ctx_, nothing, link, tally, describe(part, w.first_index, s), Keep::kNothing, visit};
-  model_.pass_over(pass, part.tokens);
-  if (kept) w.note_memory();
-}
-
-void SegmentSchedule::record(Sweep& w, StepTally& tally, int64_t s, CarryLink& link, Visit visit) {
-  w.recorded.emplace(ctx_.arena(), s);
-  Recorded& r = *w.recorded;
-  r.part = slice(w.rows, s);
-  Pass pass{ctx_, r.saved, link, tally, describe(r.part, w.first_index, s), Keep::kForBackward, visit};
-  r.hidden = model_.hidden(pass, r.part.tokens);
-}
-
-void SegmentSchedule::backward_recorded(Sweep& w, StepTally& tally, double scale, CarryRoute& gradients) {
-  Recorded& r = *w.recorded;
-  gradients.begin_segment(/*last=*/r.segment == 0);
-  Pass pass{
-      ctx_,         r.saved, gradients, tally, describe(r.part, w.first_index, r.segment), Keep::kForBackward,
-      Visit::kAgain};
-  View dhidden = ctx_.arena().like(r.hidden);
-  w.result.loss_sum += model_.head().loss_and_gradient(ctx_, r.hidden, r.part.targets, scale, dhidden);
-  model_.backward(pass, dhidden, r.segment == w.last_backward ? w.gradients_done : GradientsDone{});
-  w.recorded.reset();
+std::unique_ptr<SegmentRunner> SegmentSchedule::runner(const Sequences& rows, StepTally& tally,
+                                                       StepResult& result) {
+  return std::make_unique<Runner>(*this, rows, 0, 1.0, tally, result);
 }
 
 }  // namespace natrix

@@ -13,13 +13,14 @@
 // keep (revolve.h).
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "configs/schema/experiment.h"
 #include "core/carry/carry_route.h"
 #include "core/layers/model.h"
+#include "core/sequence/sweep_order.h"
 
 namespace natrix {
 
@@ -45,6 +46,14 @@ struct ScheduleOptions {
   /// Whether StepResult::end is wanted.
   bool keep_end = true;
 };
+
+/// How the sweeps of a step follow from its options.
+struct StepOrder {
+  bool exact = true;      // two sweeps; else one, truncated
+  bool together = false;  // sweep 1 of all micro-batches comes before any sweep 2
+  int64_t slots = 0;      // boundaries of a micro-batch that fit into memory, besides the start
+};
+StepOrder step_order(const ScheduleOptions& options, int64_t micro_batches, int64_t boundary_bytes);
 
 struct StepResult {
   double loss_sum = 0;              // sum of the cross-entropies, in nats
@@ -85,13 +94,12 @@ class SegmentSchedule {
   StepResult step(std::span<const Sequences> micro_batches, double scale, StepTally& tally,
                   const StepHooks& hooks = {});
 
+  /// The runs of one micro-batch, one by one, for the planner, which decides itself which there are. All
+  /// borrowed.
+  std::unique_ptr<SegmentRunner> runner(const Sequences& rows, StepTally& tally, StepResult& result);
+
  private:
-  struct Boundary {
-    int64_t segment;
-    CarryStates states;
-  };
-  struct Recorded;  // a segment whose activations are kept for backward
-  struct Sweep;     // the progress of one micro-batch through both sweeps
+  class Runner;
 
   /// Calls run(pass, tokens, index of its first token) for each segment of `rows`.
   void for_segments(const Sequences& rows, bool last,
@@ -102,15 +110,6 @@ class SegmentSchedule {
   Sequences slice(const Sequences& rows, int64_t segment);
   /// Segment `s` of rows whose first segment has the index `first_index` within the step.
   Segment describe(const Sequences& part, int64_t first_index, int64_t s) const;
-
-  void survey(Sweep& sweep, StepTally& tally, bool record_last, int64_t memory);
-  void retrace(Sweep& sweep, StepTally& tally, double scale);
-  void truncated(Sweep& sweep, StepTally& tally, double scale, Visit visit);
-  void pass_over(Sweep& sweep, StepTally& tally, int64_t segment, bool last, Visit visit);
-  void record(Sweep& sweep, StepTally& tally, int64_t segment, CarryLink& link, Visit visit);
-  void backward_recorded(Sweep& sweep, StepTally& tally, double scale, CarryRoute& gradients);
-  void keep_boundaries(Sweep& sweep, int64_t first, int64_t last);
-  void advance(Sweep& sweep, StepTally& tally, int64_t last);
 
   Model& model_;
   Context& ctx_;

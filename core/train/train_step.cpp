@@ -3,13 +3,13 @@
 #include <algorithm>
 
 #include "core/carry/state_rows.h"
-#include "core/train/memory_plan.h"
 #include "kernels/loss.h"
 
 namespace natrix {
 namespace {
 
 int64_t count_predictions(View targets) {
+  if (is_dry(targets.data)) return targets.count();
   const int64_t* t = targets.as<int64_t>();
   return targets.count() - std::count(t, t + targets.count(), kIgnoreTarget);
 }
@@ -30,8 +30,7 @@ TrainStep::TrainStep(Model& model, Context& ctx, const ExperimentConfig& config,
       ctx_(ctx),
       carry_state_(config.sequence.carry_state),
       rows_(config.train.batch_size / ranks.share.dp),
-      micro_batch_(config.train.micro_batch_size.value_or(
-          automatic_micro_batch(model.config(), rows_, config.sequence.chunk))),
+      micro_batch_(config.train.micro_batch_size.value_or(rows_)),
       ranks_(ranks),
       schedule_(model, ctx, ranks.carry.states(), ranks.carry.gradients(),
                 {.chunk = config.sequence.chunk,

@@ -24,7 +24,8 @@ struct StepFigures {
 
 class TrainStep {
  public:
-  /// All references are borrowed. Without `ranks` the run is a single process.
+  /// All references are borrowed. Without `ranks` the run is a single process. If train.micro_batch_size is
+  /// auto, all rows form one micro-batch: callers choose the number before.
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config, const Ranks& ranks);
   TrainStep(Model& model, Context& ctx, const ExperimentConfig& config);
 

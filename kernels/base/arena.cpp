@@ -9,6 +9,7 @@ constexpr int64_t kAlignment = 256;  // of device memory; a multiple of a cache 
 constexpr int64_t kSmallestBlock = int64_t{1} << 20;
 // Blocks stop doubling here: an untouched page costs little, but not nothing.
 constexpr int64_t kLargestStep = int64_t{64} << 20;
+constexpr int64_t kDryBlock = int64_t{1} << 42;  // dry addresses cost nothing
 }  // namespace
 
 Arena::Block Arena::new_block(int64_t size) const {
@@ -29,7 +30,9 @@ View Arena::take(Dtype dtype, Shape shape) {
     offset_ = 0;
   }
   if (current_ == blocks_.size()) {
-    const int64_t step = blocks_.empty() ? kSmallestBlock : std::min(2 * blocks_.back().size, kLargestStep);
+    const int64_t step = memory_ == Memory::kDry ? kDryBlock
+                         : blocks_.empty()       ? kSmallestBlock
+                                                 : std::min(2 * blocks_.back().size, kLargestStep);
     blocks_.push_back(new_block(std::max(bytes, step)));
     ++generation_;
   }

@@ -9,9 +9,15 @@
 
 namespace natrix {
 
-enum class Memory { kHost, kDevice };
+/// kDry: addresses of a dry run. Nothing is behind them, and to touch one ends the program.
+enum class Memory { kHost, kDevice, kDry };
 
 Memory memory_of(const void* p);
+/// Whether an address is of Memory::kDry. Such addresses lie above those that a process can have.
+inline bool is_dry(const void* p) {
+  constexpr int kDryBit = 54;
+  return reinterpret_cast<uintptr_t>(p) >> kDryBit != 0;
+}
 /// Aligned memory, not zeroed. Returns null if there is not enough.
 void* allocate(Memory memory, int64_t bytes);
 void release(Memory memory, void* p) noexcept;
@@ -38,7 +44,7 @@ class Buffer {
 
 /// Copies elements, row by row where a side is strided. Shapes may differ as long as rows and columns
 /// agree; dtypes must be equal. Either side may lie on a device. Such a copy waits for earlier kernels, and
-/// later kernels wait for it.
+/// later kernels wait for it. If either side is dry, nothing is copied.
 void copy(View from, View to);
 /// Copies with conversion between f32, f64 and bf16. A copy between host and device cannot convert.
 void convert(View from, View to);

@@ -17,12 +17,17 @@ const char* name_of(Backend backend) {
     case Backend::kReference: return "reference";
     case Backend::kCpu: return "cpu";
     case Backend::kCuda: return "cuda";
+    case Backend::kDry: return "dry";
   }
   return "?";
 }
 
 Memory memory_of(Backend backend) {
-  return backend == Backend::kCuda ? Memory::kDevice : Memory::kHost;
+  switch (backend) {
+    case Backend::kCuda: return Memory::kDevice;
+    case Backend::kDry: return Memory::kDry;
+    default: return Memory::kHost;
+  }
 }
 
 int available_processors() {
@@ -37,13 +42,20 @@ int available_processors() {
 }
 
 Context::Context(Backend backend, int threads, [[maybe_unused]] int place)
-    : backend_(backend), threads_(threads > 0 ? threads : available_processors()), arena_(memory()) {
+    : backend_(backend),
+      like_(backend == Backend::kDry ? Backend::kCpu : backend),
+      threads_(threads > 0 ? threads : available_processors()),
+      arena_(memory()) {
   if (backend != Backend::kCuda) return;
   if constexpr (build::kCuda) {
     device_ = cuda::open_device(place);
   } else {
     fail_unavailable(*this, "--backend cuda");
   }
+}
+
+Context::Context(Dry dry) : backend_(Backend::kDry), like_(dry.like), threads_(1), arena_(memory()) {
+  require(dry.like != Backend::kDry, "a dry run is like one that computes");
 }
 
 Context::~Context() = default;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "kernels/base/arena.h"
+#include "kernels/base/ledger.h"
 
 namespace natrix {
 
@@ -14,7 +15,9 @@ namespace cuda {
 class Device;
 }
 
-enum class Backend { kReference, kCpu, kCuda };
+/// kDry computes nothing: kernels check their arguments and count their cost, and tensors have addresses but
+/// no memory.
+enum class Backend { kReference, kCpu, kCuda, kDry };
 
 const char* name_of(Backend backend);
 /// The memory that holds a backend's tensors.
@@ -26,11 +29,22 @@ class Context {
   /// its machine; processes take the machine's devices in turn. Throws InputError if this build or this
   /// machine lacks the backend.
   explicit Context(Backend backend, int threads = 0, int place = 0);
+  /// A dry run as if on backend `like`, which decides what is kept and which scratch is taken.
+  struct Dry {
+    Backend like = Backend::kCpu;
+  };
+  explicit Context(Dry dry);
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
   Backend backend() const { return backend_; }
+  bool dry() const { return backend_ == Backend::kDry; }
+  /// The backend whose shapes of scratch and of what is kept count here: backend(), or what a dry run is
+  /// like.
+  Backend like() const { return like_; }
+  /// Of a dry run.
+  Ledger& ledger() { return ledger_; }
   int threads() const { return threads_; }
   Memory memory() const { return memory_of(backend_); }
   /// Allocates in memory().
@@ -41,10 +55,11 @@ class Context {
   ThreadPool& pool();
 
  private:
-  Backend backend_;
+  Backend backend_, like_;
   int threads_;
   std::shared_ptr<cuda::Device> device_;
   Arena arena_;
+  Ledger ledger_;
   std::unique_ptr<ThreadPool> pool_;
 };
 

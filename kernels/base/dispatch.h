@@ -57,8 +57,25 @@ View main_operand(const Args& a) {
     return a.tail;
 }
 
+/// What a kernel is to a dry run: its cost, and the scratch that it would take, where it has a function that
+/// says so: cost(args), or cost(backend, args) where that depends on the backend, and scratch(backend, args),
+/// bytes.
+template <class Args>
+void count(Context& ctx, const Args& args) {
+  if constexpr (requires { scratch(ctx.like(), args); }) {
+    Arena::Frame frame(ctx.arena());
+    if (const int64_t bytes = scratch(ctx.like(), args); bytes > 0) ctx.arena().take(Dtype::kU8, {bytes});
+  }
+  if constexpr (requires { cost(ctx.like(), args); }) {
+    ctx.ledger().add(cost(ctx.like(), args));
+  } else {
+    ctx.ledger().add(cost(args));
+  }
+}
+
 template <class Args>
 void dispatch(Context& ctx, std::string_view name, const Args& args, const Implementations<Args>& table) {
+  if (ctx.dry()) return count(ctx, args);
   const auto run = ctx.backend() == Backend::kReference ? table.reference
                    : ctx.backend() == Backend::kCpu     ? table.cpu
                                                         : table.cuda;

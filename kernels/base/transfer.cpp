@@ -21,6 +21,7 @@ void download(Context& ctx, View from, View to) {
 }
 
 void copy(Context& ctx, View from, View to) {
+  if (ctx.dry()) ctx.ledger().add({.bytes = bytes_of({from, to})});
   if constexpr (build::kCuda) {
     if (ctx.backend() == Backend::kCuda) return cuda::copy(ctx.device(), from, to);
   }
@@ -30,6 +31,7 @@ void copy(Context& ctx, View from, View to) {
 void fill_zero(Context& ctx, View v) {
   constexpr int64_t kPiece = int64_t{4} << 20;  // elements
   require(v.contiguous(), "only what lies in one piece is cut into some");
+  if (ctx.dry()) return ctx.ledger().add({.bytes = bytes_of({v})});
   if (ctx.memory() == Memory::kDevice) return fill_zero(v);
   parallel_for(ctx, v.count(), kPiece, [&](int64_t begin, int64_t end) {
     fill_zero(View(static_cast<char*>(v.data) + begin * size_of(v.dtype), v.dtype, {end - begin}));

@@ -19,8 +19,8 @@ void copy(Context& ctx, View from, View to);
 /// saturate memory bandwidth.
 void fill_zero(Context& ctx, View v);
 
-/// A host-readable version of a view: the view itself, or a copy of device memory. Waits for the
-/// kernels that write the view.
+/// A host-readable version of a view: the view itself, or a copy of device memory. In a dry run it is zeros.
+/// Waits for the kernels that write the view.
 class OnHost {
  public:
   OnHost(Context& ctx, View v);

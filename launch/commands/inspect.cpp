@@ -10,11 +10,11 @@
 #include "core/io/checkpoint_dir.h"
 #include "core/io/state_file.h"
 #include "core/report/units.h"
-#include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/config_source.h"
 #include "launch/experiment.h"
+#include "launch/training_memory.h"
 #include "launch/warning.h"
 
 namespace natrix {
@@ -50,11 +50,15 @@ nlohmann::ordered_json model_facts(const ModelConfig& c, Model& model) {
 
 nlohmann::ordered_json experiment_facts(const Experiment& e) {
   AssembledModel model = e.describe();
-  const MemoryPlan m = plan_memory(e.config, *model);
+  const RankMemory m = training_memory(e);
   nlohmann::ordered_json j = model_facts(e.config.model, *model);
-  j["training_memory"] = {{"weights", m.parameters},         {"gradients", m.gradients},
-                          {"optimizer", m.optimizer},        {"activations", m.activations},
-                          {"boundary_states", m.boundaries}, {"total", m.total()}};
+  j["training_memory"] = {{"weights", m.weights + m.rounded},
+                          {"gradients", m.gradients},
+                          {"optimizer", m.optimizer},
+                          {"activations", m.activations},
+                          {"boundary_states", m.boundaries},
+                          {"carried_states", m.carried},
+                          {"total", m.total()}};
   return j;
 }
 

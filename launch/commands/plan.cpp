@@ -41,9 +41,9 @@ ExperimentConfig read_config(const PlanFlags& flags) {
   return config;
 }
 
-/// The least number of ranks that can hold what `ranks` cannot,
-/// among its doubles and the powers of two; or 0.
-int64_t first_that_fits(const ExperimentConfig& config, const MachineConfig& machine, int64_t ranks) {
+/// The smallest number of ranks that can hold what `ranks` cannot, among its doubles and the powers of two;
+/// or 0.
+int64_t first_that_fits(StepPlanner& planner, int64_t ranks) {
   std::vector<int64_t> numbers;
   for (int64_t n = 2 * ranks; n <= kMostRanks; n *= 2) numbers.push_back(n);
   for (int64_t n = 1; n <= kMostRanks; n *= 2) {
@@ -52,7 +52,7 @@ int64_t first_that_fits(const ExperimentConfig& config, const MachineConfig& mac
   std::sort(numbers.begin(), numbers.end());
   for (int64_t n : numbers) {
     try {
-      if (search_plans(config, machine, n).fitting > 0) return n;
+      if (search_plans(planner, n).fitting > 0) return n;
     } catch (const InputError&) {  // so many do not divide the step, or nothing joins them
     }
   }
@@ -68,13 +68,14 @@ int plan(const PlanFlags& flags) {
   const ExperimentConfig config = read_config(flags);
   PlanReport report{
       .config_path = flags.config, .config = config, .machine = machine, .ranks = flags.ranks, .search = {}};
+  StepPlanner planner(config, machine);
   if (flags.layout.empty()) {
-    report.search = search_plans(config, machine, flags.ranks);
-    if (report.search.fitting == 0) report.fits_from = first_that_fits(config, machine, flags.ranks);
+    report.search = search_plans(planner, flags.ranks);
+    if (report.search.fitting == 0) report.fits_from = first_that_fits(planner, flags.ranks);
   } else {
     const ParallelConfig p = parse_layout(flags.layout);
     report.ranks = *p.dp * p.cp;
-    report.search = search_plans(config, machine, settle_mesh(p, static_cast<int>(report.ranks)), p.cp_link);
+    report.search = search_plans(planner, settle_mesh(p, static_cast<int>(report.ranks)), p.cp_link);
   }
   if (flags.json) {
     print_json(plans_json(report, flags.top));

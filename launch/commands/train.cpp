@@ -12,7 +12,6 @@
 #include "core/report/units.h"
 #include "core/text/byte_tokenizer_json.h"
 #include "core/text/own_tokenizer.h"
-#include "core/train/memory_plan.h"
 #include "core/train/trainer.h"
 #include "distributed/mpi_communicator.h"
 #include "launch/agreement.h"
@@ -22,6 +21,7 @@
 #include "launch/report/report.h"
 #include "launch/run_directory.h"
 #include "launch/run_mesh.h"
+#include "launch/training_memory.h"
 
 namespace natrix {
 namespace {
@@ -66,10 +66,10 @@ std::unique_ptr<EvalWindows> held_out_of(const Experiment& e) {
                                        e.config.train.eval_tokens);
 }
 
-void describe(const Experiment& e, RunLog& log) {
+void describe(const Experiment& e, int ranks, RunLog& log) {
   AssembledModel model = e.describe();
   const ParameterCount n = model->count_parameters();
-  const MemoryPlan m = plan_memory(e.config, *model);
+  const RankMemory m = training_memory(e, ranks);
   const SequenceConfig& s = e.config.sequence;
   log.info(fmt::format("{} x {}: {} parameters ({} active), d_model {}, vocabulary {}",
                        e.config.model.pattern, e.config.model.repeat,
@@ -79,7 +79,7 @@ void describe(const Experiment& e, RunLog& log) {
                        e.config.train.steps, e.config.train.batch_size, s.length, s.chunk,
                        name_of(e.backend()), e.threads()));
   log.info(fmt::format("memory: {} weights, {} gradients, {} optimizer, {} activations, {} boundary states",
-                       human_bytes(m.parameters), human_bytes(m.gradients), human_bytes(m.optimizer),
+                       human_bytes(m.weights + m.rounded), human_bytes(m.gradients), human_bytes(m.optimizer),
                        human_bytes(m.activations), human_bytes(m.boundaries)));
 }
 
@@ -129,7 +129,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
   }
   if (flags.dry_run) {
     RunLog log("", false);
-    if (session.rank() == 0) describe(e, log);
+    if (session.rank() == 0) describe(e, session.size(), log);
     return 0;
   }
   require_recorded_data(source);
@@ -151,13 +151,13 @@ int train(const TrainFlags& flags, MpiSession& session) {
   RunLog log = first ? RunLog(run.path("natrix.log"), flags.quiet) : RunLog();
   RunLog rank_log = rank_log_of(e, run, ranks, ctx);
   for (const std::string& what : warnings) log.warn(what);
-  describe(e, log);
+  if (first) describe(e, ranks.world.size(), log);
   if (ranks.world.size() > 1) {
     log.info(fmt::format("{} ranks: dp {} x cp {}, ep {}", ranks.world.size(), mesh.shape().dp,
                          mesh.shape().cp, mesh.shape().ep));
   }
 
-  TrainStep step(*model, ctx, e.config, ranks);
+  TrainStep step(*model, ctx, with_micro_batch(e.config, mesh.shape().dp), ranks);
   Optimizer optimizer(e.config.optimizer, model->params(), ranks.gradients);
   RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, ranks.world,
                            ranks.placement);

@@ -19,6 +19,7 @@
 #include "launch/config_source.h"
 #include "launch/experiment.h"
 #include "launch/layouts.h"
+#include "launch/training_memory.h"
 
 namespace natrix {
 namespace {
@@ -101,7 +102,7 @@ Row run(Experiment& e, Model& model, Context& ctx, const Batch& batch, const std
   e.config.sequence.chunk = chunk_of(chunk, e.config.sequence.length);
   reset_peak_resident();
   ctx.arena().clear_peak();
-  TrainStep step(model, ctx, e.config);
+  TrainStep step(model, ctx, with_micro_batch(e.config, 1));
   const auto start = std::chrono::steady_clock::now();
   const StepFigures figures = step.compute(batch);
   Row row{.chunk = chunk, .loss = figures.loss};

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include "kernels/base/check.h"
-#include "launch/plan/traffic.h"
 
 namespace natrix {
 namespace {

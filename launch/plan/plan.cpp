@@ -1,42 +1,60 @@
 #include "launch/plan/plan.h"
 
+#include <limits>
 #include <numeric>
 #include <utility>
 
-#include "launch/assemble.h"
-#include "launch/plan/rank_memory.h"
 #include "launch/plan/step_time.h"
-#include "launch/plan/traffic.h"
-#include "launch/plan/workload.h"
 
 namespace natrix {
+namespace {
+
+Backend backend_of(const MachineConfig& machine) {
+  switch (machine.device.backend) {
+    case DeviceBackend::kCuda: return Backend::kCuda;
+    case DeviceBackend::kReference: return Backend::kReference;
+    default: return Backend::kCpu;
+  }
+}
+
+}  // namespace
 
 double StepPlan::seconds() const {
   return std::accumulate(time.begin(), time.end(), 0.0,
                          [](double sum, const TimeTerm& t) { return sum + t.seconds; });
 }
 
-StepPlanner::StepPlanner(ExperimentConfig config, MachineConfig machine)
-    : config_(std::move(config)),
-      machine_(std::move(machine)),
-      needs_(needs_of(*describe_model(config_.model))) {}
+StepPlanner::StepPlanner(const ExperimentConfig& config, MachineConfig machine, const LayerKinds& kinds)
+    : machine_(std::move(machine)),
+      counter_(std::make_unique<StepCounter>(config, backend_of(machine_), kinds)) {}
 
-StepPlan StepPlanner::plan(const PlannedMesh& mesh) {
-  const Workload w = workload_of(config_, needs_, mesh);
-  StepPlan plan{.mesh = mesh,
-                .micro_batches = w.micro_batches,
-                .segments = w.segments,
-                .forward_runs = w.forward_runs()};
-  plan.communication = count_traffic(w, shares(mesh.shape.ep));
-  plan.memory = count_memory(w, shares(mesh.shape.ep), plan.communication, machine_.device.backend);
-  plan.time = estimate_time(w, plan.memory, machine_, plan.communication);
-  return plan;
+StepPlanner::~StepPlanner() = default;
+
+const ExperimentConfig& StepPlanner::config() const {
+  return counter_->config();
 }
 
-const std::vector<ModelShare>& StepPlanner::shares(int ep) {
-  std::vector<ModelShare>& known = shares_[ep];
-  if (known.empty()) known = model_shares(config_.model, ep);
-  return known;
+StepPlan StepPlanner::plan(const PlannedMesh& mesh) {
+  return plan(mesh, std::numeric_limits<int64_t>::max());
+}
+
+StepPlan StepPlanner::plan_if_it_fits(const PlannedMesh& mesh) {
+  return plan(mesh, machine_.usable_bytes());
+}
+
+StepPlan StepPlanner::plan(const PlannedMesh& mesh, int64_t most_memory) {
+  StepCount step = counter_->count(mesh, most_memory);
+  StepPlan plan{.mesh = mesh,
+                .micro_batches = step.micro_batches,
+                .segments = step.segments,
+                .forward_runs = step.forward_runs,
+                .memory = step.memory,
+                .communication = {},
+                .time = {}};
+  if (!step.complete) return plan;
+  plan.time = estimate_time(mesh.shape, step, config().device.dtype, machine_);
+  plan.communication = std::move(step.communication);
+  return plan;
 }
 
 }  // namespace natrix

@@ -1,17 +1,17 @@
-// What a step of training costs a rank: memory, communication, time. Pure functions of the experiment, a mesh
-// and a machine; docs/planning.md has the formulas. Memory, bytes and messages are those of the program as it
-// is, and tests/launch/plan/plan_test.cpp holds them to measured steps;
-// times are estimates from the machine's figures.
+// What a step of training costs a rank: memory, communication, time. Memory, bytes and messages are counted
+// in a dry run of the step (launch/plan/step_count.h), and tests/launch/plan/plan_test.cpp holds them to
+// measured steps. Times are estimates from the counted work and the machine's figures (docs/planning.md).
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "configs/schema/experiment.h"
 #include "configs/schema/machine.h"
 #include "distributed/process_mesh.h"
-#include "launch/plan/model_share.h"
+#include "launch/layer_kinds.h"
 #include "launch/run_mesh.h"
 
 namespace natrix {
@@ -27,7 +27,7 @@ struct PlannedMesh {
 struct RankMemory {
   int64_t weights = 0, gradients = 0, optimizer = 0;
   int64_t rounded = 0;      // copies of weights in bf16
-  int64_t activations = 0;  // the arena at its peak; kernels' own scratch comes on top
+  int64_t activations = 0;  // the arena at its peak; most of kernels' own scratch comes on top
   int64_t boundaries = 0;   // boundary states held at once
   int64_t carried = 0;      // states on their way from segment to segment, and from rank to rank
   int64_t sums = 0;         // what other ranks sent to be summed
@@ -39,17 +39,17 @@ struct RankMemory {
 /// The ranks that talk (distributed/process_mesh.h). What travels backwards in time has lines of its own.
 enum class MeshAxis { kWorld, kGradients, kCp, kCpBackward, kEp, kExpertData };
 
+/// Ranks of a line of the mesh.
+int64_t axis_size(const MeshShape& shape, MeshAxis axis);
+
 /// One kind of communication. Bytes and messages of all ranks together: ranks differ by a message or two.
 struct CommunicationTerm {
   std::string name;
   MeshAxis axis = MeshAxis::kWorld;
   int64_t bytes = 0, messages = 0;
   int64_t calls = 0;             // exchanges that a rank waits for, one after another
-  int64_t scratch = 0;           // bytes of a rank that its sums under way take
   double seconds = 0;            // that they add to the step
   bool behind_backward = false;  // they travel while the last segment runs backward
-  // Runs of a layer over a segment in which they travel in halves, one while experts compute the other.
-  int64_t halved_forward = 0, halved_backward = 0;
 };
 
 /// One kind of work, or of waiting, of the step.
@@ -71,22 +71,29 @@ struct StepPlan {
   double seconds() const;
 };
 
+class StepCounter;
+
 class StepPlanner {
  public:
-  /// The mesh of `config` does not matter.
-  StepPlanner(ExperimentConfig config, MachineConfig machine);
+  /// The mesh of `config` does not matter. kinds: borrowed.
+  StepPlanner(const ExperimentConfig& config, MachineConfig machine,
+              const LayerKinds& kinds = builtin_layer_kinds());
+  ~StepPlanner();
 
   /// InputError where this mesh cannot hold this experiment (launch/run_mesh.h),
   /// or the machine has no such link.
   StepPlan plan(const PlannedMesh& mesh);
+  /// Of one that takes more memory than the machine has, no more than that: no time, and memory may be a
+  /// little more than this.
+  StepPlan plan_if_it_fits(const PlannedMesh& mesh);
+  const ExperimentConfig& config() const;
+  const MachineConfig& machine() const { return machine_; }
 
  private:
-  const std::vector<ModelShare>& shares(int ep);
+  StepPlan plan(const PlannedMesh& mesh, int64_t most_memory);
 
-  ExperimentConfig config_;
   MachineConfig machine_;
-  MeshNeeds needs_;
-  std::map<int, std::vector<ModelShare>> shares_;  // by ep; one rank's stands for all where they are alike
+  std::unique_ptr<StepCounter> counter_;
 };
 
 }  // namespace natrix

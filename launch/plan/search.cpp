@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "launch/assemble.h"
-#include "launch/plan/workload.h"
+#include "launch/plan/step_count.h"
 #include "launch/run_mesh.h"
 
 namespace natrix {
@@ -37,11 +37,11 @@ bool divides(const ExperimentConfig& config, const MeshNeeds& needs, const Plann
 
 class Search {
  public:
-  Search(const ExperimentConfig& config, const MachineConfig& machine)
-      : config_(config),
-        machine_(machine),
-        needs_(needs_of(*describe_model(config.model))),
-        planner_(config, machine) {}
+  explicit Search(StepPlanner& planner)
+      : config_(planner.config()),
+        machine_(planner.machine()),
+        needs_(needs_of(*describe_model(config_.model))),
+        planner_(planner) {}
 
   void all(int64_t ranks) {
     for (int64_t dp : divisors_of(ranks)) {
@@ -64,6 +64,9 @@ class Search {
   }
 
   PlanSearch take() {
+    for (StepPlan& p : found_) {
+      if (p.time.empty()) p = planner_.plan(p.mesh);
+    }
     std::stable_sort(found_.begin(), found_.end(),
                      [&](const StepPlan& a, const StepPlan& b) { return better(a, b); });
     const auto middle =
@@ -92,7 +95,7 @@ class Search {
       const int64_t middle = (shortest + longest) / 2;
       std::optional<StepPlan> plan = plan_near(mesh, middle * kStep);
       const bool fit = plan && fits(*plan);
-      if (plan && (!best || better(*plan, *best))) best = std::move(plan);
+      if (plan && (!best || better(*plan, *best) || as_fast_and_longer(*plan, *best))) best = std::move(plan);
       (fit ? shortest : longest) = fit ? middle + 1 : middle - 1;
     }
     return best;
@@ -101,7 +104,7 @@ class Search {
   /// With this chunk, or with one a little shorter if that leaves a rest which cannot be shared out.
   std::optional<StepPlan> plan_near(PlannedMesh mesh, int64_t chunk) {
     for (mesh.chunk = chunk; mesh.chunk > std::max<int64_t>(0, chunk - 4 * kStep); mesh.chunk -= kStep) {
-      if (divides(config_, needs_, mesh)) return planner_.plan(mesh);
+      if (divides(config_, needs_, mesh)) return planner_.plan_if_it_fits(mesh);
     }
     return std::nullopt;
   }
@@ -111,10 +114,16 @@ class Search {
     return fits(a) ? a.seconds() < b.seconds() : a.memory.total() < b.memory.total();
   }
 
+  /// Where a chunk makes no difference to the time but that of rounding.
+  bool as_fast_and_longer(const StepPlan& a, const StepPlan& b) const {
+    constexpr double kRounding = 1e-9;
+    return fits(a) && fits(b) && a.mesh.chunk > b.mesh.chunk && a.seconds() <= b.seconds() * (1 + kRounding);
+  }
+
   const ExperimentConfig& config_;
   const MachineConfig& machine_;
   MeshNeeds needs_;
-  StepPlanner planner_;
+  StepPlanner& planner_;
   std::vector<StepPlan> found_;
 };
 
@@ -148,20 +157,20 @@ bool can_be_shared(const ExperimentConfig& config, const MeshNeeds& needs, int64
 
 }  // namespace
 
-PlanSearch search_plans(const ExperimentConfig& config, const MachineConfig& machine, int64_t ranks) {
-  Search search(config, machine);
+PlanSearch search_plans(StepPlanner& planner, int64_t ranks) {
+  Search search(planner);
   search.all(ranks);
   PlanSearch found = search.take();
-  if (found.plans.empty()) refuse(config, ranks);
+  if (found.plans.empty()) refuse(planner.config(), ranks);
   return found;
 }
 
-PlanSearch search_plans(const ExperimentConfig& config, const MachineConfig& machine, const MeshShape& shape,
-                        CarryLinkKind link) {
-  Search search(config, machine);
+PlanSearch search_plans(StepPlanner& planner, const MeshShape& shape, CarryLinkKind link) {
+  Search search(planner);
   search.one(shape, link);
   PlanSearch found = search.take();
   if (found.plans.empty()) {  // what is wrong with it
+    const ExperimentConfig& config = planner.config();
     check_layout(on_mesh(config, {.shape = shape,
                                   .cp_link = link,
                                   .micro_batch = config.train.micro_batch_size.value_or(1),

@@ -13,10 +13,9 @@ struct PlanSearch {
 
 /// Every dp × cp, ep, link and micro-batch that divides, with sequence.chunk, or with a shorter chunk where
 /// that does not fit. InputError where no mesh divides, with numbers of ranks that do.
-PlanSearch search_plans(const ExperimentConfig& config, const MachineConfig& machine, int64_t ranks);
+PlanSearch search_plans(StepPlanner& planner, int64_t ranks);
 
 /// The same, of one shape of the mesh and one link.
-PlanSearch search_plans(const ExperimentConfig& config, const MachineConfig& machine, const MeshShape& shape,
-                        CarryLinkKind link);
+PlanSearch search_plans(StepPlanner& planner, const MeshShape& shape, CarryLinkKind link);
 
 }  // namespace natrix

@@ -1,17 +1,17 @@
-// How long a step takes: its work over the machine's figures, one term after another, for nothing overlaps
-// but sums of gradients, with the last backward run of a segment, and rows of experts that travel in halves,
-// with the experts that compute the other. docs/planning.md says what is counted.
+// How long a step takes: its counted work over the machine's figures, one term after another, for nothing
+// overlaps but sums of gradients, with the last backward run of a segment, and rows of experts that travel in
+// halves, with the experts that compute the other. docs/planning.md says what is counted.
 #pragma once
 
-#include "launch/plan/workload.h"
+#include "launch/plan/step_count.h"
 
 namespace natrix {
 
 /// Also sets the seconds of the communication's terms. InputError where ranks need a link that the machine
 /// does not have, or it does not compute in the experiment's dtype. Longest first; terms without time are
-/// left out. memory: of a rank in this step.
-std::vector<TimeTerm> estimate_time(const Workload& w, const RankMemory& memory, const MachineConfig& machine,
-                                    std::vector<CommunicationTerm>& communication);
+/// left out.
+std::vector<TimeTerm> estimate_time(const MeshShape& shape, StepCount& step, DeviceDtype dtype,
+                                    const MachineConfig& machine);
 
 /// A sweep whose states are relayed along `ranks`, and the seconds it takes.
 struct RelaySweep {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/layers/linear.h"
+#include "kernels/base/loops.h"
 
 namespace natrix::test {
 namespace {
@@ -53,36 +54,32 @@ class DecayLayer final : public Layer {
   template <class T>
   SegmentMap map_of(Pass& p, View x) const {
     SegmentMap map{p.arena().take(x.dtype, state_shape(p)), p.arena().take(x.dtype, state_shape(p))};
-    for (int64_t b = 0; b < p.segment.batch; ++b) {
-      for (int64_t c = 0; c < width_; ++c) {
-        T product = 1, h = 0;
-        for (int64_t t = 0; t < p.segment.tokens; ++t) {
-          const int64_t row = b * p.segment.tokens + t;
-          const T a = starts(p, row) ? T{0} : decay_of<T>(c);
-          product *= a;
-          h = a * h + x.row<T>(row)[c] + offset<T>(p, b, t);
-        }
-        map.decay.row<T>(b)[c] = product;
-        map.state.row<T>(b)[c] = h;
+    each_channel(p, x, [&](int64_t b, int64_t c) {
+      T product = 1, h = 0;
+      for (int64_t t = 0; t < p.segment.tokens; ++t) {
+        const int64_t row = b * p.segment.tokens + t;
+        const T a = starts(p, row) ? T{0} : decay_of<T>(c);
+        product *= a;
+        h = a * h + x.row<T>(row)[c] + offset<T>(p, b, t);
       }
-    }
+      map.decay.row<T>(b)[c] = product;
+      map.state.row<T>(b)[c] = h;
+    });
     return map;
   }
 
   template <class T>
   void average(Pass& p, View x, View y, View h) const {
     const View before = p.carry.enter(key(), x.dtype, state_shape(p), [&] { return map_of<T>(p, x); });
-    for (int64_t b = 0; b < p.segment.batch; ++b) {
-      for (int64_t c = 0; c < width_; ++c) {
-        T state = before ? before.row<T>(b)[c] : T{0};
-        for (int64_t t = 0; t < p.segment.tokens; ++t) {
-          const int64_t row = b * p.segment.tokens + t;
-          state = (starts(p, row) ? T{0} : decay_of<T>(c) * state) + x.row<T>(row)[c] + offset<T>(p, b, t);
-          y.row<T>(row)[c] = state;
-        }
-        h.row<T>(b)[c] = state;
+    each_channel(p, x, [&](int64_t b, int64_t c) {
+      T state = before ? before.row<T>(b)[c] : T{0};
+      for (int64_t t = 0; t < p.segment.tokens; ++t) {
+        const int64_t row = b * p.segment.tokens + t;
+        state = (starts(p, row) ? T{0} : decay_of<T>(c) * state) + x.row<T>(row)[c] + offset<T>(p, b, t);
+        y.row<T>(row)[c] = state;
       }
-    }
+      h.row<T>(b)[c] = state;
+    });
     p.carry.leave(key(), h);
     if (p.keeps()) p.saved.push(before);
   }
@@ -108,36 +105,42 @@ class DecayLayer final : public Layer {
     });
     walk_back<T>(p, dy, after, dx, dh, nullptr);
     p.carry.leave(key(), dh);
-    for (int64_t b = 0; b < p.segment.batch; ++b) {
-      for (int64_t c = 0; c < width_; ++c) {
-        const T a = decay_of<T>(c);
-        for (int64_t t = 0; t < p.segment.tokens; ++t) {
-          const int64_t row = b * p.segment.tokens + t;
-          if (starts(p, row)) continue;
-          const T state = t > 0 ? y.row<T>(row - 1)[c] : before ? before.row<T>(b)[c] : T{0};
-          decay_.grad.as<T>()[c] += dx.row<T>(row)[c] * state * a * (1 - a);
-        }
+    each_channel(p, y, [&](int64_t b, int64_t c) {
+      const T a = decay_of<T>(c);
+      for (int64_t t = 0; t < p.segment.tokens; ++t) {
+        const int64_t row = b * p.segment.tokens + t;
+        if (starts(p, row)) continue;
+        const T state = t > 0 ? y.row<T>(row - 1)[c] : before ? before.row<T>(b)[c] : T{0};
+        decay_.grad.as<T>()[c] += dx.row<T>(row)[c] * state * a * (1 - a);
       }
-    }
+    });
   }
 
   template <class T>
   void walk_back(Pass& p, View dy, View after, View dx, View dh, const View* decay) const {
-    for (int64_t b = 0; b < p.segment.batch; ++b) {
-      for (int64_t c = 0; c < width_; ++c) {
-        T g = after ? after.row<T>(b)[c] : T{0}, product = 1;  // of the state that the segment leaves
-        for (int64_t t = p.segment.tokens; t-- > 0;) {
-          const int64_t row = b * p.segment.tokens + t;
-          g += dy.row<T>(row)[c];
-          if (dx) dx.row<T>(row)[c] = g;
-          const T a = starts(p, row) ? T{0} : decay_of<T>(c);
-          g *= a;
-          product *= a;
-        }
-        dh.row<T>(b)[c] = g;
-        if (decay != nullptr) decay->row<T>(b)[c] = product;
+    each_channel(p, dy, [&](int64_t b, int64_t c) {
+      T g = after ? after.row<T>(b)[c] : T{0}, product = 1;  // of the state that the segment leaves
+      for (int64_t t = p.segment.tokens; t-- > 0;) {
+        const int64_t row = b * p.segment.tokens + t;
+        g += dy.row<T>(row)[c];
+        if (dx) dx.row<T>(row)[c] = g;
+        const T a = starts(p, row) ? T{0} : decay_of<T>(c);
+        g *= a;
+        product *= a;
       }
-    }
+      dh.row<T>(b)[c] = g;
+      if (decay != nullptr) decay->row<T>(b)[c] = product;
+    });
+  }
+
+  /// body(row of the batch, channel), which reads and writes activations like x.
+  template <class F>
+  void each_channel(Pass& p, View x, F&& body) const {
+    run_loops(p.ctx, {.bytes = bytes_of({x, x})}, [&] {
+      for (int64_t b = 0; b < p.segment.batch; ++b) {
+        for (int64_t c = 0; c < width_; ++c) body(b, c);
+      }
+    });
   }
 
   int layer_;

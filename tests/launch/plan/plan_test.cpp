@@ -6,12 +6,11 @@
 #include <mutex>
 
 #include "core/layers/param_store.h"
-#include "core/train/memory_plan.h"
 #include "core/train/optimizer.h"
 #include "distributed/all_to_all_exchange.h"
 #include "distributed/mesh_ranks.h"
 #include "distributed/thread_communicator.h"
-#include "launch/plan/segment_runs.h"
+#include "launch/plan/step_count.h"
 #include "tests/launch/ranks.h"
 
 namespace natrix::test {
@@ -29,7 +28,7 @@ struct PlanCase {
   std::string pattern = "ME-";
   double aux = 0.1;
   int64_t experts = 4, top_k = 4, d_model = 12, vocabulary = 17;
-  int64_t bucket = 0, zero = 0;
+  int64_t bucket = 0, zero = 0, d_state = 5;
   bool carry = false;
   PlannedMesh mesh() const {
     return {.shape = {.dp = dp, .cp = cp, .ep = ep}, .cp_link = link, .micro_batch = micro, .chunk = chunk};
@@ -45,6 +44,7 @@ ExperimentConfig experiment(const PlanCase& c) {
   ExperimentConfig e;
   e.model = small_config(c.pattern);
   e.model.d_model = c.d_model;
+  e.model.mamba.d_state = c.d_state;
   e.model.vocab_size = c.vocabulary;
   e.model.moe.num_experts = c.experts;
   e.model.moe.top_k = c.top_k;
@@ -173,25 +173,30 @@ TEST_P(PlannedStep, HoldsWhatARankHolds) {
 
 // Every number of segments, thinned to any number of boundaries, together and one micro-batch after the
 // other.
-TEST(SegmentRuns, AreThoseOfTheSchedule) {
+TEST(CountedRuns, AreThoseOfTheSchedule) {
   const ModelConfig config = small_config("ME", 1);
   AssembledModel model = small_model(config, Dtype::kF32);
+  const int64_t boundary = bytes_of(model->carries(), 1);
   Context ctx(Backend::kReference, 1);
   for (const bool together : {false, true}) {
     for (int64_t segments = 1; segments <= 18; ++segments) {
       const SmallBatch batch = small_batch(1, segments, *config.vocab_size);
       const std::vector<Sequences> rows(2, batch.rows());
       for (int64_t slots : {0, 1, 2, 3, 5, 100}) {
-        const int64_t boundary = bytes_of(model->carries(), 1);
-        const StepResult step = gradients_of(*model, ctx, rows,
-                                             {.chunk = 1,
-                                              .boundary_memory = slots * boundary * (together ? 2 : 1),
-                                              .needs_tally = together})
-                                    .result;
-        const SegmentRuns runs = count_segment_runs(segments, slots, GradientMode::kExact, together);
-        EXPECT_EQ(2 * (runs.forward_total() - segments), step.segments_recomputed)
+        ExperimentConfig e;
+        e.model = config;
+        e.model.moe.aux_loss_coef = together ? 0.1 : 0;
+        e.sequence.length = segments;
+        e.sequence.boundary_memory = slots * boundary * (together ? 2 : 1);
+        e.train.batch_size = 2;
+        const StepResult step =
+            gradients_of(*model, ctx, rows,
+                         {.chunk = 1, .boundary_memory = e.sequence.boundary_memory, .needs_tally = together})
+                .result;
+        const StepCount count = StepCounter(e, Backend::kReference).count({.micro_batch = 1, .chunk = 1});
+        EXPECT_EQ(count.forward_runs - 2 * segments, step.segments_recomputed)
             << segments << " segments, " << slots << " slots";
-        EXPECT_EQ(runs.most_boundaries * boundary, step.boundary_bytes)
+        EXPECT_EQ(count.memory.boundaries, step.boundary_bytes * (together ? 2 : 1))
             << segments << " segments, " << slots << " slots";
       }
     }
@@ -245,6 +250,13 @@ INSTANTIATE_TEST_SUITE_P(
     Layouts, PlannedOnCuda,
     ::testing::Values(
         PlanCase{.name = "mamba", .length = 240, .chunk = 120, .micro = 4, .pattern = "M", .d_model = 64},
+        PlanCase{.name = "large_states",  // scratch of the scan decides the peak
+                 .length = 120,
+                 .chunk = 60,
+                 .micro = 4,
+                 .pattern = "M",
+                 .d_model = 64,
+                 .d_state = 32},
         PlanCase{.name = "experts", .length = 240, .chunk = 240, .pattern = "E", .d_model = 64},
         PlanCase{.name = "all_kinds",
                  .dp = 2,

@@ -1,0 +1,397 @@
+#include "launch/plan/step_count.h"
+
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+#include <numeric>
+#include <utility>
+
+#include "distributed/carry_relay.h"
+#include "distributed/send_states.h"
+
+namespace natrix {
+namespace {
+
+using Entry = SegmentRun::Entry;
+using Kind = CountingCommunicator::Kind;
+
+// Where counts stop: nobody pays for exabytes a step, and nothing may overflow.
+constexpr int64_t kMost = int64_t{1} << 61;
+
+/// to += the product, up to kMost.
+void add(int64_t& to, std::initializer_list<int64_t> factors) {
+  int64_t product = 1;
+  for (int64_t f : factors) {
+    if (__builtin_mul_overflow(product, f, &product)) product = kMost;
+    product = std::min(product, kMost);
+  }
+  to = std::min(to + product, kMost);
+}
+
+void add(CommunicationTerm& t, const Traffic& sent, std::initializer_list<int64_t> times) {
+  int64_t n = 0;
+  add(n, times);
+  add(t.bytes, {sent.bytes, n});
+  add(t.messages, {sent.messages, n});
+}
+
+/// Of a run, all that its cost and its messages depend on.
+struct Sort {
+  SegmentRun run;  // of its segment only whether it is the last one of a row
+  bool recorded = false, gradient_first = false, gradient_last = false;
+
+  static constexpr size_t kSorts = 512;
+  size_t index() const {
+    const std::array<std::pair<size_t, int>, 7> digits = {{{recorded, 2},
+                                                           {static_cast<size_t>(run.entry), 8},
+                                                           {static_cast<size_t>(run.visit), 2},
+                                                           {run.last, 2},
+                                                           {static_cast<size_t>(run.segment), 2},
+                                                           {gradient_first, 2},
+                                                           {gradient_last, 2}}};
+    size_t n = 0;
+    for (const auto& [digit, base] : digits) n = n * static_cast<size_t>(base) + digit;
+    return n;
+  }
+};
+
+/// Counts what SweepOrder asks for.
+class RunCounter final : public SegmentRunner {
+ public:
+  explicit RunCounter(int64_t segments) : segments_(segments) {}
+
+  void pass_over(const SegmentRun& run, bool kept) override {
+    count({.run = run});
+    held_ += kept ? 1 : 0;
+    most_held_ = std::max(most_held_, held_);
+  }
+  void record(const SegmentRun& run) override { recorded_ = run; }
+  void backward(int64_t segment, bool first) override {
+    count({.run = recorded_, .recorded = true, .gradient_first = first, .gradient_last = segment == 0});
+  }
+  void drop_boundary() override { --held_; }
+
+  int64_t most_held() const { return most_held_; }
+  std::vector<std::pair<Sort, int64_t>> take() const {
+    std::vector<std::pair<Sort, int64_t>> all;
+    for (size_t i = 0; i < Sort::kSorts; ++i) {
+      if (counts_[i] > 0) all.emplace_back(sorts_[i], counts_[i]);
+    }
+    return all;
+  }
+
+ private:
+  void count(Sort sort) {
+    sort.run.segment = sort.run.segment == segments_ - 1 ? 1 : 0;
+    const size_t i = sort.index();
+    sorts_[i] = sort;
+    ++counts_[i];
+  }
+
+  int64_t segments_, held_ = 0, most_held_ = 0;
+  SegmentRun recorded_;
+  std::array<Sort, Sort::kSorts> sorts_{};
+  std::array<int64_t, Sort::kSorts> counts_{};
+};
+
+/// The runs of one micro-batch, as SegmentSchedule::step has them.
+void walk(SweepOrder& sweep, const StepOrder& order) {
+  if (order.together) sweep.survey(/*record_last=*/false);
+  if (!order.exact) return sweep.truncated(order.together ? Visit::kAgain : Visit::kFirst);
+  if (!order.together) sweep.survey(/*record_last=*/true);
+  sweep.retrace();
+}
+
+}  // namespace
+
+int64_t axis_size(const MeshShape& shape, MeshAxis axis) {
+  switch (axis) {
+    case MeshAxis::kWorld:
+    case MeshAxis::kGradients: return shape.ranks();
+    case MeshAxis::kCp:
+    case MeshAxis::kCpBackward: return shape.cp;
+    case MeshAxis::kEp: return shape.ep;
+    case MeshAxis::kExpertData: return shape.ranks() / shape.ep;
+  }
+  return 1;
+}
+
+ExperimentConfig on_mesh(const ExperimentConfig& config, const PlannedMesh& mesh) {
+  ExperimentConfig c = config;
+  c.parallel.dp = mesh.shape.dp;
+  c.parallel.cp = mesh.shape.cp;
+  c.parallel.ep = mesh.shape.ep;
+  c.parallel.cp_link = mesh.cp_link;
+  c.train.micro_batch_size = mesh.micro_batch;
+  c.sequence.chunk = mesh.chunk;
+  return c;
+}
+
+struct StepCounter::Peers {
+  int64_t experts = 0;  // of each layer
+  int rank = 0;         // the first of them
+  int64_t ranks = 0;    // of the mesh
+  DryRank* dry = nullptr;
+};
+
+class StepCounter::Step {
+ public:
+  Step(StepCounter& counter, const PlannedMesh& mesh, const ExperimentConfig& config)
+      : c_(counter), mesh_(mesh), shape_(mesh.shape), config_(config), ctx_(Context::Dry{counter.like_}) {
+    const SequenceConfig& s = config.sequence;
+    const int64_t stretch = shape_.cp * mesh.chunk;
+    micro_batches_ = config.train.batch_size / shape_.dp / mesh.micro_batch;
+    segments_ = (s.length + stretch - 1) / stretch;
+    rest_ = s.length - (segments_ - 1) * stretch;
+    scans_ = shape_.cp > 1 && mesh.cp_link == CarryLinkKind::kScan;
+    carried_bytes_ = bytes_of(c_.needs_.carries, mesh.micro_batch);
+    for (const CarriedState& state : c_.needs_.carries) {
+      zeros_.make(state.key, state.spec.dtype, state.shape(mesh.micro_batch), Memory::kDry);
+    }
+    order_ = step_order(
+        {.gradient = s.gradient, .boundary_memory = s.boundary_memory, .needs_tally = c_.needs_.needs_tally},
+        micro_batches_, carried_bytes_);
+    find_kinds();
+  }
+
+  /// Up to where memory exceeds `most`.
+  StepCount count(int64_t most) {
+    RunCounter counter(segments_);
+    SweepOrder sweep(segments_, order_.slots, counter);
+    walk(sweep, order_);
+    const std::vector<std::pair<Sort, int64_t>> sorts = counter.take();
+    StepCount n{.micro_batches = micro_batches_,
+                .segments = segments_,
+                .memory = {},
+                .communication = {},
+                .runs = {},
+                .update = {},
+                .exact = order_.exact,
+                .scans = scans_};
+    for (const auto& [sort, times] : sorts) n.forward_runs += times * micro_batches_;
+    n.memory.boundaries = counter.most_held() * carried_bytes_ * (order_.together ? micro_batches_ : 1);
+    // Entered with and left, in either direction of time; of a scan those at the start and end of a stretch
+    // of ranks too. And those before and after the step that each micro-batch carries on.
+    const bool carries_on = config_.sequence.carry_state;
+    n.memory.carried = carried_bytes_ * (2 * (scans_ ? 3 : 2) + (carries_on ? 2 * micro_batches_ : 0));
+    // Recorded runs take most, and a step that does not fit need not be counted to its end.
+    for (const bool recorded : {true, false}) {
+      for (const auto& [sort, times] : sorts) {
+        if (sort.recorded != recorded) continue;
+        add_memory(n.memory, sort);
+        if (n.memory.total() > most) return n;
+      }
+    }
+    for (const auto& [sort, times] : sorts) add_runs(n, sort, times * micro_batches_);
+    if (carries_on && shape_.cp > 1 && !scans_) hand_on();
+    add_communication(n);
+    n.complete = true;
+    return n;
+  }
+
+ private:
+  /// Ranks that have the same to do, those with most experts first.
+  void find_kinds() {
+    const int64_t experts = c_.needs_.experts, ep = shape_.ep;
+    for (int r = 0; r < shape_.ep; ++r) {
+      const int64_t owned = experts * (r + 1) / ep - experts * r / ep;
+      auto kind = std::ranges::find(kinds_, owned, &StepCounter::Peers::experts);
+      if (kind == kinds_.end()) kind = kinds_.insert(kind, {.experts = owned, .rank = r});
+      kind->ranks += shape_.ranks() / ep;
+    }
+    std::ranges::sort(kinds_, std::greater(), &StepCounter::Peers::experts);
+    for (StepCounter::Peers& kind : kinds_) {
+      // Where states are not gathered a run does not depend on the rest of the mesh.
+      const int cp = scans_ ? shape_.cp : 1;
+      kind.dry = &c_.rank(config_, {.dp = shape_.ep / std::gcd(shape_.ep, cp), .cp = cp, .ep = shape_.ep},
+                          kind.rank);
+    }
+  }
+
+  RunKey key_of(const Sort& sort, int64_t tokens) const {
+    const bool alone = segments_ * shape_.cp == 1,
+               next = sort.run.entry == Entry::kAfterStart || sort.run.entry == Entry::kAfterBoundary;
+    const auto between = [&](RunKey::Entry scanned) {
+      return scans_ ? scanned : alone ? RunKey::Entry::kNone : RunKey::Entry::kNext;
+    };
+    RunKey key{
+        .rows = mesh_.micro_batch, .tokens = tokens, .recorded = sort.recorded, .visit = sort.run.visit};
+    key.states = between(next                               ? RunKey::Entry::kNext
+                         : sort.run.entry == Entry::kReplay ? RunKey::Entry::kAlone
+                                                            : RunKey::Entry::kFirst);
+    if (sort.recorded && order_.exact) {
+      key.gradients = between(sort.gradient_first ? RunKey::Entry::kFirst : RunKey::Entry::kNext);
+    }
+    return key;
+  }
+
+  int64_t tokens_of(const Sort& sort) const {  // on the ranks that have most of them
+    return sort.run.segment == 1 ? (rest_ + shape_.cp - 1) / shape_.cp : mesh_.chunk;
+  }
+
+  void add_memory(RankMemory& m, const Sort& sort) {
+    for (const StepCounter::Peers& kind : kinds_) {
+      m.activations = std::max(m.activations, kind.dry->run(key_of(sort, tokens_of(sort))).arena);
+      const RestCost& rest = c_.rest(*kind.dry, shape_, kind.rank);
+      m.weights = std::max(m.weights, rest.weights);
+      m.gradients = std::max(m.gradients, rest.gradients);
+      m.rounded = std::max(m.rounded, rest.rounded);
+      m.optimizer = std::max(m.optimizer, rest.optimizer);
+      m.sums = std::max(m.sums, rest.sums);
+    }
+  }
+
+  /// `times` runs of each rank.
+  void add_runs(StepCount& n, const Sort& sort, int64_t times) {
+    const int64_t cp = shape_.cp, tokens = tokens_of(sort);
+    const int64_t longer = sort.run.segment == 1 ? rest_ % cp : 0;  // ranks of a line with a token more
+    for (const StepCounter::Peers& kind : kinds_) {
+      const RunCost& cost = kind.dry->run(key_of(sort, tokens));
+      if (longer == 0 || shape_.ep == 1) {
+        add_rows(cost, {times, kind.ranks});
+      } else {
+        add_rows(cost, {times, kind.ranks * longer / cp});
+        add_rows(kind.dry->run(key_of(sort, tokens - 1)), {times, kind.ranks - kind.ranks * longer / cp});
+      }
+      if (&kind != &kinds_.front()) continue;
+      n.runs.push_back({.count = times, .entry = sort.run.entry, .cost = &cost, .recorded = sort.recorded});
+      for (const RunPart* part : {&cost.forward, &cost.backward}) {
+        add(choices_, part->choices.all, {times, shape_.ranks() / shape_.ep});
+        choices_.calls += times * part->choices.calls;
+        rows_.calls += times * part->rows.calls;
+      }
+      if (scans_) {
+        add_maps(states_, cost.forward, times);
+        add_maps(gradients_, cost.backward, times);
+      }
+    }
+    if (cp == 1 || scans_) return;
+    if (sort.run.entry != Entry::kReplay)
+      relay(states_, Direction::kForward, sort.run.entry, sort.run.last, times);
+    if (!sort.recorded || !order_.exact) return;
+    const Entry from = sort.gradient_first ? Entry::kStart : Entry::kAfterStart;
+    relay(gradients_, Direction::kBackward, from, sort.gradient_last, times);
+  }
+
+  void add_rows(const RunCost& cost, std::initializer_list<int64_t> times) {
+    add(rows_, cost.forward.rows.mine, times);
+    add(rows_, cost.backward.rows.mine, times);
+  }
+
+  void add_maps(CommunicationTerm& t, const RunPart& part, int64_t times) const {
+    add(t, part.maps.all, {times, shape_.ranks() / shape_.cp});
+    t.calls += times * part.maps.calls;
+  }
+
+  /// What the ranks of a line hand each other in a run: all that the model carries, by CarryRelay itself.
+  /// Ranks between the first and the last do the same.
+  void relay(CommunicationTerm& t, Direction direction, Entry entry, bool last, int64_t times) {
+    const int cp = shape_.cp;
+    int64_t calls = 0;
+    for (int place = 0; place < std::min(cp, 3); ++place) {
+      const bool is_last = place == std::min(cp, 3) - 1;
+      const int rank =
+          direction == Direction::kForward ? (is_last ? cp - 1 : place) : (is_last ? 0 : cp - 1 - place);
+      CountingCommunicator axis(rank, cp);
+      CarryRelay route(axis, ctx_, direction);
+      const bool from_boundary = entry == Entry::kBoundary || entry == Entry::kAfterBoundary;
+      from_boundary ? route.rejoin(zeros_) : route.resume(nullptr);
+      if (entry == Entry::kAfterStart || entry == Entry::kAfterBoundary) route.begin_segment(false);
+      route.begin_segment(last);
+      for (const auto& [key, state] : zeros_.entries()) {
+        route.enter(key, state.view().dtype, state.view().shape, {});
+        route.leave(key, state.view());
+      }
+      const CountingCommunicator::Count& sent = axis.count(Kind::kMessage);
+      add(t, sent.mine, {times, shape_.dp, place == 1 && !is_last ? cp - 2 : 1});
+      calls = std::max(calls, sent.calls);
+    }
+    t.calls += times * calls;
+  }
+
+  /// The end states of every micro-batch, from the last rank of a line to the first.
+  void hand_on() {
+    CountingCommunicator axis(shape_.cp - 1, shape_.cp);
+    send_states(axis, ctx_, zeros_, 0);
+    add(states_, axis.count(Kind::kMessage).mine, {micro_batches_, shape_.dp});
+  }
+
+  void add_communication(StepCount& n) {
+    std::vector<CommunicationTerm> terms;
+    for (const StepCounter::Peers& kind : kinds_) {
+      const RestCost& rest = c_.rest(*kind.dry, shape_, kind.rank);
+      const bool first = &kind == &kinds_.front();
+      if (first) n.update = rest.update;
+      for (size_t i = 0; i < rest.terms.size(); ++i) {
+        const RestCost::Term& t = rest.terms[i];
+        if (first) {
+          terms.push_back({.name = t.name, .axis = t.axis, .behind_backward = t.behind_backward});
+        }
+        terms[i].calls = std::max(terms[i].calls, t.count.calls);
+        // Of experts each kind of rank sums its own; all other axes do the same everywhere.
+        const int64_t size = axis_size(shape_, t.axis);
+        if (t.axis == MeshAxis::kExpertData) {
+          add(terms[i], t.count.all, {kind.ranks / size});
+        } else if (first) {
+          add(terms[i], t.count.all, {shape_.ranks() / size});
+        }
+      }
+    }
+    const auto with = [&](const CommunicationTerm& t) {
+      if (t.messages > 0) n.communication.push_back(t);
+    };
+    for (const MeshAxis axis : {MeshAxis::kGradients, MeshAxis::kExpertData}) {
+      for (const CommunicationTerm& t : terms) {
+        if (t.axis == axis) with(t);
+      }
+    }
+    for (const CommunicationTerm& t : {choices_, rows_, states_, gradients_}) with(t);
+    for (const CommunicationTerm& t : terms) {
+      if (t.axis == MeshAxis::kWorld || t.axis == MeshAxis::kEp) with(t);
+    }
+  }
+
+  StepCounter& c_;
+  const PlannedMesh& mesh_;
+  const MeshShape& shape_;
+  const ExperimentConfig& config_;
+  Context ctx_;
+  int64_t micro_batches_, segments_, rest_, carried_bytes_;
+  bool scans_;
+  StepOrder order_;
+  CarryStates zeros_;
+  std::vector<StepCounter::Peers> kinds_;
+  CommunicationTerm choices_{.name = "rows per expert", .axis = MeshAxis::kEp};
+  CommunicationTerm rows_{.name = "tokens to experts", .axis = MeshAxis::kEp};
+  CommunicationTerm states_{.name = "states", .axis = MeshAxis::kCp};
+  CommunicationTerm gradients_{.name = "gradients of states", .axis = MeshAxis::kCpBackward};
+};
+
+StepCounter::StepCounter(ExperimentConfig config, Backend like, const LayerKinds& kinds)
+    : config_(std::move(config)),
+      like_(like),
+      kinds_(kinds),
+      needs_(needs_of(*describe_model(config_.model, nullptr, kinds))) {}
+
+StepCounter::~StepCounter() = default;
+
+StepCount StepCounter::count(const PlannedMesh& mesh, int64_t most) {
+  const ExperimentConfig config = on_mesh(config_, mesh);
+  check_layout(config, needs_, mesh.shape);
+  return Step(*this, mesh, config).count(most);
+}
+
+DryRank& StepCounter::rank(const ExperimentConfig& config, const MeshShape& shape, int rank) {
+  std::unique_ptr<DryRank>& dry =
+      ranks_[{shape.dp, shape.cp, shape.ep, static_cast<int64_t>(config.parallel.cp_link), rank}];
+  if (!dry) dry = std::make_unique<DryRank>(config, kinds_, shape, rank, like_);
+  return *dry;
+}
+
+const RestCost& StepCounter::rest(DryRank& dry, const MeshShape& shape, int rank) {
+  const std::vector<int64_t> key = {shape.ranks(), shape.ep, rank};
+  const auto known = rests_.find(key);
+  return known != rests_.end() ? known->second : rests_.emplace(key, dry.rest(shape, rank)).first->second;
+}
+
+}  // namespace natrix
