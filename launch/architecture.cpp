@@ -1,35 +1,84 @@
 #include "launch/architecture.h"
 
 #include "configs/schema/field.h"
+#include "core/hf/families.h"
 
 namespace natrix {
 namespace {
 
-ExperimentConfig spelt_alike(ModelConfig model) {
+ModelConfig spelt_alike(ModelConfig model) {
   model.init_from.clear();
   model.mamba.dt_rank = model.dt_rank();
-  ExperimentConfig config;
-  config.model = std::move(model);
-  return config;
+  return model;
+}
+
+bool is_of_stack(const std::string& key) {
+  return key == "model.pattern" || key == "model.repeat";
+}
+
+bool contradict(const Field& asked, const Field& found) {
+  switch (asked.beside_checkpoint) {
+    case BesideCheckpoint::kRepeats: return asked.get() != found.get();
+    case BesideCheckpoint::kReplaces: return false;
+    case BesideCheckpoint::kStaysOnOff: return (asked.get() == Scalar(0.0)) != (found.get() == Scalar(0.0));
+  }
+  contract_broken("unknown meaning", std::source_location::current());
 }
 
 }  // namespace
 
 std::vector<std::string> differing_model_keys(const ModelConfig& a, const ModelConfig& b,
                                               const LayerKinds& kinds) {
-  ExperimentConfig one = spelt_alike(a), other = spelt_alike(b);
-  const std::vector<Field> before = fields_of(one), now = fields_of(other);
+  ModelConfig one = spelt_alike(a), other = spelt_alike(b);
+  const std::vector<Field> before = model_fields_of(one), now = model_fields_of(other);
   const bool same_stack = a.stack() == b.stack();
   std::vector<std::string> keys;
   for (size_t i = 0; i < now.size(); ++i) {
     const std::string& key = now[i].key;
-    if (before[i].print() == now[i].print() || !key.starts_with("model.") ||
-        !kinds.uses(a.stack() + b.stack(), key))
-      continue;
-    if (same_stack && (key == "model.pattern" || key == "model.repeat")) continue;
+    if (before[i].get() == now[i].get() || !kinds.uses(a.stack() + b.stack(), key)) continue;
+    if (same_stack && is_of_stack(key)) continue;
     keys.push_back(key);
   }
   return keys;
+}
+
+std::vector<std::string> set_against_checkpoint(const LoadedConfig& loaded, const ModelConfig& found) {
+  ModelConfig asked = loaded.config.model;
+  if (!asked.vocab_size) asked.vocab_size = found.vocab_size;
+  if (!loaded.was_set("model.d_model")) asked.d_model = found.d_model;  // dt_rank: auto depends on it
+  const bool same_stack = asked.stack() == found.stack();
+  asked = spelt_alike(asked);
+  ModelConfig of_checkpoint = spelt_alike(found);
+  const std::vector<Field> ours = model_fields_of(asked), its = model_fields_of(of_checkpoint);
+  std::vector<std::string> keys;
+  for (size_t i = 0; i < ours.size(); ++i) {
+    const std::string& key = ours[i].key;
+    const bool contradicts = is_of_stack(key) ? !same_stack : contradict(ours[i], its[i]);
+    if (contradicts && loaded.was_set(key)) keys.push_back(key);
+  }
+  return keys;
+}
+
+ModelConfig with_training_settings(const ModelConfig& found, const LoadedConfig& loaded) {
+  ModelConfig model = found, asked = loaded.config.model;
+  const bool holds_them = hf_family(found).holds_training_settings;
+  const std::vector<Field> to = model_fields_of(model), from = model_fields_of(asked);
+  for (size_t i = 0; i < to.size(); ++i) {
+    const BesideCheckpoint beside = to[i].beside_checkpoint;
+    if (beside == BesideCheckpoint::kRepeats) continue;
+    const bool unknown_to_it = beside == BesideCheckpoint::kReplaces && !holds_them;
+    if (loaded.was_set(to[i].key) || unknown_to_it) to[i].set(from[i].get());
+  }
+  return model;
+}
+
+ModelConfig with_training_settings(const ModelConfig& found, const ModelConfig& of) {
+  ModelConfig model = found, other = of;
+  const std::vector<Field> to = model_fields_of(model), from = model_fields_of(other);
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (to[i].beside_checkpoint != BesideCheckpoint::kRepeats) to[i].set(from[i].get());
+  }
+  return model;
 }
 
 }  // namespace natrix

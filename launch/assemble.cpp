@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "core/files/json.h"
+#include "core/hf/families.h"
 #include "core/hf/hf_checkpoint.h"
-#include "core/hf/hf_formats.h"
-#include "launch/warning.h"
 
 namespace natrix {
 namespace {
@@ -12,21 +12,28 @@ namespace {
 AssembledModel build(const ModelConfig& config, std::unique_ptr<RowExchange> exchange,
                      const LayerKinds& kinds) {
   if (!config.vocab_size) throw InputError("model.vocab_size is not known: name a tokenizer or set the key");
-  const HfNames names(config);
+  const HfNames names = hf_names(config);
   AssembledModel a;
   a.exchange = exchange ? std::move(exchange) : std::make_unique<LocalExchange>();
   a.model = std::make_unique<Model>(
-      config,
-      Model::Names{.embedding = names.embedding(), .final_norm = names.final_norm(), .head = names.head()});
+      config, Model::Names{.embedding = names.embedding, .final_norm = names.final_norm, .head = names.head});
   const std::string stack = config.stack();
   for (int i = 0; i < static_cast<int>(stack.size()); ++i) {
     const LayerSite site{.config = config, .sublayer = i, .prefix = names.block(i), .exchange = *a.exchange};
     a.model->append(names.norm(i), kinds.make(stack[static_cast<size_t>(i)], site));
   }
+  set_file_slices(config, a.model->params());
   return a;
 }
 
 }  // namespace
+
+ModelConfig read_checkpoint_model(const std::string& dir, const std::function<void(const std::string&)>& warn,
+                                  const LayerKinds& kinds) {
+  const ModelConfig config = read_model_config(dir, warn);
+  kinds.check(config.pattern, fmt::format("{}/config.json: pattern {}", dir, excerpt(config.pattern)));
+  return config;
+}
 
 AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange,
                               const LayerKinds& kinds) {
@@ -51,7 +58,7 @@ AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dty
 }
 
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients, Memory memory) {
-  return load_model(dir, read_model_config(dir, print_warning), dtype, with_gradients, memory);
+  return load_model(dir, read_checkpoint_model(dir), dtype, with_gradients, memory);
 }
 
 }  // namespace natrix

@@ -5,9 +5,6 @@
 #include <fmt/ranges.h>
 
 #include "configs/schema/field.h"
-#include "configs/schema/yaml_leaves.h"
-#include "core/hf/hf_checkpoint.h"
-#include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/layers/init.h"
 #include "core/text/own_tokenizer.h"
@@ -22,59 +19,22 @@ namespace {
 void adopt_checkpoint(Experiment& e, const std::function<void(const std::string&)>& warn) {
   e.init_dir = resolve_model_dir(e.config.model.init_from);
   std::string untied;  // why the head is not tied, although config.json ties it
-  const ModelConfig found = read_model_config(e.init_dir, [&](const std::string& why) { untied = why; });
-  const ModelConfig& asked = e.loaded.config.model;
-  const auto agree = [&](const char* key, bool equal) {
-    if (e.loaded.was_set(key) && !equal) {
-      throw InputError(
-          fmt::format("{}: {} does not agree with model.init_from ({}); leave the key out, or train from a "
-                      "fresh model without init_from",
-                      e.loaded.origin_of(key), key, e.init_dir));
+  const ModelConfig found = read_checkpoint_model(
+      e.init_dir, [&](const std::string& why) { untied = why; }, *e.kinds);
+  for (const std::string& key : set_against_checkpoint(e.loaded, found)) {
+    if (key == "model.tie_embeddings" && !untied.empty()) {
+      throw InputError(fmt::format("{}: model.tie_embeddings is true, but {}; leave the key out",
+                                   e.loaded.origin_of(key), untied));
     }
-  };
-  const MambaConfig &fm = found.mamba, &am = asked.mamba;
-  const MoeConfig &fe = found.moe, &ae = asked.moe;
-  if (e.loaded.was_set("model.pattern") || e.loaded.was_set("model.repeat")) {
-    agree(e.loaded.was_set("model.pattern") ? "model.pattern" : "model.repeat",
-          asked.stack() == found.stack());
+    throw InputError(
+        fmt::format("{}: {} does not agree with model.init_from ({}); leave the key out, or train from a "
+                    "fresh model without init_from",
+                    e.loaded.origin_of(key), key, e.init_dir));
   }
-  agree("model.d_model", asked.d_model == found.d_model);
-  agree("model.vocab_size", !asked.vocab_size || asked.vocab_size == found.vocab_size);
-  if (!untied.empty() && e.loaded.was_set("model.tie_embeddings") && asked.tie_embeddings) {
-    throw InputError(fmt::format("{}: model.tie_embeddings is true, but {}; leave the key out",
-                                 e.loaded.origin_of("model.tie_embeddings"), untied));
-  }
-  agree("model.tie_embeddings", asked.tie_embeddings == found.tie_embeddings);
-  agree("model.norm_eps", asked.norm_eps == found.norm_eps);
-  agree("model.mamba.d_state", am.d_state == fm.d_state);
-  agree("model.mamba.d_conv", am.d_conv == fm.d_conv);
-  agree("model.mamba.expand", am.expand == fm.expand);
-  agree("model.mamba.dt_rank", asked.dt_rank() == found.dt_rank());
-  agree("model.mamba.inner_norms", am.inner_norms == fm.inner_norms);
-  agree("model.mamba.conv_bias", am.conv_bias == fm.conv_bias);
-  agree("model.mamba.proj_bias", am.proj_bias == fm.proj_bias);
-  agree("model.mlp.d_ff", asked.mlp.d_ff == found.mlp.d_ff);
-  agree("model.mlp.activation", asked.mlp.activation == found.mlp.activation);
-  agree("model.moe.num_experts", ae.num_experts == fe.num_experts);
-  agree("model.moe.top_k", ae.top_k == fe.top_k);
-  agree("model.moe.d_ff", ae.d_ff == fe.d_ff);
-  agree("model.moe.activation", ae.activation == fe.activation);
-  agree("model.moe.router", ae.router == fe.router);
-  agree("model.moe.renormalize", ae.renormalize == fe.renormalize);
-  agree("model.moe.shared_experts", ae.shared_experts == fe.shared_experts);
-  agree("model.moe.bias_update_rate", (ae.bias_update_rate > 0) == (fe.bias_update_rate > 0));
-
   if (!untied.empty()) warn(untied);
-  e.config.model = found;
-  e.config.model.init_from = asked.init_from;
-  MoeConfig& moe = e.config.model.moe;  // what the checkpoint need not hold
-  const auto take = [&](const char* key, auto& to, const auto& from) {
-    if (e.loaded.was_set(key) || hf_family(found) != HfFamily::kNatrix) to = from;
-  };
-  take("model.moe.aux_loss_coef", moe.aux_loss_coef, ae.aux_loss_coef);
-  take("model.moe.z_loss_coef", moe.z_loss_coef, ae.z_loss_coef);
-  take("model.moe.capacity_factor", moe.capacity_factor, ae.capacity_factor);
-  if (e.loaded.was_set("model.moe.bias_update_rate")) moe.bias_update_rate = ae.bias_update_rate;
+  const std::string init_from = e.config.model.init_from;
+  e.config.model = with_training_settings(found, e.loaded);
+  e.config.model.init_from = init_from;
 }
 
 /// The text's tokenizer. That of init_from is not read as bytes because natrix cannot read it otherwise:
@@ -114,27 +74,22 @@ std::string init_dir_if_any(const std::string& init_from) {
 /// Keys that are not set are the run's; RunDirectory compares those that are.
 void adopt_run(Experiment& e, const ModelConfig& of_run,
                const std::function<void(const std::string&)>& warn) {
-  const ModelConfig asked = e.config.model;
-  ExperimentConfig own;
-  own.model = of_run;
-  const std::vector<Field> from = fields_of(own), to = fields_of(e.config);
+  const std::string init_from = e.config.model.init_from;
+  ModelConfig model = of_run;
+  const std::vector<Field> from = model_fields_of(model), to = model_fields_of(e.config.model);
   const auto was_set = [&](const std::string& key) {
     if (key == "model.pattern" || key == "model.repeat")  // one of them says what the other means
       return e.loaded.was_set("model.pattern") || e.loaded.was_set("model.repeat");
     return e.loaded.was_set(key);
   };
   for (size_t i = 0; i < to.size(); ++i) {
-    if (to[i].key.starts_with("model.") && !was_set(to[i].key))
-      to[i].read(read_yaml_value(from[i].print(), to[i].key));
+    if (!was_set(to[i].key)) to[i].set(from[i].get());
   }
-  e.config.model.init_from = asked.init_from;
-  e.init_dir = init_dir_if_any(asked.init_from);
+  e.config.model.init_from = init_from;
+  e.init_dir = init_dir_if_any(init_from);
   if (!e.init_dir.empty()) {
-    ModelConfig found = read_model_config(e.init_dir, warn);
-    found.moe.aux_loss_coef = of_run.moe.aux_loss_coef;  // what a checkpoint need not hold
-    found.moe.z_loss_coef = of_run.moe.z_loss_coef;
-    found.moe.capacity_factor = of_run.moe.capacity_factor;
-    found.moe.bias_update_rate = of_run.moe.bias_update_rate;
+    const ModelConfig found =
+        with_training_settings(read_checkpoint_model(e.init_dir, warn, *e.kinds), of_run);
     const std::vector<std::string> differing = differing_model_keys(of_run, found, *e.kinds);
     if (differing.empty()) return;
     throw InputError(fmt::format(
@@ -183,7 +138,7 @@ Experiment resolve_experiment(LoadedConfig loaded, int ranks,
   e.config = loaded.config;
   e.loaded = std::move(loaded);
   settle_mesh(e.config.parallel, ranks);  // before files are read
-  kinds.check(e.config.model.pattern, e.loaded.origin_of("model.pattern"));
+  kinds.check(e.config.model.pattern, e.loaded.origin_of("model.pattern") + ": model.pattern");
   if (!e.config.model.init_from.empty()) {
     const std::optional<ModelConfig> of_run = model_of_run(e.config);
     of_run ? adopt_run(e, *of_run, warn) : adopt_checkpoint(e, warn);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "core/files/json.h"
 #include "core/layers/mamba1.h"
 #include "core/layers/mlp.h"
 #include "moe/moe_layer.h"
@@ -19,15 +20,17 @@ const LayerKind* LayerKinds::find(char letter) const {
   return found == rows_.end() ? nullptr : &*found;
 }
 
-void LayerKinds::check(const std::string& pattern, const std::string& origin) const {
+void LayerKinds::check(const std::string& pattern, const std::string& where) const {
   for (const char letter : pattern) {
     if (find(letter) != nullptr) continue;
     std::string known;
     for (const LayerKind& kind : rows_) {
       known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", kind.letter, kind.name);
     }
-    throw InputError(fmt::format("{}model.pattern: '{}' is not a layer that natrix has; the letters are {}",
-                                 origin.empty() ? "" : origin + ": ", letter, known));
+    std::string shown = excerpt({&letter, 1});  // a file's letter may be any byte
+    shown.front() = shown.back() = '\'';
+    throw InputError(
+        fmt::format("{}: {} is not a layer that natrix has; the letters are {}", where, shown, known));
   }
 }
 

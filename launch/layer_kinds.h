@@ -34,8 +34,8 @@ class LayerKinds {
 
   const std::vector<LayerKind>& rows() const { return rows_; }
   /// InputError if a letter of the pattern has no row. The message names the letter and lists the known ones.
-  /// `origin` says where the pattern was set; may be empty.
-  void check(const std::string& pattern, const std::string& origin = {}) const;
+  /// `where`: the key and the file that set the pattern.
+  void check(const std::string& pattern, const std::string& where = "model.pattern") const;
   /// Whether a key of the configuration matters to this stack: false for settings of layers that it lacks.
   bool uses(const std::string& stack, const std::string& key) const;
   std::unique_ptr<Layer> make(char letter, const LayerSite& site) const;

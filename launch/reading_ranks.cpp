@@ -52,7 +52,7 @@ ReadingRanks::ReadingRanks(const std::vector<std::string>& settings, Reads reads
     : flags_(flags), dir_(model_dir), ctx_(flags.context()) {
   config_.parallel = parse_parallel(settings, reads, session.size());
   const MeshShape shape = settle_mesh(config_.parallel, session.size());
-  config_.model = read_model_config(dir_, [&](const std::string& what) {
+  config_.model = read_checkpoint_model(dir_, [&](const std::string& what) {
     if (session.rank() == 0) print_warning(what);
   });
   check_mesh(needs_of(*describe_model(config_.model)), shape);

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "configs/schema/experiment.h"
@@ -17,6 +18,16 @@ struct Value {
   bool quoted = false;  // "3" is text, 3 is a number
 };
 
+/// A value with its type, for files other than YAML. monostate: no value ("auto", "none").
+using Scalar = std::variant<std::monostate, bool, int64_t, double, std::string>;
+
+/// What a key of the model means beside a checkpoint that has a value of its own (model.init_from).
+enum class BesideCheckpoint {
+  kRepeats,    // it describes the weights: a key that is set must agree with the checkpoint
+  kReplaces,   // a setting of training: a key that is set replaces the checkpoint's value
+  kStaysOnOff  // the same, but 0 and other values cannot replace each other: the weights differ
+};
+
 struct Field {
   std::string key;      // "model.mamba.d_state"
   std::string expects;  // "an integer from 1 to 65536": for messages and the documentation
@@ -26,9 +37,19 @@ struct Field {
   std::vector<std::string> words;          // special words: names of choices, "auto", "none"; no paths
   std::function<bool(const Value&)> read;  // false: not valid, and the member is unchanged
   std::function<std::string()> print;      // as YAML
+  // Only of fields with one value that has a type of Scalar: all of the model's have.
+  std::function<Scalar()> get = {};
+  std::function<bool(const Scalar&)> set = {};            // false: not valid, and the member is unchanged
+  std::function<std::vector<std::string*>()> paths = {};  // of fields that hold paths: those that are set
+  BesideCheckpoint beside_checkpoint = BesideCheckpoint::kRepeats;
+  /// Whether our own config.json must have the key. False for keys that came later: a file without one was
+  /// written when the program did what the default does.
+  bool needed = true;
 };
 
 /// Every key in the order of the documentation, bound to `config`, which must outlive the list.
 std::vector<Field> fields_of(ExperimentConfig& config);
+/// The keys of the block model alone.
+std::vector<Field> model_fields_of(ModelConfig& config);
 
 }  // namespace natrix

@@ -41,6 +41,32 @@ std::optional<std::pair<double, std::string>> with_unit(const std::optional<std:
   return std::pair{*number, unit == std::string::npos ? std::string() : text->substr(unit)};
 }
 
+/// A parsed value for Field::set; monostate if there is none.
+template <class T>
+Scalar scalar(const std::optional<T>& value) {
+  return value ? Scalar(*value) : Scalar();
+}
+
+template <class T>
+bool is_within(const std::optional<T>& value, T least, T most) {
+  return value && *value >= least && *value <= most;  // false for NaN
+}
+
+std::optional<int64_t> integer_in(const Scalar& s) {
+  const auto* n = std::get_if<int64_t>(&s);
+  return n != nullptr ? std::optional(*n) : std::nullopt;
+}
+
+std::optional<double> number_in(const Scalar& s) {
+  if (const auto n = integer_in(s)) return static_cast<double>(*n);
+  const auto* x = std::get_if<double>(&s);
+  return x != nullptr ? std::optional(*x) : std::nullopt;
+}
+
+bool is_none(const Scalar& s, const std::string& word) {
+  return std::holds_alternative<std::monostate>(s) || s == Scalar(word);
+}
+
 std::string range_text(const std::string& kind, const std::string& least, const std::string& most,
                        bool open) {
   return open ? fmt::format("{} of at least {}", kind, least)
@@ -58,33 +84,40 @@ std::string number_range(double least, double most) {
 }  // namespace
 
 Field integer_field(std::string key, int64_t& to, int64_t least, int64_t most, std::string help) {
+  const auto set = [&to, least, most](const Scalar& s) {
+    const auto n = integer_in(s);
+    if (is_within(n, least, most)) to = *n;
+    return is_within(n, least, most);
+  };
   return {.key = std::move(key),
           .expects = integer_range(least, most),
           .help = std::move(help),
-          .read =
-              [&to, least, most](const Value& v) {
-                const auto n = parse<int64_t>(plain(v));
-                if (!n || *n < least || *n > most) return false;
-                to = *n;
-                return true;
-              },
-          .print = [&to] { return std::to_string(to); }};
+          .read = [set](const Value& v) { return set(scalar(parse<int64_t>(plain(v)))); },
+          .print = [&to] { return std::to_string(to); },
+          .get = [&to] { return Scalar(to); },
+          .set = set};
 }
 
 Field optional_integer_field(std::string key, std::optional<int64_t>& to, std::string absent, int64_t least,
                              int64_t most, std::string help) {
+  const auto set = [&to, absent, least, most](const Scalar& s) {
+    const auto n = integer_in(s);
+    if (!is_none(s, absent) && !is_within(n, least, most)) return false;
+    to = n;
+    return true;
+  };
   return {.key = std::move(key),
           .expects = absent + ", or " + integer_range(least, most),
           .help = std::move(help),
           .words = {absent},
           .read =
-              [&to, absent, least, most](const Value& v) {
+              [set, absent](const Value& v) {
                 const auto n = parse<int64_t>(plain(v));
-                if (plain(v) != absent && (!n || *n < least || *n > most)) return false;
-                to = n;
-                return true;
+                return n ? set(*n) : plain(v) == absent && set(Scalar());
               },
-          .print = [&to, absent] { return to ? std::to_string(*to) : absent; }};
+          .print = [&to, absent] { return to ? std::to_string(*to) : absent; },
+          .get = [&to] { return scalar(to); },
+          .set = set};
 }
 
 Field seed_field(std::string key, uint64_t& to, std::string help) {
@@ -101,33 +134,40 @@ Field seed_field(std::string key, uint64_t& to, std::string help) {
 }
 
 Field number_field(std::string key, double& to, double least, double most, std::string help) {
+  const auto set = [&to, least, most](const Scalar& s) {
+    const auto x = number_in(s);
+    if (is_within(x, least, most)) to = *x;
+    return is_within(x, least, most);
+  };
   return {.key = std::move(key),
           .expects = number_range(least, most),
           .help = std::move(help),
-          .read =
-              [&to, least, most](const Value& v) {
-                const auto x = parse<double>(plain(v));
-                if (!x || *x < least || *x > most) return false;
-                to = *x;
-                return true;
-              },
-          .print = [&to] { return fmt::format("{}", to); }};
+          .read = [set](const Value& v) { return set(scalar(parse<double>(plain(v)))); },
+          .print = [&to] { return fmt::format("{}", to); },
+          .get = [&to] { return Scalar(to); },
+          .set = set};
 }
 
 Field optional_number_field(std::string key, std::optional<double>& to, std::string absent, double least,
                             double most, std::string help) {
+  const auto set = [&to, absent, least, most](const Scalar& s) {
+    const auto x = number_in(s);
+    if (!is_none(s, absent) && !is_within(x, least, most)) return false;
+    to = x;
+    return true;
+  };
   return {.key = std::move(key),
           .expects = absent + ", or " + number_range(least, most),
           .help = std::move(help),
           .words = {absent},
           .read =
-              [&to, absent, least, most](const Value& v) {
+              [set, absent](const Value& v) {
                 const auto x = parse<double>(plain(v));
-                if (plain(v) != absent && (!x || *x < least || *x > most)) return false;
-                to = x;
-                return true;
+                return x ? set(*x) : plain(v) == absent && set(Scalar());
               },
-          .print = [&to, absent] { return to ? fmt::format("{}", *to) : absent; }};
+          .print = [&to, absent] { return to ? fmt::format("{}", *to) : absent; },
+          .get = [&to] { return scalar(to); },
+          .set = set};
 }
 
 Field number_pair_field(std::string key, double& first, double& second, double least, double below,
@@ -158,26 +198,39 @@ Field boolean_field(std::string key, bool& to, std::string help, std::string yes
                 to = plain(v) == yes;
                 return true;
               },
-          .print = [&to, yes, no] { return to ? yes : no; }};
+          .print = [&to, yes, no] { return to ? yes : no; },
+          .get = [&to] { return Scalar(to); },
+          .set =
+              [&to](const Scalar& s) {
+                const auto* b = std::get_if<bool>(&s);
+                if (b != nullptr) to = *b;
+                return b != nullptr;
+              }};
 }
 
 Field text_field(std::string key, std::string& to, std::string help) {
+  const auto set = [&to](const Scalar& s) {
+    const auto* text = std::get_if<std::string>(&s);
+    if (text == nullptr || text->empty()) return false;
+    to = *text;
+    return true;
+  };
   return {.key = std::move(key),
           .expects = "text",
           .help = std::move(help),
-          .read =
-              [&to](const Value& v) {
-                if (v.is_list || v.texts.size() != 1 || v.texts[0].empty()) return false;
-                to = v.texts[0];
-                return true;
-              },
-          .print = [&to] { return quoted_yaml(to); }};
+          .read = [set](const Value& v) { return !v.is_list && v.texts.size() == 1 && set(v.texts[0]); },
+          .print = [&to] { return quoted_yaml(to); },
+          .get = [&to] { return Scalar(to); },
+          .set = set};
 }
 
 Field path_field(std::string key, std::string& to, std::string help, std::string absent) {
   Field f = text_field(std::move(key), to, std::move(help));
   f.expects = "a path";
   f.is_path = true;
+  f.paths = [&to, absent]() -> std::vector<std::string*> {
+    return to.empty() || to == absent ? std::vector<std::string*>() : std::vector{&to};
+  };
   if (absent.empty()) return f;
   f.expects = absent + ", or a path";
   f.words = {absent};
@@ -207,6 +260,12 @@ Field paths_field(std::string key, std::vector<std::string>& to, std::string hel
                 std::string list;
                 for (const std::string& path : to) list += (list.empty() ? "" : ", ") + quoted_yaml(path);
                 return "[" + list + "]";
+              },
+          .paths =
+              [&to] {
+                std::vector<std::string*> paths;
+                for (std::string& path : to) paths.push_back(&path);
+                return paths;
               }};
 }
 
@@ -270,27 +329,29 @@ Field named_field(std::string key, Names names, std::function<void(int)> set, st
   }
   std::vector<std::string> words;
   for (const auto& [name, value] : names) words.push_back(name);
+  const auto name_now = [names, get] {
+    for (const auto& [name, value] : names) {
+      if (value == get()) return name;
+    }
+    return std::string();
+  };
+  const auto set_name = [names, set](const Scalar& s) {
+    for (const auto& [name, value] : names) {
+      if (s != Scalar(name)) continue;
+      set(value);
+      return true;
+    }
+    return false;
+  };
   return {.key = std::move(key),
           .expects = expects,
           .help = std::move(help),
           .words = std::move(words),
-          .read =
-              [names, set](const Value& v) {
-                for (const auto& [name, value] : names) {
-                  if (!v.is_list && v.texts.size() == 1 && v.texts[0] == name) {
-                    set(value);
-                    return true;
-                  }
-                }
-                return false;
-              },
-          .print =
-              [names, get] {
-                for (const auto& [name, value] : names) {
-                  if (value == get()) return name;
-                }
-                return std::string();
-              }};
+          .read = [set_name](
+                      const Value& v) { return !v.is_list && v.texts.size() == 1 && set_name(v.texts[0]); },
+          .print = name_now,
+          .get = [name_now] { return Scalar(name_now()); },
+          .set = set_name};
 }
 
 std::string quoted_yaml(const std::string& text) {

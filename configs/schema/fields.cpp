@@ -1,4 +1,5 @@
-// Every key of an experiment. docs/config.md is checked against this list.
+// Every key of an experiment, defined once: reading, validation, printing, docs/config.md, our own config.json
+// and the comparison with a checkpoint follow from this list.
 #include <limits>
 
 #include "configs/schema/field_types.h"
@@ -19,6 +20,16 @@ std::initializer_list<std::pair<const char*, MlpActivation>> activations() {
   return kNames;
 }
 
+Field training_setting(Field field, BesideCheckpoint beside = BesideCheckpoint::kReplaces) {
+  field.beside_checkpoint = beside;
+  return field;
+}
+
+Field may_be_absent(Field field) {
+  field.needed = false;
+  return field;
+}
+
 void add_model(std::vector<Field>& f, ModelConfig& c) {
   f.push_back(path_field(
       "model.init_from", c.init_from,
@@ -36,13 +47,13 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
                                      "auto: the tokenizer's"));
   f.push_back(boolean_field("model.tie_embeddings", c.tie_embeddings, "The head is the embedding"));
   f.push_back(
-      number_field("model.norm_eps", c.norm_eps, 1e-12, 1, "Added to the mean square in every RMSNorm"));
+      number_field("model.norm_eps", c.norm_eps, 1e-15, 1, "Added to the mean square in every RMSNorm"));
   MambaConfig& m = c.mamba;
   f.push_back(integer_field("model.mamba.d_state", m.d_state, 1, 65536, "States a channel, N"));
-  f.push_back(integer_field("model.mamba.d_conv", m.d_conv, 1, 64, "Taps of the short convolution, K"));
+  f.push_back(integer_field("model.mamba.d_conv", m.d_conv, 1, 1024, "Taps of the short convolution, K"));
   f.push_back(integer_field("model.mamba.expand", m.expand, 1, 1024, "d_inner = expand * d_model"));
-  f.push_back(optional_integer_field("model.mamba.dt_rank", m.dt_rank, "auto", 1, kWide,
-                                     "auto: d_model / 16, rounded up"));
+  f.push_back(may_be_absent(optional_integer_field("model.mamba.dt_rank", m.dt_rank, "auto", 1, kWide,
+                                                   "auto: d_model / 16, rounded up")));
   f.push_back(
       boolean_field("model.mamba.inner_norms", m.inner_norms, "RMSNorm on dt, B and C, as Jamba has"));
   f.push_back(boolean_field("model.mamba.conv_bias", m.conv_bias, "Bias of the convolution"));
@@ -62,12 +73,16 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
   f.push_back(boolean_field("model.moe.renormalize", e.renormalize, "Divide the chosen scores by their sum"));
   f.push_back(integer_field("model.moe.shared_experts", e.shared_experts, 0, 1 << 20,
                             "Experts that every token goes to"));
-  f.push_back(optional_number_field("model.moe.capacity_factor", e.capacity_factor, "none", 1e-6, 1e6,
-                                    "Tokens an expert takes, relative to an even share; none: all"));
-  f.push_back(number_field("model.moe.aux_loss_coef", e.aux_loss_coef, 0, 1e6, "Of the load-balancing loss"));
-  f.push_back(number_field("model.moe.z_loss_coef", e.z_loss_coef, 0, 1e6, "Of the router's z-loss"));
-  f.push_back(number_field("model.moe.bias_update_rate", e.bias_update_rate, 0, 1e6,
-                           "Balancing by a selection bias; 0: off"));
+  f.push_back(training_setting(
+      optional_number_field("model.moe.capacity_factor", e.capacity_factor, "none", 1e-6, 1e6,
+                            "Tokens an expert takes, relative to an even share; none: all")));
+  f.push_back(training_setting(
+      number_field("model.moe.aux_loss_coef", e.aux_loss_coef, 0, 1e6, "Of the load-balancing loss")));
+  f.push_back(training_setting(
+      number_field("model.moe.z_loss_coef", e.z_loss_coef, 0, 1e6, "Of the router's z-loss")));
+  f.push_back(training_setting(number_field("model.moe.bias_update_rate", e.bias_update_rate, 0, 1e6,
+                                            "Balancing by a selection bias; 0: off"),
+                               BesideCheckpoint::kStaysOnOff));
 }
 
 void add_sequence(std::vector<Field>& f, SequenceConfig& c) {
@@ -183,6 +198,12 @@ bool is_about_the_process(std::string_view key) {
 }
 
 }  // namespace
+
+std::vector<Field> model_fields_of(ModelConfig& c) {
+  std::vector<Field> f;
+  add_model(f, c);
+  return f;
+}
 
 std::vector<Field> fields_of(ExperimentConfig& c) {
   std::vector<Field> f;

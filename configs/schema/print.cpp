@@ -23,13 +23,10 @@ std::string indent_of(std::string_view key) {
 
 template <class Change>
 void change_paths(ExperimentConfig& c, const Change& change) {
-  const auto one = [&](std::string& path) {
-    if (!path.empty()) path = change(path);
-  };
-  for (std::string* path : {&c.run.dir, &c.model.init_from, &c.data.batches}) one(*path);
-  for (std::string& path : c.data.train) one(path);
-  for (std::string& path : c.data.eval) one(path);
-  if (c.data.tokenizer != "bytes") one(c.data.tokenizer);
+  for (const Field& f : fields_of(c)) {
+    if (!f.paths) continue;
+    for (std::string* path : f.paths()) *path = change(*path);
+  }
 }
 
 std::string absolute(const std::string& path) {

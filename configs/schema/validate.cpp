@@ -21,14 +21,12 @@ void check_model(Checks& c, const LoadedConfig& l) {
              "missing; say what the model is, such as pattern: ME, or init_from: DIR");
     c.expect(m.d_model > 0, "model.d_model", "missing; the width of the model, such as d_model: 256");
   }
-  c.expect(m.pattern.size() * static_cast<size_t>(m.repeat) <= 100000, "model.repeat",
-           "the stack has more than 100000 layers");
   // With a checkpoint, only what is said of both can contradict; the caller compares the rest with it.
   const bool knows_both =
       m.init_from.empty() || (l.was_set("model.moe.top_k") && l.was_set("model.moe.num_experts"));
-  c.expect(!knows_both || m.moe.top_k <= m.moe.num_experts, "model.moe.top_k",
-           fmt::format("{} of {} experts; it can be at most model.moe.num_experts", m.moe.top_k,
-                       m.moe.num_experts));
+  for (const Contradiction& found : contradictions(m)) {
+    if (knows_both || found.key != "model.moe.top_k") c.found.push_back(found);
+  }
 }
 
 void check_data(Checks& c, const ExperimentConfig& config) {
@@ -100,6 +98,16 @@ void fit_defaults(LoadedConfig& loaded) {
   bound("model.moe.top_k", c.model.moe.top_k, c.model.moe.num_experts);
   bound("optimizer.min_lr", c.optimizer.min_lr, c.optimizer.lr);
   bound("optimizer.warmup_steps", c.optimizer.warmup_steps, c.train.steps);
+}
+
+std::vector<Contradiction> contradictions(const ModelConfig& m) {
+  Checks c;
+  c.expect(m.pattern.size() <= static_cast<size_t>(100000 / m.repeat), "model.repeat",
+           "the stack has more than 100000 layers");
+  c.expect(m.moe.top_k <= m.moe.num_experts, "model.moe.top_k",
+           fmt::format("{} of {} experts; it can be at most model.moe.num_experts", m.moe.top_k,
+                       m.moe.num_experts));
+  return c.found;
 }
 
 std::vector<Contradiction> contradictions(const LoadedConfig& loaded) {

@@ -16,5 +16,7 @@ struct Contradiction {
   std::string what;
 };
 std::vector<Contradiction> contradictions(const LoadedConfig& loaded);
+/// Only what a complete model must fulfil.
+std::vector<Contradiction> contradictions(const ModelConfig& model);
 
 }  // namespace natrix

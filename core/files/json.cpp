@@ -202,7 +202,7 @@ JsonObject JsonObject::object(const std::string& key) const {
   return JsonObject(value, origin_, path_ + key + ".");
 }
 
-void JsonObject::allow_only(std::initializer_list<std::string_view> known) const {
+void JsonObject::allow_only(const std::vector<std::string>& known) const {
   for (const auto& [key, value] : value_->items()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       throw InputError(fmt::format("{}: key {} is unknown; expected {}", origin_, excerpt(path_ + key),

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace natrix {
 
@@ -44,7 +45,7 @@ class JsonObject {
   /// The member unchanged. InputError if it is absent.
   const nlohmann::json& at(const std::string& key) const;
   /// InputError if there is a member that is not in `known`.
-  void allow_only(std::initializer_list<std::string_view> known) const;
+  void allow_only(const std::vector<std::string>& known) const;
 
   /// Throws InputError that names the key, its value and what was expected.
   [[noreturn]] void fail(const std::string& key, std::string_view expected) const;

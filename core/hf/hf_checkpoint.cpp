@@ -12,7 +12,6 @@
 #include "core/files/json.h"
 #include "core/files/xxhash64.h"
 #include "core/hf/hf_formats.h"
-#include "kernels/base/buffer.h"
 #include "kernels/base/transfer.h"
 
 namespace natrix {
@@ -43,33 +42,49 @@ bool is_float(Dtype dtype) {
   return dtype == Dtype::kF32 || dtype == Dtype::kF64 || dtype == Dtype::kBF16 || dtype == Dtype::kF16;
 }
 
+FileSlice file_slice(const ParamPart& part) {
+  return part.slice.value_or(FileSlice{.name = part.name, .shape = part.shape, .first = 0});
+}
+
+View range_of(View whole, int64_t first, const Shape& shape) {
+  require(whole.contiguous() && first >= 0 && first + shape.count() <= whole.count(),
+          "a range outside of its tensor");
+  return View(static_cast<char*>(whole.data) + first * size_of(whole.dtype), whole.dtype, shape);
+}
+
 /// The files of a model, and under which of its two names they hold the weight of a tied head.
 struct ModelFiles {
-  ModelFiles(const std::string& dir, const ModelConfig& config)
-      : stored(open_weights(dir)), names(config), tied(config.tie_embeddings) {}
+  ModelFiles(const std::string& dir, const ModelConfig& config, const HfFamilies& families = hf_families())
+      : stored(open_weights(dir)),
+        family(hf_family(config, families)),
+        names(family.names(config)),
+        tied(config.tie_embeddings) {}
 
-  bool holds_both() const { return stored.contains(names.embedding()) && stored.contains(names.head()); }
-  /// The name of a part in the files.
-  std::string name_of(const ParamPart& part) const {
-    const bool only_head = tied && part.name == names.embedding() && !stored.contains(part.name) &&
-                           stored.contains(names.head());
-    return only_head ? names.head() : part.name;
+  bool holds_both() const { return stored.contains(names.embedding) && stored.contains(names.head); }
+  /// Where the files hold a part.
+  FileSlice slice_of(const ParamPart& part) const {
+    FileSlice slice = file_slice(part);
+    const bool only_head =
+        tied && part.name == names.embedding && !stored.contains(slice.name) && stored.contains(names.head);
+    if (only_head) slice.name = names.head;
+    return slice;
   }
-  const StoredTensors::Tensor& at(const ParamPart& part) const { return stored.at(name_of(part)); }
   /// Whether a tensor repeats the embedding under the head's name.
   bool is_copy(const std::string& name, View tensor) const {
-    return tied && name == names.head() && holds_both() && is_float(tensor.dtype) &&
-           tensor.shape == stored.at(names.embedding()).view.shape;
+    return tied && name == names.head && holds_both() && is_float(tensor.dtype) &&
+           tensor.shape == stored.at(names.embedding).view.shape;
   }
+  bool is_ignored(const std::string& name) const { return family.ignores != nullptr && family.ignores(name); }
   /// What the absence of a part has to do with the head, for the message.
   std::string about(const ParamPart& part) const {
-    if (part.name != names.embedding()) return {};
-    if (tied) return fmt::format(" (nor {}, to which config.json ties it)", excerpt(names.head()));
-    if (!stored.contains(names.head())) return {};
-    return fmt::format(" (config.json does not tie it to {}, which is there)", excerpt(names.head()));
+    if (part.name != names.embedding) return {};
+    if (tied) return fmt::format(" (nor {}, to which config.json ties it)", excerpt(names.head));
+    if (!stored.contains(names.head)) return {};
+    return fmt::format(" (config.json does not tie it to {}, which is there)", excerpt(names.head));
   }
 
   StoredTensors stored;
+  HfFamily family;
   HfNames names;
   bool tied;
 };
@@ -99,15 +114,15 @@ void check_names(const std::string& dir, const ModelFiles& files, const std::vec
   std::set<std::string> expected;
   for (const Param* param : params) {
     for (const ParamPart& part : param->parts) {
-      const std::string name = files.name_of(part);
-      expected.insert(name);
-      if (!files.stored.contains(name)) {
-        missing.push_back(excerpt(name) + " " + part.shape.to_string() + files.about(part));
+      const FileSlice slice = files.slice_of(part);
+      const bool first_of_tensor = expected.insert(slice.name).second;
+      if (first_of_tensor && !files.stored.contains(slice.name)) {
+        missing.push_back(excerpt(slice.name) + " " + slice.shape.to_string() + files.about(part));
       }
     }
   }
   for (const auto& [name, tensor] : files.stored.tensors()) {
-    if (!expected.contains(name) && !files.is_copy(name, tensor.view)) {
+    if (!expected.contains(name) && !files.is_copy(name, tensor.view) && !files.is_ignored(name)) {
       unexpected.push_back(excerpt(name) + " " + tensor.view.to_string());
     }
   }
@@ -121,11 +136,12 @@ void check_names(const std::string& dir, const ModelFiles& files, const std::vec
 }
 
 void check_part(const ModelFiles& files, const ParamPart& part) {
-  const StoredTensors::Tensor& stored = files.at(part);
-  if (stored.view.shape != part.shape || !is_float(stored.view.dtype)) {
+  const FileSlice slice = files.slice_of(part);
+  const StoredTensors::Tensor& stored = files.stored.at(slice.name);
+  if (stored.view.shape != slice.shape || !is_float(stored.view.dtype)) {
     throw InputError(fmt::format("{}: tensor {} is {}; the model needs floating point of shape {}",
-                                 *stored.file, excerpt(files.name_of(part)), stored.view.to_string(),
-                                 part.shape.to_string()));
+                                 *stored.file, excerpt(slice.name), stored.view.to_string(),
+                                 slice.shape.to_string()));
   }
 }
 
@@ -137,9 +153,7 @@ void check(const std::string& dir, const ModelFiles& files, const std::vector<Pa
 }
 
 View part_of(View whole, const ParamPart& part) {
-  require(whole.contiguous() && part.first >= 0 && part.first + part.shape.count() <= whole.count(),
-          "a part outside of its parameter");
-  return View(static_cast<char*>(whole.data) + part.first * size_of(whole.dtype), whole.dtype, part.shape);
+  return range_of(whole, part.first, part.shape);
 }
 
 }  // namespace
@@ -149,7 +163,7 @@ ModelConfig read_model_config(const std::string& dir, const std::function<void(c
   if (!config.tie_embeddings || !holds_tensors(dir, kStem)) return config;
   const ModelFiles files(dir, config);
   if (!files.holds_both()) return config;
-  const std::string embedding = files.names.embedding(), head = files.names.head();
+  const std::string embedding = files.names.embedding, head = files.names.head;
   const StoredTensors::Tensor &e = files.stored.at(embedding), &h = files.stored.at(head);
   const bool comparable = e.view.shape == h.view.shape && is_float(e.view.dtype) && is_float(h.view.dtype);
   if (!comparable || equal_values(e.view, h.view))
@@ -171,12 +185,14 @@ void load_weights(const std::string& dir, const ModelConfig& config, const std::
 }
 
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
-                  const std::vector<Param*>& all) {
-  const ModelFiles files(dir, config);
+                  const std::vector<Param*>& all, const HfFamilies& families) {
+  const ModelFiles files(dir, config, families);
   check(dir, files, all);
   for (const Param* param : own) {
     for (const ParamPart& part : param->parts) {
-      load_float(files.at(part).view, part_of(param->value, part));
+      const FileSlice slice = files.slice_of(part);
+      const View stored = files.stored.at(slice.name).view;
+      load_float(range_of(stored, slice.first, part.shape), part_of(param->value, part));
     }
     refresh_rounded(*param);
   }
@@ -192,11 +208,11 @@ void save_texts(const std::string& dir, const ModelTexts& texts) {
 void save_weights(const std::string& dir, const std::vector<Param*>& params, const ModelTexts& texts,
                   int64_t max_shard_bytes) {
   save_texts(dir, texts);
-  write_tensors(dir, kStem, named_parts(params, &Param::value), max_shard_bytes);
+  write_tensors(dir, kStem, FileTensors(params, &Param::value).list(), max_shard_bytes);
 }
 
 void save_weights_part(const std::string& dir, int64_t writer, const std::vector<Param*>& params) {
-  write_part(dir, kStem, writer, named_parts(params, &Param::value));
+  write_part(dir, kStem, writer, FileTensors(params, &Param::value).list());
 }
 
 void join_weights(const std::string& dir, const ModelTexts& texts) {
@@ -210,6 +226,31 @@ std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Par
     for (const ParamPart& part : param->parts) tensors.push_back({part.name, part_of(param->*which, part)});
   }
   return tensors;
+}
+
+FileTensors::FileTensors(const std::vector<Param*>& params, View Param::*which) {
+  std::map<std::string, Merged> merged;  // by the tensor's name
+  for (const Param* param : params) {
+    for (const ParamPart& part : param->parts) {
+      const FileSlice slice = file_slice(part);
+      const View value = part_of(param->*which, part);
+      if (slice.shape.count() == part.shape.count()) {
+        list_.push_back({slice.name, value.reshaped(slice.shape)});
+        continue;
+      }
+      Merged& whole = merged[slice.name];
+      if (whole.filled == 0) {
+        whole.at = merged_.size();
+        merged_.emplace_back(value.dtype, slice.shape);
+        list_.push_back({slice.name, merged_.back().view()});
+      }
+      copy(value, range_of(merged_[whole.at].view(), slice.first, part.shape));
+      whole.filled += part.shape.count();
+    }
+  }
+  for (const auto& [name, whole] : merged)
+    require(whole.filled == merged_[whole.at].view().count(),
+            "a tensor is written of which slices are missing");
 }
 
 std::string hash_weights(const std::vector<Param*>& params) {

@@ -1,8 +1,9 @@
 // The weights of a model in a Hugging Face directory: model.safetensors,
 // or shards and model.safetensors.index.json.
 //
-// Names and shapes are the ParamParts'. A directory must hold exactly the model's tensors: one that is
-// missing, unexpected or of another shape is an InputError that lists the first few.
+// Names and shapes are the ParamParts', or those of the tensors that the parts are slices of. A directory must
+// hold exactly the model's tensors: one that is missing, unexpected or of another shape is an InputError that
+// lists the first few.
 //
 // A tied head is the embedding, of which the files may hold either name or both. Where they hold both and the
 // two differ, config.json is wrong, and the head is a weight of its own: as in transformers (tie_weights()).
@@ -16,7 +17,9 @@
 
 #include "configs/schema/model.h"
 #include "core/files/shards.h"
+#include "core/hf/families.h"
 #include "core/layers/param.h"
+#include "kernels/base/buffer.h"
 
 namespace natrix {
 
@@ -36,7 +39,7 @@ void load_weights(const std::string& dir, const ModelConfig& config, const std::
 /// As load_weights for a rank that holds a share of the model's experts: the directory is compared with all
 /// of the model's parameters (which need no values), and this rank's `own` are filled.
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
-                  const std::vector<Param*>& all);
+                  const std::vector<Param*>& all, const HfFamilies& families = hf_families());
 
 /// The texts that stand beside the weights.
 struct ModelTexts {
@@ -55,8 +58,26 @@ void save_weights(const std::string& dir, const std::vector<Param*>& params, con
 void save_weights_part(const std::string& dir, int64_t writer, const std::vector<Param*>& params);
 void join_weights(const std::string& dir, const ModelTexts& texts);
 
-/// All parts under their names in the checkpoint; `which` is &Param::value or &Param::grad.
+/// All parts under their own names; `which` is &Param::value or &Param::grad.
 std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Param::*which);
+
+/// The same as the tensors of the files. Parts that are slices of one tensor are copied into it; all of them
+/// must be among `params`. Lives as long as the list is used.
+class FileTensors {
+ public:
+  FileTensors(const std::vector<Param*>& params, View Param::*which);
+  FileTensors(const FileTensors&) = delete;
+  FileTensors& operator=(const FileTensors&) = delete;
+  const std::vector<NamedTensor>& list() const { return list_; }
+
+ private:
+  struct Merged {
+    size_t at = 0;
+    int64_t filled = 0;
+  };
+  std::vector<NamedTensor> list_;
+  std::vector<Buffer> merged_;
+};
 
 /// The identity of a model: 16 hex digits over the names, shapes, dtypes and bytes of all weights.
 std::string hash_weights(const std::vector<Param*>& params);

@@ -1,77 +1,132 @@
 #include "core/hf/hf_formats.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "core/files/json.h"
+#include "core/files/mapped_file.h"
+#include "kernels/base/check.h"
 
 namespace natrix {
 namespace {
 
-bool fits_jamba(const ModelConfig& c, std::string_view stack) {
-  const bool experts = stack.find('E') != std::string_view::npos;
-  const bool dense = stack.find('-') != std::string_view::npos;
-  if (!c.mamba.inner_norms || !jamba_expert_layers(stack)) return false;
-  if (dense && c.mlp.activation != MlpActivation::kSwiglu) return false;
-  if (!experts) return true;
-  const MoeConfig& moe = c.moe;
-  return moe.activation == MlpActivation::kSwiglu && moe.router == Router::kSoftmax && !moe.renormalize &&
-         moe.shared_experts == 0 && moe.bias_update_rate == 0 &&
-         moe.num_experts > 1 &&  // Jamba takes one expert for a dense MLP
-         (!dense || moe.d_ff == c.mlp.d_ff);
+using nlohmann::json;
+
+constexpr double kMostParameters = 1e15;
+constexpr double kMostTensors = 1e7;
+
+// In doubles, which do not overflow: a wrong config.json must end here and not in the allocator. An upper
+// bound: every sublayer counts as the largest that the configuration can make.
+void check_size(const ModelConfig& c, const std::string& origin) {
+  const auto d = static_cast<double>(c.d_model);
+  const double di = d * static_cast<double>(c.mamba.expand);
+  const double mamba =
+      di * (3 * d + static_cast<double>(2 * c.dt_rank() + 3 * c.mamba.d_state + c.mamba.d_conv));
+  const double experts = static_cast<double>(c.moe.num_experts + c.moe.shared_experts);
+  const double mlp =
+      3 * d * std::max(experts * static_cast<double>(c.moe.d_ff), static_cast<double>(c.mlp.d_ff));
+  const auto sublayers = static_cast<double>(c.stack().size());
+  const double parameters =
+      2 * d * static_cast<double>(c.vocab_size.value_or(0)) + sublayers * std::max(mamba, mlp);
+  const double tensors = 3 + sublayers * std::max(13.0, 3 * experts + 2);
+  if (parameters > kMostParameters || tensors > kMostTensors) {
+    throw InputError(
+        fmt::format("{}: describes a model of about {:.2g} parameters in {:.2g} tensors; expected at most "
+                    "{:g} in {:g}",
+                    origin, parameters, tensors, kMostParameters, kMostTensors));
+  }
+}
+
+[[noreturn]] void refuse(const JsonObject& j, const std::string& model_type, const HfFamilies& families) {
+  std::string name = fmt::format("model_type {}", excerpt(model_type));
+  if (j.has("architectures") && j.at("architectures").is_array() && !j.at("architectures").empty() &&
+      j.at("architectures")[0].is_string()) {
+    name = fmt::format("{} ({})", excerpt(j.at("architectures")[0].get<std::string>()), name);
+  }
+  throw InputError(
+      fmt::format("{}: {} is not supported; expected {}", j.origin(), name, readable_hf_families(families)));
+}
+
+// What the new file takes over: everything from the same class; from another class the token ids only.
+json inherited_keys(const std::string& text, const std::string& model_type) {
+  json kept = {{"bos_token_id", nullptr}, {"pad_token_id", nullptr}};  // absent, they would mean id 0 or 1
+  if (text.empty()) return kept;
+  const json parent = parse_json(text, "the inherited config.json", NonFinite::kTagged);
+  if (parent.value("model_type", "") == model_type) kept.update(parent);
+  for (const char* id : {"bos_token_id", "pad_token_id", "eos_token_id"}) {
+    if (parent.contains(id)) kept[id] = parent[id];
+  }
+  // These speak of the parent's files: code beside it, its compression, its dtype under the older name.
+  for (const char* key : {"auto_map", "quantization_config", "torch_dtype", "_name_or_path"}) kept.erase(key);
+  return kept;
 }
 
 }  // namespace
 
-std::optional<ExpertLayers> jamba_expert_layers(std::string_view stack) {
-  if (stack.empty() || stack.size() % 2 != 0) return std::nullopt;
-  std::vector<int64_t> experts;  // the MLPs that are MoE
-  const auto layers = static_cast<int64_t>(stack.size() / 2);
-  for (int64_t i = 0; i < layers; ++i) {
-    const char mlp = stack[static_cast<size_t>(2 * i + 1)];
-    if (stack[static_cast<size_t>(2 * i)] != 'M' || (mlp != 'E' && mlp != '-')) return std::nullopt;
-    if (mlp == 'E') experts.push_back(i);
+ModelConfig parse_hf_config(std::string_view text, const std::string& origin, const HfFamilies& families) {
+  const json whole = parse_json(text, origin, NonFinite::kTagged);
+  const JsonObject j(whole, origin);
+  const std::string model_type = j.text("model_type");
+  const HfFamily* family = find_hf_family(model_type, families);
+  if (family == nullptr) refuse(j, model_type, families);
+  const ModelConfig config = family->read(j);
+  check_size(config, origin);
+  return config;
+}
+
+ModelConfig read_hf_config(const std::string& dir) {
+  const std::string path = dir + "/config.json";
+  return parse_hf_config(MappedFile(path).text(), path);
+}
+
+std::string hf_config_json(const ModelConfig& config, std::optional<int64_t> eos_token_id,
+                           const std::string& inherited, const HfFamilies& families) {
+  require(config.vocab_size.has_value(), "a config.json needs the size of the vocabulary");
+  const json own = hf_family(config, families).write(config);
+  json out = inherited_keys(inherited, own["model_type"]);
+  out.update(own);
+  out["hidden_size"] = config.d_model;
+  out["vocab_size"] = *config.vocab_size;
+  out["tie_word_embeddings"] = config.tie_embeddings;
+  out["dtype"] = "float32";
+  if (eos_token_id) {
+    out["eos_token_id"] = *eos_token_id;
+  } else if (!out.contains("eos_token_id")) {
+    out["eos_token_id"] = nullptr;
   }
-  if (experts.empty()) return ExpertLayers{};  // num_experts 1 then says that all are dense
-  ExpertLayers e;
-  e.offset = experts.front();
-  e.period = experts.size() > 1 ? experts[1] - experts[0] : layers;
-  if (e.offset >= e.period) return std::nullopt;
-  for (int64_t i = 0; i < layers; ++i) {
-    const bool said = i % e.period == e.offset;
-    if (said != (stack[static_cast<size_t>(2 * i + 1)] == 'E')) return std::nullopt;
+  return out.dump(2) + "\n";
+}
+
+std::string hf_generation_config_json(const std::string& config_json) {
+  const json config = parse_json(config_json, "config.json", NonFinite::kTagged);
+  json out = {{"_from_model_config", true}};
+  for (const char* id : {"bos_token_id", "pad_token_id", "eos_token_id"}) {
+    if (config.contains(id) && !config[id].is_null()) out[id] = config[id];
   }
-  return e;
+  out["use_cache"] = config.value("use_cache", true);  // generate() does not look into config.json for it
+  return out.dump(2) + "\n";
 }
 
-HfFamily hf_family(const ModelConfig& c) {
-  const std::string stack = c.stack();
-  const bool all_mamba = stack.find_first_not_of('M') == std::string::npos;
-  if (all_mamba && !c.mamba.inner_norms) return HfFamily::kMamba;
-  return fits_jamba(c, stack) ? HfFamily::kJamba : HfFamily::kNatrix;
-}
-
-HfNames::HfNames(const ModelConfig& config) : family_(hf_family(config)) {}
-
-std::string HfNames::embedding() const {
-  return family_ == HfFamily::kJamba ? "model.embed_tokens.weight" : "backbone.embeddings.weight";
-}
-
-std::string HfNames::final_norm() const {
-  return family_ == HfFamily::kJamba ? "model.final_layernorm.weight" : "backbone.norm_f.weight";
-}
-
-std::string HfNames::head() const {
-  return "lm_head.weight";
-}
-
-// A Jamba layer is two sublayers: the mixer and the MLP.
-std::string HfNames::norm(int sublayer) const {
-  if (family_ != HfFamily::kJamba) return fmt::format("backbone.layers.{}.norm.weight", sublayer);
-  return fmt::format("model.layers.{}.{}.weight", sublayer / 2,
-                     sublayer % 2 == 0 ? "input_layernorm" : "pre_ff_layernorm");
-}
-
-std::string HfNames::block(int sublayer) const {
-  if (family_ != HfFamily::kJamba) return fmt::format("backbone.layers.{}.mixer.", sublayer);
-  return fmt::format("model.layers.{}.{}.", sublayer / 2, sublayer % 2 == 0 ? "mamba" : "feed_forward");
+std::vector<int64_t> read_hf_eos_token_ids(const std::string& dir) {
+  for (const char* name : {"generation_config.json", "config.json"}) {
+    const std::string path = dir + "/" + name;
+    if (!std::filesystem::exists(path)) continue;
+    const json whole = read_json_file(path, NonFinite::kTagged);
+    const JsonObject j(whole, path);
+    if (!j.has("eos_token_id") || j.at("eos_token_id").is_null()) continue;
+    const json& eos = j.at("eos_token_id");
+    std::vector<int64_t> ids;
+    for (const json& id : eos.is_array() ? eos : json::array({eos})) {
+      if (!id.is_number_unsigned() || id.get<uint64_t>() > uint64_t{INT32_MAX}) {
+        j.fail("eos_token_id", "a token id or a list of them");
+      }
+      ids.push_back(id.get<int64_t>());
+    }
+    return ids;
+  }
+  return {};
 }
 
 }  // namespace natrix

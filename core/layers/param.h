@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,11 +15,21 @@ namespace natrix {
 /// How a fresh tensor is filled; see core/layers/init.h.
 enum class Init { kNormal, kZeros, kOnes, kUniform, kResidualOut, kDtBias, kALog };
 
+/// A contiguous range of a tensor in a checkpoint's files.
+struct FileSlice {
+  std::string name;   // of the tensor in the files
+  Shape shape;        // of the whole tensor
+  int64_t first = 0;  // offset of the range's first element
+};
+
 /// A contiguous part of a Param that has its own name in the checkpoint: all of it, or one expert of a stack.
 struct ParamPart {
   std::string name;  // name in the HF checkpoint, e.g. "model.layers.1.feed_forward.experts.3.up_proj.weight"
   Shape shape;       // shape in the checkpoint, e.g. [d_inner, 1, K] for conv1d.weight
   int64_t first = 0;  // offset of its first element in the Param
+  /// Where the files hold the part if not as a tensor of this name and shape. Several parts may be slices of
+  /// one tensor. The model's family sets this (core/hf/family.h).
+  std::optional<FileSlice> slice = {};
 };
 
 struct Param {

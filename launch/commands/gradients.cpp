@@ -27,7 +27,7 @@ int gradients(const GradientsFlags& flags) {
   const auto held = check_output("--out", flags.out);
   const std::string dir = resolve_model_dir(flags.model);
   Context ctx = flags.common.context();
-  ModelConfig config = read_model_config(dir, print_warning);
+  ModelConfig config = read_checkpoint_model(dir);
   config.moe.aux_loss_coef = 0;  // the gradient of the cross-entropy alone
   config.moe.z_loss_coef = 0;
   AssembledModel model = load_model(dir, config, flags.common.element(), true, ctx.memory());
@@ -46,7 +46,8 @@ int gradients(const GradientsFlags& flags) {
   const auto predictions = static_cast<double>(batch * (length - 1));
   const StepResult result = schedule.step({&rows, 1}, 1 / predictions, tally);
 
-  std::vector<NamedTensor> named = named_parts(model->params(), &Param::grad);
+  const FileTensors tensors(model->params(), &Param::grad);
+  std::vector<NamedTensor> named = tensors.list();
   std::vector<Buffer> converted;  // the file holds f32, whatever the model computed in
   for (NamedTensor& t : named) {
     converted.emplace_back(Dtype::kF32, t.view.shape);

@@ -26,18 +26,9 @@ struct InspectFlags {
   bool json = false, quiet = false, tensors = false;
 };
 
-const char* class_of(const ModelConfig& c) {
-  switch (hf_family(c)) {
-    case HfFamily::kMamba: return "MambaForCausalLM";
-    case HfFamily::kJamba: return "JambaForCausalLM";
-    case HfFamily::kNatrix: return "natrix";
-  }
-  return "?";
-}
-
 nlohmann::ordered_json model_facts(const ModelConfig& c, Model& model) {
   const ParameterCount n = model.count_parameters();
-  return {{"class", class_of(c)},
+  return {{"class", hf_family(c).name},
           {"stack", c.stack()},
           {"d_model", c.d_model},
           {"vocab_size", c.vocab_size.value_or(0)},
@@ -140,7 +131,7 @@ int inspect(const InspectFlags& flags) {
     resolved = to_yaml(e.loaded, true);
   } else {
     const std::string dir = resolve_model_dir(flags.what);
-    model = read_model_config(dir, print_warning);
+    model = read_checkpoint_model(dir);
     facts = model_facts(*model, *describe_model(*model));
     facts["directory"] = dir;
   }

@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 
 std::string refusal(const std::string& pattern, const LayerKinds& kinds = builtin_layer_kinds()) {
   try {
-    kinds.check(pattern, "book.yaml:4");
+    kinds.check(pattern, "book.yaml:4: model.pattern");
   } catch (const InputError& e) {
     return e.what();
   }

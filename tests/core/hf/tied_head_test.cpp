@@ -20,13 +20,14 @@ using test::ScratchDir;
 
 constexpr int64_t kVocabulary = 10, kWidth = 4;
 
+enum class TiedClass { kMamba, kJamba };
 enum class Says { kTied, kNothing, kUntied };
 enum class Head { kAbsent, kEqual, kDifferent, kAlone, kNeither };
 
-ModelConfig tiny_config(HfFamily family) {
+ModelConfig tiny_config(TiedClass family) {
   ModelConfig c;
-  c.pattern = family == HfFamily::kJamba ? "ME" : "M";
-  c.mamba.inner_norms = family == HfFamily::kJamba;
+  c.pattern = family == TiedClass::kJamba ? "ME" : "M";
+  c.mamba.inner_norms = family == TiedClass::kJamba;
   c.d_model = kWidth;
   c.vocab_size = kVocabulary;
   return c;
@@ -51,9 +52,9 @@ Buffer vectors(float first, Dtype dtype = Dtype::kF32) {
 /// The model's two parameters at the ends of the stack, as a model declares them.
 struct Ends {
   explicit Ends(const ModelConfig& config) {
-    const HfNames names(config);
-    add(names.embedding());
-    if (!config.tie_embeddings) add(names.head());
+    const HfNames names = hf_names(config);
+    add(names.embedding);
+    if (!config.tie_embeddings) add(names.head);
   }
   void add(const std::string& name) {
     Param p;
@@ -92,28 +93,27 @@ Reading read(const std::string& dir) {
   return r;
 }
 
-class TiedHead : public ::testing::TestWithParam<std::tuple<HfFamily, Says, Head, bool>> {};
+class TiedHead : public ::testing::TestWithParam<std::tuple<TiedClass, Says, Head, bool>> {};
 
 TEST_P(TiedHead, IsReadAsTransformersReadsIt) {
   const auto [family, says, head, sharded] = GetParam();
   const ScratchDir dir;
   const ModelConfig config = tiny_config(family);
-  const HfNames names(config);
+  const HfNames names = hf_names(config);
   write_config(dir.path(), config, says);
   const Buffer embedding = vectors(1), other = vectors(100);
   std::vector<NamedTensor> tensors;
-  if (head != Head::kAlone && head != Head::kNeither)
-    tensors.push_back({names.embedding(), embedding.view()});
-  if (head == Head::kEqual) tensors.push_back({names.head(), embedding.view()});
-  if (head == Head::kDifferent || head == Head::kAlone) tensors.push_back({names.head(), other.view()});
+  if (head != Head::kAlone && head != Head::kNeither) tensors.push_back({names.embedding, embedding.view()});
+  if (head == Head::kEqual) tensors.push_back({names.head, embedding.view()});
+  if (head == Head::kDifferent || head == Head::kAlone) tensors.push_back({names.head, other.view()});
   write_tensors(dir.path(), "model", tensors, sharded ? 1 : kMaxShardBytes);
 
-  const bool asked = says == Says::kTied || (says == Says::kNothing && family == HfFamily::kMamba);
+  const bool asked = says == Says::kTied || (says == Says::kNothing && family == TiedClass::kMamba);
   const Reading r = read(dir.path());
   EXPECT_EQ(r.config.tie_embeddings, asked && head != Head::kDifferent);
   ASSERT_EQ(r.warnings.size(), asked && head == Head::kDifferent ? 1u : 0u);
   for (const std::string& w : r.warnings) {
-    for (const std::string& part : {dir / "config.json", names.head(), names.embedding(), dir / "model"})
+    for (const std::string& part : {dir / "config.json", names.head, names.embedding, dir / "model"})
       EXPECT_TRUE(mentions(w, part));
     EXPECT_EQ(w.find('\n'), std::string::npos);
   }
@@ -126,8 +126,8 @@ TEST_P(TiedHead, IsReadAsTransformersReadsIt) {
         message_of<InputError>([&] { load_weights(dir.path(), r.config, ends.list()); });
     EXPECT_EQ(message, message_of<InputError>([&] { check_weights(dir.path(), r.config, ends.list()); }));
     EXPECT_TRUE(mentions(message, lacks_head && lacks_embedding ? "2 missing" : "1 missing"));
-    EXPECT_TRUE(mentions(message, names.head()));
-    EXPECT_EQ(message.find(names.embedding()) != std::string::npos, lacks_embedding) << message;
+    EXPECT_TRUE(mentions(message, names.head));
+    EXPECT_EQ(message.find(names.embedding) != std::string::npos, lacks_embedding) << message;
     return;
   }
   check_weights(dir.path(), r.config, ends.list());
@@ -149,7 +149,7 @@ TEST_P(TiedHead, IsReadAsTransformersReadsIt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Every, TiedHead,
-                         ::testing::Combine(::testing::Values(HfFamily::kMamba, HfFamily::kJamba),
+                         ::testing::Combine(::testing::Values(TiedClass::kMamba, TiedClass::kJamba),
                                             ::testing::Values(Says::kTied, Says::kNothing, Says::kUntied),
                                             ::testing::Values(Head::kAbsent, Head::kEqual, Head::kDifferent,
                                                               Head::kAlone, Head::kNeither),
@@ -158,10 +158,10 @@ INSTANTIATE_TEST_SUITE_P(Every, TiedHead,
 /// Whether a tied config.json stays so beside these two tensors.
 bool stays_tied(View embedding, View head) {
   const ScratchDir dir;
-  const ModelConfig config = tiny_config(HfFamily::kMamba);
+  const ModelConfig config = tiny_config(TiedClass::kMamba);
   write_config(dir.path(), config, Says::kTied);
-  const HfNames names(config);
-  write_safetensors(dir / "model.safetensors", {{names.embedding(), embedding}, {names.head(), head}});
+  const HfNames names = hf_names(config);
+  write_safetensors(dir / "model.safetensors", {{names.embedding, embedding}, {names.head, head}});
   return read(dir.path()).config.tie_embeddings;
 }
 
@@ -204,12 +204,12 @@ TEST(TiedHeadValues, WhatCannotBeAHeadIsRefused) {
                                      {Dtype::kF32, {kWidth, kVocabulary}},
                                      {Dtype::kI32, {kVocabulary, kWidth}}}) {
     const ScratchDir dir;
-    const ModelConfig config = tiny_config(HfFamily::kJamba);
+    const ModelConfig config = tiny_config(TiedClass::kJamba);
     write_config(dir.path(), config, Says::kTied);
-    const HfNames names(config);
+    const HfNames names = hf_names(config);
     const Buffer embedding = vectors(1), head(dtype, shape);
     write_safetensors(dir / "model.safetensors",
-                      {{names.embedding(), embedding.view()}, {names.head(), head.view()}});
+                      {{names.embedding, embedding.view()}, {names.head, head.view()}});
     const Reading r = read(dir.path());
     EXPECT_TRUE(r.warnings.empty());
     Ends ends(r.config);
@@ -220,7 +220,7 @@ TEST(TiedHeadValues, WhatCannotBeAHeadIsRefused) {
 
 TEST(TiedHeadValues, ADirectoryMayLackItsWeights) {
   const ScratchDir dir;
-  write_config(dir.path(), tiny_config(HfFamily::kMamba), Says::kTied);
+  write_config(dir.path(), tiny_config(TiedClass::kMamba), Says::kTied);
   EXPECT_TRUE(read(dir.path()).config.tie_embeddings);
 }
 
