@@ -107,7 +107,8 @@ struct Operands {
 
 void add_cases(Suite& suite, const Sizes& s) {
   const auto items = static_cast<double>(s.batch * s.tokens);
-  const auto shapes = std::make_shared<const Operands>(Memory::kHost, Sizes{1, 1, s.heads, s.channels, s.states, s.groups});
+  const auto shapes =
+      std::make_shared<const Operands>(Memory::kHost, Sizes{1, 1, s.heads, s.channels, s.states, s.groups});
   const double forward = natrix::cost(shapes->forward_args()).flops * items,
                backward = natrix::cost(shapes->backward_args()).flops * items;
   const auto add = [&](std::string family, Cost cost, auto run, auto outputs) {
@@ -122,7 +123,7 @@ void add_cases(Suite& suite, const Sizes& s) {
     return std::vector<View>{o.y.view(), o.state.view()};
   };
   const auto all_outputs = [](const Operands& o) {
-    return std::vector<View>{o.y.view(),    o.state.view(), o.x_of(o.dxBC),  o.B_of(o.dxBC),
+    return std::vector<View>{o.y.view(),     o.state.view(), o.x_of(o.dxBC),  o.B_of(o.dxBC),
                              o.C_of(o.dxBC), o.ddt.view(),   o.dA_log.view(), o.dD.view()};
   };
   // One token reads and writes the state, and does no product.

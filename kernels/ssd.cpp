@@ -65,8 +65,7 @@ void check(const Context& ctx, const SsdForward& a) {
   s.optional_state(a.state_in, "ssd_forward: state_in");
   s.io(a.y, "ssd_forward: y");
   s.optional_state(a.state_out, "ssd_forward: state_out");
-  if (a.tile_states)
-    check_dense(a.tile_states, Dtype::kF32, s.tile_states(ctx), "ssd_forward: tile_states");
+  if (a.tile_states) check_dense(a.tile_states, Dtype::kF32, s.tile_states(ctx), "ssd_forward: tile_states");
 }
 
 void check(const Context& ctx, const SsdBackward& a) {
@@ -198,8 +197,9 @@ void ssd_summary(Context& ctx, const SsdSummary& args) {
 void ssd_summary_backward(Context& ctx, const SsdSummaryBackward& args) {
   refuse_cuda(ctx);
   check(args);
-  dispatch<SsdSummaryBackward>(ctx, "ssd_summary_backward", args,
-                               {.reference = reference::ssd_summary_backward, .cpu = cpu::ssd_summary_backward});
+  dispatch<SsdSummaryBackward>(
+      ctx, "ssd_summary_backward", args,
+      {.reference = reference::ssd_summary_backward, .cpu = cpu::ssd_summary_backward});
 }
 
 }  // namespace natrix

@@ -52,10 +52,10 @@ struct SsdBackward {
   View doc_start, state_in;  // as in forward; state_in is the first of tile_states
   View tile_states;          // from forward; optional where they have no elements
   View dy;
-  View dstate_out;              // optional: gradient from the next segment; zero when empty
-  View dx, ddt, dB, dC;         // out (=)
-  View ddt_bias, dA_log, dD;    // out (+=); ddt_bias comes with dt_bias, dD with D
-  View dstate_in;               // out (=), optional: for the previous segment; may alias dstate_out
+  View dstate_out;            // optional: gradient from the next segment; zero when empty
+  View dx, ddt, dB, dC;       // out (=)
+  View ddt_bias, dA_log, dD;  // out (+=); ddt_bias comes with dt_bias, dD with D
+  View dstate_in;             // out (=), optional: for the previous segment; may alias dstate_out
 };
 void ssd_backward(Context& ctx, const SsdBackward& args);
 Cost cost(const SsdBackward& args);

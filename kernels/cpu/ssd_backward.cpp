@@ -64,8 +64,7 @@ HWY_INLINE void FillBackwardMatrices(const SsdSteps& s, const SsdDocuments& docu
       hn::Store(hn::Mul(decayed, step), d, r.M + row + j);
       const auto share = hn::Mul(hn::Mul(decay, step), dyx);
       hn::Store(first ? share : hn::Add(hn::Load(d, r.E + row + j), share), d, r.E + row + j);
-      const auto earlier =
-          hn::Lt(hn::Iota(d, static_cast<float>(j)), hn::Set(d, static_cast<float>(i)));
+      const auto earlier = hn::Lt(hn::Iota(d, static_cast<float>(j)), hn::Set(d, static_cast<float>(i)));
       const auto through = hn::IfThenElseZero(earlier, hn::Mul(decayed, dyx));
       hn::Store(hn::Add(hn::Load(d, g.as_earlier + j), through), d, g.as_earlier + j);
       as_later = hn::MulAdd(through, step, as_later);
@@ -195,8 +194,7 @@ HWY_INLINE void RetreatHead(const SsdBackward& a, const SsdPlan& plan, const Ssd
                               .c = r.dB_across,
                               .c_row = cols,
                               .add = i > 0});
-  if (steps.decay != 0)
-    g.across = static_cast<double>(steps.decay) * DotOfStates(R, S, plan.state_floats());
+  if (steps.decay != 0) g.across = static_cast<double>(steps.decay) * DotOfStates(R, S, plan.state_floats());
   FinishSteps(a, plan, task, tile, h, documents, steps, g, sums);
 
   ScaleRows(r.dy, steps.from_start, tile.count, width, r.scaled);

@@ -57,8 +57,7 @@ struct SsdProduct {
 /// sum[r][v] += Σ_k a[r][k] b[k][v]
 template <int R, int W>
 HWY_INLINE void AddSsdTerms(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_term,
-                            const float* HWY_RESTRICT b, int64_t b_term, int64_t terms,
-                            Vector (&sum)[R][W]) {
+                            const float* HWY_RESTRICT b, int64_t b_term, int64_t terms, Vector (&sum)[R][W]) {
   const Floats d;
   const int64_t n = lanes();
   if (a_row == 1) {
@@ -105,8 +104,8 @@ HWY_NOINLINE void MultiplySsdBlock(const SsdProduct& p, int64_t i, int64_t j) {
     });
   }
   float* c = p.c + i * p.c_row + j;
-  ForBlock<R, W>(
-      [&](auto r, auto v) NATRIX_INLINE_LAMBDA { hn::StoreU(sum[r][v], d, c + r * p.c_row + v * n); });
+  ForBlock<R, W>([&](auto r, auto v)
+                     NATRIX_INLINE_LAMBDA { hn::StoreU(sum[r][v], d, c + r * p.c_row + v * n); });
 }
 
 /// Calls body.template operator()<R, W>(i, j) for blocks of rows: as many sixes as there are, then 4, 2 and 1.
@@ -195,8 +194,8 @@ HWY_NOINLINE void MultiplySsdGradientBlock(const SsdGradientProduct& p, int64_t 
 }
 
 HWY_INLINE void Multiply(const SsdGradientProduct& p) {
-  ForSsdBlocks(p.rows, p.cols, [&]<int R, int W>(int64_t i, int64_t j)
-                                   HWY_ATTR { MultiplySsdGradientBlock<R, W>(p, i, j); });
+  ForSsdBlocks(p.rows, p.cols,
+               [&]<int R, int W>(int64_t i, int64_t j) HWY_ATTR { MultiplySsdGradientBlock<R, W>(p, i, j); });
 }
 
 }  // namespace natrix::cpu::HWY_NAMESPACE

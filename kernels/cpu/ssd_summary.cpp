@@ -13,7 +13,8 @@ HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
 int64_t SummaryFloats(const SsdPlan& plan) {
-  return kSsdTile * (padded(plan.states) + 2 * padded(plan.channels)) + kSsdBlock * padded(plan.state_floats());
+  return kSsdTile * (padded(plan.states) + 2 * padded(plan.channels)) +
+         kSsdBlock * padded(plan.state_floats());
 }
 
 /// What the two directions share: state ← decay · state + rowsᵀ (scale ⊙ inputs), over all tiles in order or

@@ -26,13 +26,14 @@ namespace natrix::cpu::HWY_NAMESPACE {
 
 /// Documents of a tile.
 struct SsdDocuments {
-  int64_t first_start;        // the first token that starts a document; the number of tokens if none does
-  int64_t start[kSsdTile];    // the first token of each token's document, or 0 if it began before the tile
+  int64_t first_start;      // the first token that starts a document; the number of tokens if none does
+  int64_t start[kSsdTile];  // the first token of each token's document, or 0 if it began before the tile
   bool starts_any() const { return first_start < tokens; }
   int64_t last() const { return start[tokens - 1]; }  // start of the last document
   int64_t tokens;
 
-  SsdDocuments(View doc_start, const SsdTask& task, SsdTile tile) : first_start(tile.count), tokens(tile.count) {
+  SsdDocuments(View doc_start, const SsdTask& task, SsdTile tile)
+      : first_start(tile.count), tokens(tile.count) {
     const uint8_t* starts = doc_start ? doc_start.row<uint8_t>(task.sequence) + tile.begin : nullptr;
     int64_t latest = 0;
     for (int64_t t = 0; t < tokens; ++t) {
@@ -48,9 +49,9 @@ struct SsdDocuments {
 
 /// The steps of a head in a tile, and decays that follow from them. Zero beyond the last token.
 struct SsdSteps {
-  HWY_ALIGN float raw[kSsdTile];         // dt + dt_bias
-  HWY_ALIGN float step[kSsdTile];        // Δ
-  HWY_ALIGN float high[kSsdTile];        // a, as high + low
+  HWY_ALIGN float raw[kSsdTile];   // dt + dt_bias
+  HWY_ALIGN float step[kSsdTile];  // Δ
+  HWY_ALIGN float high[kSsdTile];  // a, as high + low
   HWY_ALIGN float low[kSsdTile];
   HWY_ALIGN float from_start[kSsdTile];  // decay of the state before the tile
   HWY_ALIGN float to_end[kSsdTile];      // decay from this token to the last
@@ -69,7 +70,8 @@ HWY_INLINE void PrepareSteps(const Args& a, const SsdPlan& plan, const SsdTask& 
   std::fill_n(s.raw, kSsdTile, 0.0f);
   for (int64_t t = 0; t < tile.count; ++t)
     s.raw[t] = a.dt.template row<float>(plan.row(task, tile.begin + t))[h] + bias;
-  const auto least = hn::Set(d, static_cast<float>(a.dt_min)), most = hn::Set(d, static_cast<float>(a.dt_max));
+  const auto least = hn::Set(d, static_cast<float>(a.dt_min)),
+             most = hn::Set(d, static_cast<float>(a.dt_max));
   for (int64_t t = 0; t < kSsdTile; t += lanes())
     hn::Store(AtMost(most, AtLeast(least, Softplus(d, hn::Load(d, s.raw + t)))), d, s.step + t);
   std::fill_n(s.step + tile.count, kSsdTile - tile.count, 0.0f);
@@ -88,8 +90,7 @@ HWY_INLINE void PrepareSteps(const Args& a, const SsdPlan& plan, const SsdTask& 
   const auto high = hn::Set(d, s.high[tile.count - 1]), low = hn::Set(d, s.low[tile.count - 1]);
   for (int64_t t = 0; t < kSsdTile; t += lanes()) {
     hn::Store(Exp2NonPositive(d, hn::Load(d, s.high + t)), d, s.from_start + t);
-    const auto to_end =
-        hn::Add(hn::Sub(high, hn::Load(d, s.high + t)), hn::Sub(low, hn::Load(d, s.low + t)));
+    const auto to_end = hn::Add(hn::Sub(high, hn::Load(d, s.high + t)), hn::Sub(low, hn::Load(d, s.low + t)));
     hn::Store(Exp2NonPositive(d, AtMost(hn::Zero(d), to_end)), d, s.to_end + t);
   }
   s.decay = documents.starts_any() ? 0.0f : s.from_start[tile.count - 1];
@@ -126,7 +127,8 @@ HWY_INLINE void PackSsdRows(View v, int64_t row, int64_t rows, int64_t first, in
 
 HWY_INLINE void UnpackSsdRows(const float* from, View v, int64_t row, int64_t rows, int64_t first,
                               int64_t cols) {
-  for (int64_t r = 0; r < rows; ++r) std::copy_n(from + r * padded(cols), cols, v.row<float>(row + r) + first);
+  for (int64_t r = 0; r < rows; ++r)
+    std::copy_n(from + r * padded(cols), cols, v.row<float>(row + r) + first);
 }
 
 /// to[c][r] = from[r][c]: rows `step` apart become columns, which are padded with zeros to `width`.
@@ -152,8 +154,7 @@ HWY_INLINE void LoadSsdState(const float* from, const SsdPlan& plan, float* to) 
 }
 
 HWY_INLINE void StoreSsdState(const float* from, const SsdPlan& plan, float* to) {
-  if (to != nullptr)
-    TransposeSsd(from, padded(plan.channels), plan.states, plan.channels, plan.states, to);
+  if (to != nullptr) TransposeSsd(from, padded(plan.channels), plan.states, plan.channels, plan.states, to);
 }
 
 /// Scratch of a task: takes arrays from `room` one after another.

@@ -42,7 +42,8 @@ struct Recurrence {
         dt_min(a.dt_min),
         dt_max(a.dt_max),
         A(at(heads)) {
-    for (int64_t h = 0; h < heads; ++h) A[at(h)] = -std::exp(static_cast<double>(a.A_log.template as<T>()[h]));
+    for (int64_t h = 0; h < heads; ++h)
+      A[at(h)] = -std::exp(static_cast<double>(a.A_log.template as<T>()[h]));
   }
 
   int64_t state_size() const { return heads * channels * states; }
@@ -60,9 +61,7 @@ struct Recurrence {
     return s < dt_min || s > dt_max ? 0.0 : softplus_derivative(s);
   }
   /// The factor by which S_{t−1} enters S_t.
-  double decay(int64_t row, int64_t h) const {
-    return starts(row) ? 0.0 : std::exp(step(row, h) * A[at(h)]);
-  }
+  double decay(int64_t row, int64_t h) const { return starts(row) ? 0.0 : std::exp(step(row, h) * A[at(h)]); }
 
   Doubles load_state(View state, int64_t b) const {
     Doubles S(at(state_size()), 0.0);
