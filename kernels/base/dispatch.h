@@ -53,6 +53,10 @@ View main_operand(const Args& a) {
     return a.from;
   else if constexpr (requires { a.w; })
     return a.w;
+  else if constexpr (requires { a.q; })
+    return a.q;
+  else if constexpr (requires { a.k; })
+    return a.k;
   else
     return a.tail;
 }
