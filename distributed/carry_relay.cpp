@@ -7,7 +7,8 @@ CarryRelay::CarryRelay(Communicator& axis, Context& ctx, Direction direction)
       ctx_(ctx),
       direction_(direction),
       place_(direction == Direction::kForward ? axis.rank() : axis.size() - 1 - axis.rank()),
-      last_place_(axis.size() - 1) {
+      last_place_(axis.size() - 1),
+      rows_(axis, ctx, /*first_ends=*/false) {
   require(axis.size() > 1, "a relay between ranks needs two of them");
 }
 
@@ -20,6 +21,7 @@ void CarryRelay::resume(const CarryStates* states) {
   origin_ = Origin::kStart;
   segment_ = -1;
   begin_ = states != nullptr && place_ == 0 ? copy_of(*states) : CarryStates();
+  rows_.resume(states);
   leaving_.clear();
 }
 
@@ -27,11 +29,13 @@ void CarryRelay::rejoin(const CarryStates& boundary) {
   origin_ = Origin::kBoundary;
   segment_ = -1;
   begin_ = copy_of(boundary);
+  rows_.rejoin(boundary);
   leaving_.clear();
 }
 
 void CarryRelay::begin_segment(bool last) {
   ++segment_;
+  rows_.begin_segment(last);
   last_ = last;
 }
 
@@ -55,6 +59,7 @@ void CarryRelay::leave(CarryKey key, View state) {
 
 const CarryStates& CarryRelay::end_states() {
   require(last_, "the end states of a sweep that has not ended");
+  if (axis_.rank() == last_place_) rows_.put_end(leaving_);
   return leaving_;
 }
 

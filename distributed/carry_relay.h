@@ -11,7 +11,7 @@
 #pragma once
 
 #include "core/carry/carry_route.h"
-#include "distributed/communicator.h"
+#include "distributed/shared_rows.h"
 
 namespace natrix {
 
@@ -29,6 +29,13 @@ class CarryRelay final : public CarryRoute {
   View enter(CarryKey key, Dtype dtype, const Shape& shape,
              const std::function<SegmentMap()>& summarise) override;
   void leave(CarryKey key, View state) override;
+  History append(CarryKey key, View rows) override { return rows_.append(key, rows); }
+  History row_gradients(CarryKey key, const History& history) override {
+    return rows_.row_gradients(key, history);
+  }
+  void collect(CarryKey key, const History& gradients, View rows) override {
+    rows_.collect(key, gradients, rows);
+  }
 
  private:
   int peer(int place) const;  // the rank at a place along the way
@@ -39,6 +46,7 @@ class CarryRelay final : public CarryRoute {
   int place_, last_place_;          // of this rank, in the direction in which states travel
   CarryStates begin_;               // entering states of the first segment, where known here
   CarryStates entering_, leaving_;  // received; states after the last segment
+  SharedRows rows_;
   enum class Origin { kStart, kBoundary } origin_ = Origin::kStart;
   int64_t segment_ = -1;  // counted from resume or rejoin
   bool last_ = false;

@@ -24,16 +24,24 @@ class CarryScan final : public CarryRoute {
   View enter(CarryKey key, Dtype dtype, const Shape& shape,
              const std::function<SegmentMap()>& summarise) override;
   void leave(CarryKey, View) override {}
+  History append(CarryKey key, View rows) override { return rows_.append(key, rows); }
+  History row_gradients(CarryKey key, const History& history) override {
+    return rows_.row_gradients(key, history);
+  }
+  void collect(CarryKey key, const History& gradients, View rows) override {
+    rows_.collect(key, gradients, rows);
+  }
 
  private:
-  View enter_dry(CarryKey key, Dtype dtype, const Shape& shape, const SegmentMap& map);
+  View enter_dry(CarryKey key, Dtype dtype, const Shape& shape, int64_t decays);
 
   Communicator& axis_;
   Context& ctx_;
   int place_;
   bool reversed_;
-  CarryStates begin_;         // entering states of the first segment, where known here
-  CarryStates entering_;      // entering states of this rank
+  CarryStates begin_;     // entering states of the first segment, where known here
+  CarryStates entering_;  // entering states of this rank
+  SharedRows rows_;
   CarryStates start_, next_;  // before this super-segment and before the next; equal on all ranks
   bool first_ = false, boundary_ = false, fresh_ = false;
 };

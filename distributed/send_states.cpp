@@ -8,6 +8,9 @@ namespace {
 /// Header of one state: layer, part, dtype, rank and extents of its shape.
 constexpr int64_t kHeader = 4 + Shape::kMaxRank;
 
+/// Header of appended rows: layer, part, dtype, batch, width, first token that is held, tokens.
+using RowHeader = std::array<int64_t, 7>;
+
 }  // namespace
 
 void send_states(Communicator& axis, Context& ctx, const CarryStates& states, int peer) {
@@ -20,6 +23,19 @@ void send_states(Communicator& axis, Context& ctx, const CarryStates& states, in
     for (int i = 0; i < v.shape.rank(); ++i) header[static_cast<size_t>(4 + i)] = v.shape[i];
     axis.send(ctx, View(header.data(), Dtype::kI64, {kHeader}), peer);
     axis.send(ctx, v, peer);
+  }
+  count = static_cast<int64_t>(states.appended().size());
+  axis.send(ctx, View(&count, Dtype::kI64, {1}), peer);
+  for (const auto& [key, rows] : states.appended()) {
+    const RowStore& store = *rows.store;
+    const int64_t first = store.begin();
+    RowHeader header = {key.layer,          key.part,      static_cast<int64_t>(store.dtype()),
+                        store.batch(),      store.width(), first,
+                        rows.length - first};
+    axis.send(ctx, View(header.data(), Dtype::kI64, {std::ssize(header)}), peer);
+    const Buffer held(store.dtype(), {store.batch(), rows.length - first, store.width()});
+    store.read(first, held.view());
+    if (rows.length > first) axis.send(ctx, held.view(), peer);
   }
 }
 
@@ -35,6 +51,18 @@ CarryStates receive_states(Communicator& axis, Context& ctx, int peer) {
     const CarryKey key{static_cast<int>(header[0]), static_cast<int>(header[1])};
     states.make(key, static_cast<Dtype>(header[2]), shape);
     axis.receive(ctx, states.at(key), peer);
+  }
+  axis.receive(ctx, View(&count, Dtype::kI64, {1}), peer);
+  for (int64_t n = 0; n < count; ++n) {
+    RowHeader header{};
+    axis.receive(ctx, View(header.data(), Dtype::kI64, {std::ssize(header)}), peer);
+    const auto [layer, part, dtype, batch, width, first, tokens] = header;
+    auto store = std::make_shared<RowStore>(static_cast<Dtype>(dtype), batch, width, Memory::kHost);
+    const Buffer held(store->dtype(), {batch, tokens, width});
+    if (tokens > 0) axis.receive(ctx, held.view(), peer);
+    store->grow_zero(first, first);  // those before belong to documents that have ended
+    store->write(first, held.view());
+    states.put_rows({static_cast<int>(layer), static_cast<int>(part)}, {store, first + tokens});
   }
   return states;
 }

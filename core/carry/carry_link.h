@@ -1,16 +1,21 @@
-// CarryLink: how a segment gets the state that it starts from and hands on the state that it ends with.
+// CarryLink: how a segment gets what the segments before it hand on, and hands on its own part.
 //
-// A segment acts on a carried state as an affine map  S_out = decay ⊙ S_in + state.  Such maps form a monoid.
-// For a convolution tail, and where a document starts, decay = 0. Chunked training, truncated BPTT, context
-// parallelism, prefill, decode and prefix files differ only in where states come from and where they go.
-// Layers therefore call only enter(), room() and leave(). In backward the same calls carry the gradients of
-// states, backwards in time.
+// There are two kinds of carries, and both form a monoid.
+//
+//   affine   a segment acts on a carried state as a map  S_out = decay ⊙ S_in + state.  For a convolution
+//            tail, and where a document starts, decay = 0. Layers call enter(), room() and leave(). In
+//            backward the same calls carry the gradients of states, backwards in time.
+//   append   a segment adds its rows (keys and values) to those of all segments before it. Layers call
+//            append(), and in backward row_gradients() and collect().
+//
+// Chunked training, truncated BPTT, context parallelism, prefill, decode and prefix files differ only in where
+// carries come from and where they go. Layers therefore know nothing else.
 #pragma once
 
 #include <compare>
 #include <functional>
 
-#include "kernels/base/buffer.h"
+#include "core/carry/row_store.h"
 
 namespace natrix {
 
@@ -41,6 +46,23 @@ class CarryLink {
 
   /// Hands on the state after this segment. Copies the view, unless it is the one that room() returned.
   virtual void leave(CarryKey key, View state) = 0;
+
+  /// Adds this segment's rows [B, T, width] to the rows of the segments before it. The result gives read
+  /// access to all of them, until the route's next sweep.
+  virtual History append(CarryKey, View) { no_rows(); }
+
+  /// Backward, for a history that append() returned: where to add the gradients of its rows. Contributions of
+  /// later segments are in there already. A page that is not held takes no gradient.
+  virtual History row_gradients(CarryKey, const History&) { no_rows(); }
+
+  /// Backward, after the layer has added its contributions: copies the complete gradients of this segment's
+  /// own rows into `rows` [B, T, width].
+  virtual void collect(CarryKey, const History&, View) { no_rows(); }
+
+ private:
+  [[noreturn]] static void no_rows() {
+    contract_broken("this link does not collect rows", std::source_location::current());
+  }
 };
 
 }  // namespace natrix

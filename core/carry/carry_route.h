@@ -20,11 +20,14 @@ class CarryRoute : public CarryLink {
   virtual const CarryStates& end_states() = 0;
 };
 
+/// Writes a segment's rows behind those of `before`, whose store is created if there is none.
+History append_to(AppendedRows before, View rows);
+
 /// One process: the next segment enters with what the previous one left.
 class LocalRoute final : public CarryRoute {
  public:
   void resume(const CarryStates* states) override;
-  void rejoin(const CarryStates& boundary) override { resume(&boundary); }
+  void rejoin(const CarryStates& boundary) override;
   void begin_segment(bool) override { std::swap(entering_, leaving_); }
   const CarryStates& end_states() override { return leaving_; }
   /// The states that the latest segment left. While a segment runs, these are the states that it writes.
@@ -39,6 +42,9 @@ class LocalRoute final : public CarryRoute {
     return leaving_.at(key);
   }
   void leave(CarryKey key, View state) override { leaving_.put(key, state); }
+  History append(CarryKey key, View rows) override;
+  History row_gradients(CarryKey key, const History& history) override;
+  void collect(CarryKey key, const History& gradients, View rows) override;
 
  private:
   CarryStates entering_, leaving_;  // separate, because backward still reads the entering state
@@ -54,12 +60,15 @@ class CutRoute final : public CarryRoute {
   const CarryStates& end_states() override { return nothing_; }
   View enter(CarryKey, Dtype, const Shape&, const std::function<SegmentMap()>&) override { return {}; }
   void leave(CarryKey, View) override {}
+  /// Only the segment's own rows take a gradient; it reads those before as constants.
+  History row_gradients(CarryKey key, const History& history) override;
+  void collect(CarryKey, const History& gradients, View rows) override;
 
  private:
   CarryStates nothing_;
 };
 
-/// Copies every entering state of a segment into `boundary`, from which the segment can be run again.
+/// Copies every entering state of a segment, and the number of appended rows, into `boundary`, from which the segment can be run again.
 class RecordingLink final : public CarryLink {
  public:
   RecordingLink(CarryLink& inner, CarryStates& boundary) : inner_(inner), boundary_(boundary) {}
@@ -73,6 +82,11 @@ class RecordingLink final : public CarryLink {
     return inner_.room(key, dtype, shape, memory);
   }
   void leave(CarryKey key, View state) override { inner_.leave(key, state); }
+  History append(CarryKey key, View rows) override {
+    History history = inner_.append(key, rows);
+    boundary_.put_rows(key, {history.rows, history.first});
+    return history;
+  }
 
  private:
   CarryLink& inner_;
@@ -87,6 +101,7 @@ class ReplayLink final : public CarryLink {
     return boundary_.at(key);
   }
   void leave(CarryKey, View) override {}
+  History append(CarryKey key, View rows) override { return append_to(boundary_.rows_at(key), rows); }
 
  private:
   const CarryStates& boundary_;

@@ -11,9 +11,21 @@ Shape CarriedState::shape(int64_t batch) const {
   return s;
 }
 
+Shape CarriedState::shape(int64_t batch, int64_t tokens) const {
+  Shape s{batch, tokens};
+  for (int i = 0; i < spec.row.rank(); ++i) s.push_back(spec.row[i]);
+  return s;
+}
+
 int64_t bytes_of(const CarryList& list, int64_t batch) {
   int64_t n = 0;
-  for (const CarriedState& c : list) n += c.shape(batch).count() * size_of(c.spec.dtype);
+  for (const CarriedState& c : list) n += c.appends() ? 0 : c.shape(batch).count() * size_of(c.spec.dtype);
+  return n;
+}
+
+int64_t bytes_per_token(const CarryList& list) {
+  int64_t n = 0;
+  for (const CarriedState& c : list) n += c.appends() ? c.spec.row.count() * size_of(c.spec.dtype) : 0;
   return n;
 }
 
@@ -25,24 +37,52 @@ int64_t fewest_tokens(const CarryList& list) {
 
 CarryStates zero_states(const CarryList& list, int64_t batch) {
   CarryStates states;
-  for (const CarriedState& c : list) states.put(c.key, Buffer(c.spec.dtype, c.shape(batch)).view());
+  for (const CarriedState& c : list) {
+    if (c.appends()) {
+      states.put_rows(c.key,
+                      {std::make_shared<RowStore>(c.spec.dtype, batch, c.spec.row.count(), Memory::kHost)});
+    } else {
+      states.put(c.key, Buffer(c.spec.dtype, c.shape(batch)).view());
+    }
+  }
   return states;
 }
 
-std::vector<NamedTensor> named_states(const CarryList& list, const CarryStates& states) {
-  std::vector<NamedTensor> tensors;
-  for (const auto& [key, buffer] : states.entries()) {
-    const auto declared = std::ranges::find(list, key, &CarriedState::key);
-    require(declared != list.end(), "a carried state that no layer declares");
-    tensors.push_back({declared->name, buffer.view()});
+NamedStates::NamedStates(const CarryList& list, const CarryStates& states) {
+  const auto declared = [&](CarryKey key) -> const CarriedState& {
+    const auto found = std::ranges::find(list, key, &CarriedState::key);
+    require(found != list.end(), "a carried state that no layer declares");
+    return *found;
+  };
+  for (const auto& [key, buffer] : states.entries()) tensors_.push_back({declared(key).name, buffer.view()});
+  for (const auto& [key, rows] : states.appended()) {
+    const CarriedState& carried = declared(key);
+    const RowStore& store = *rows.store;
+    const int64_t first = store.begin(), count = rows.length - first;
+    const Buffer& all = gathered_.emplace_back(store.dtype(), carried.shape(store.batch(), count));
+    store.read(first, all.view().reshaped({store.batch(), count, store.width()}));
+    tensors_.push_back({carried.name, all.view()});
   }
-  return tensors;
 }
 
+namespace {
+
+/// Appended rows from a tensor [B, tokens, row…].
+AppendedRows stored_rows(View tensor) {
+  const int64_t batch = tensor.extent(0), count = tensor.extent(1);
+  const int64_t width = tensor.count() / std::max<int64_t>(batch * count, 1);
+  auto store = std::make_shared<RowStore>(tensor.dtype, batch, width, Memory::kHost);
+  store->write(0, tensor.reshaped({batch, count, width}));
+  return {std::move(store), count};
+}
+
+}  // namespace
+
 CarryStates read_states(const Safetensors& file, const CarryList& list, int64_t batch,
-                        const std::string& advice) {
+                        const std::string& advice, const std::vector<std::string>& others) {
   for (const auto& stored : file.tensors()) {
-    if (std::ranges::find(list, stored.first, &CarriedState::name) == list.end()) {
+    if (std::ranges::find(list, stored.first, &CarriedState::name) == list.end() &&
+        std::ranges::find(others, stored.first) == others.end()) {
       throw InputError(fmt::format("{}: tensor {} is a state that no layer of this model carries",
                                    file.path(), stored.first));
     }
@@ -50,12 +90,17 @@ CarryStates read_states(const Safetensors& file, const CarryList& list, int64_t 
   CarryStates states;
   for (const CarriedState& c : list) {
     const View stored = file.at(c.name);  // InputError where there is none
-    const Shape shape = c.shape(batch);
+    const bool has_tokens = c.appends() && stored.shape.rank() > 1;
+    const Shape shape = c.appends() ? c.shape(batch, has_tokens ? stored.extent(1) : 0) : c.shape(batch);
     if (stored.shape != shape || stored.dtype != c.spec.dtype) {
       throw InputError(fmt::format("{}: tensor {} is {}; expected {}{}: {}", file.path(), c.name,
                                    stored.to_string(), name_of(c.spec.dtype), shape.to_string(), advice));
     }
-    states.put(c.key, stored);
+    if (c.appends()) {
+      states.put_rows(c.key, stored_rows(stored));
+    } else {
+      states.put(c.key, stored);
+    }
   }
   return states;
 }

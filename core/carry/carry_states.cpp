@@ -30,8 +30,30 @@ int64_t CarryStates::bytes() const {
   return n;
 }
 
-CarryStates copy_of(const CarryStates& states) {
+AppendedRows CarryStates::rows_at(CarryKey key) const {
+  const auto it = appended_.find(key);
+  return it == appended_.end() ? AppendedRows{} : it->second;
+}
+
+namespace {
+
+AppendedRows copy_of(const AppendedRows& rows, Memory memory) {
+  auto store = std::make_shared<RowStore>(rows.store->copy_in(memory));
+  store->truncate(rows.length);
+  return {std::move(store), rows.length};
+}
+
+}  // namespace
+
+CarryStates copy_of_rows(const CarryStates& states) {
   CarryStates result;
+  for (const auto& [key, rows] : states.appended())
+    result.put_rows(key, copy_of(rows, rows.store->memory()));
+  return result;
+}
+
+CarryStates copy_of(const CarryStates& states) {
+  CarryStates result = copy_of_rows(states);
   for (const auto& [key, buffer] : states.entries()) result.put(key, buffer.view());
   return result;
 }
@@ -42,6 +64,7 @@ CarryStates copy_of(const CarryStates& states, Memory memory) {
     result.make(key, buffer.view().dtype, buffer.view().shape, memory);
     copy(buffer.view(), result.at(key));
   }
+  for (const auto& [key, rows] : states.appended()) result.put_rows(key, copy_of(rows, memory));
   return result;
 }
 

@@ -1,6 +1,9 @@
-// CarryStates: all carried states at one boundary of the sequence. Its size does not depend on the sequence's
-// length. Chunked training keeps one for each boundary in memory; a state file holds one
-// (core/io/state_file.h). A state that is put stays in the kind of memory that it came from, host or device.
+// CarryStates: all that is carried across one boundary of the sequence. Chunked training keeps one for each
+// boundary in memory; a state file holds one (core/io/state_file.h).
+//
+// The size of affine states does not depend on the sequence's length. Appended rows are shared with the route
+// that collects them, so that a boundary stores only how many there are. A state that is put stays in the kind
+// of memory that it came from, host or device.
 #pragma once
 
 #include <map>
@@ -9,6 +12,12 @@
 #include "kernels/base/buffer.h"
 
 namespace natrix {
+
+/// The rows of an append carry before a boundary.
+struct AppendedRows {
+  std::shared_ptr<RowStore> store;
+  int64_t length = 0;  // of the rows in the store, those before the boundary
+};
 
 class CarryStates {
  public:
@@ -19,18 +28,31 @@ class CarryStates {
   void put(CarryKey key, View state);
   /// Allocates memory for a state that the caller writes through at(). Earlier contents may be lost.
   void make(CarryKey key, Dtype dtype, const Shape& shape, Memory memory = Memory::kHost);
-  void clear() { states_.clear(); }
-  bool empty() const { return states_.empty(); }
+  void clear() {
+    states_.clear();
+    appended_.clear();
+  }
+  bool empty() const { return states_.empty() && appended_.empty(); }
+  /// Bytes of the affine states.
   int64_t bytes() const;
 
   const std::map<CarryKey, Buffer>& entries() const { return states_; }
 
+  /// The appended rows up to this boundary. Without any, the store is null and the length 0.
+  AppendedRows rows_at(CarryKey key) const;
+  /// Shares the store.
+  void put_rows(CarryKey key, AppendedRows rows) { appended_[key] = std::move(rows); }
+  const std::map<CarryKey, AppendedRows>& appended() const { return appended_; }
+
  private:
   std::map<CarryKey, Buffer> states_;
+  std::map<CarryKey, AppendedRows> appended_;
 };
 
-/// A deep copy.
+/// A copy that does not change with the original. Pages of appended rows are shared until one side writes.
 CarryStates copy_of(const CarryStates& states);
 CarryStates copy_of(const CarryStates& states, Memory memory);
+/// Likewise, of the appended rows alone.
+CarryStates copy_of_rows(const CarryStates& states);
 
 }  // namespace natrix

@@ -1,5 +1,7 @@
 #include "core/carry/state_rows.h"
 
+#include <algorithm>
+
 namespace natrix {
 namespace {
 
@@ -16,6 +18,41 @@ Shape with_rows(const Shape& shape, int64_t rows) {
   Shape s{rows};
   for (int i = 1; i < shape.rank(); ++i) s.push_back(shape[i]);
   return s;
+}
+
+/// The number of tokens whose rows a part holds.
+int64_t tokens_in(const AppendedRows& rows) {
+  return rows.length - rows.store->begin();
+}
+
+/// These rows, [batch, tokens, width] in host memory.
+Buffer held_rows(const AppendedRows& rows) {
+  const RowStore& store = *rows.store;
+  Buffer held(store.dtype(), {store.batch(), tokens_in(rows), store.width()});
+  store.read(store.begin(), held.view());
+  return held;
+}
+
+/// Every part ends at the same token. The joined rows begin where the longest part does.
+AppendedRows join(std::span<const CarryStates> parts, CarryKey key) {
+  int64_t tokens = 0, batch = 0;
+  for (const CarryStates& p : parts) {
+    tokens = std::max(tokens, tokens_in(p.rows_at(key)));
+    batch += p.rows_at(key).store->batch();
+  }
+  const RowStore& like = *parts.front().rows_at(key).store;
+  const Buffer all(like.dtype(), {batch, tokens, like.width()});
+  int64_t at = 0;
+  for (const CarryStates& p : parts) {
+    const Buffer held = held_rows(p.rows_at(key));
+    const int64_t rows = held.view().extent(0), n = held.view().extent(1);
+    for (int64_t b = 0; b < rows; ++b)
+      copy(held.view().row_range(b * n, n), all.view().row_range((at + b + 1) * tokens - n, n));
+    at += rows;
+  }
+  auto store = std::make_shared<RowStore>(like.dtype(), batch, like.width(), Memory::kHost);
+  store->write(0, all.view());
+  return {std::move(store), tokens};
 }
 
 }  // namespace
@@ -35,6 +72,7 @@ CarryStates join_rows(std::span<const CarryStates> parts) {
       at += rows_in(part);
     }
   }
+  for (const auto& entry : parts.front().appended()) all.put_rows(entry.first, join(parts, entry.first));
   return all;
 }
 
@@ -44,6 +82,15 @@ CarryStates rows_of(const CarryStates& states, int64_t first, int64_t count, Mem
     const View whole = buffer.view();
     part.make(key, whole.dtype, with_rows(whole.shape, count), memory);
     copy(as_matrix(whole).row_range(first, count), as_matrix(part.at(key)));
+  }
+  for (const auto& [key, rows] : states.appended()) {
+    const RowStore& store = *rows.store;
+    auto mine = std::make_shared<RowStore>(store.dtype(), count, store.width(), memory);
+    const Buffer all = held_rows(rows);
+    mine->write(0, all.view()
+                       .row_range(first * tokens_in(rows), count * tokens_in(rows))
+                       .reshaped({count, tokens_in(rows), store.width()}));
+    part.put_rows(key, {std::move(mine), tokens_in(rows)});
   }
   return part;
 }

@@ -1,4 +1,5 @@
-// Joins and splits carried states along rows: every carried state has the shape [rows, …].
+// Joins and splits carried states along the rows of the batch. An affine state has the shape [rows, …];
+// appended rows exist once for each row of the batch.
 #pragma once
 
 #include <span>
@@ -7,7 +8,8 @@
 
 namespace natrix {
 
-/// Concatenates the rows of all parts, in host memory. All parts must have the same states.
+/// Concatenates the rows of all parts, in host memory. All parts must have the same states. Appended rows that
+/// only some parts still hold are zero in the others: they belong to documents that have ended.
 CarryStates join_rows(std::span<const CarryStates> parts);
 
 /// A copy of rows [first, first + count).

@@ -9,7 +9,20 @@
 namespace natrix {
 namespace {
 
+constexpr const char* kPending = "pending";
 constexpr int64_t kNothingPending = -1;
+
+/// The token of each row that was fed last and has not run yet.
+Buffer read_pending(const Safetensors& file, int64_t batch) {
+  const View stored = file.at(kPending);
+  Buffer pending(Dtype::kI64, {batch, 1});
+  if (stored.dtype != Dtype::kI64 || stored.shape != pending.view().shape) {
+    throw InputError(fmt::format("{}: tensor {} is {}; expected {}", file.path(), kPending,
+                                 stored.to_string(), pending.view().to_string()));
+  }
+  copy(stored, pending.view());
+  return pending;
+}
 
 void require_finite(const std::string& path, const std::vector<NamedTensor>& states, const char* outcome) {
   for (const NamedTensor& t : states) {
@@ -24,13 +37,16 @@ void save_session(const std::string& path, const std::string& model_hash, const 
   const ModelConfig& config = session.model().config();
   const CarryList carries = session.model().carries();
   CarryStates states = zero_states(carries, session.batch());
-  for (const auto& [key, buffer] : session.states().entries()) copy(buffer.view(), states.at(key));
-  require_finite(path, named_states(carries, states), "it is not written");
+  const CarryStates here = copy_of(session.states(), Memory::kHost);
+  for (const auto& [key, buffer] : here.entries()) copy(buffer.view(), states.at(key));
+  for (const auto& [key, rows] : here.appended()) states.put_rows(key, rows);
+  const NamedStates named(carries, states);
+  require_finite(path, named.tensors(), "it is not written");
   Buffer pending(Dtype::kI64, {session.batch(), 1});
   std::fill_n(pending.view().as<int64_t>(), session.batch(), kNothingPending);
   if (session.pending()) copy(session.pending(), pending.view());
-  std::vector<NamedTensor> tensors = named_states(carries, states);
-  tensors.push_back({"pending", pending.view()});
+  std::vector<NamedTensor> tensors = named.tensors();
+  tensors.push_back({kPending, pending.view()});
   write_state_file(path,
                    {.model = model_hash,
                     .tokens = session.position(),
@@ -40,12 +56,11 @@ void save_session(const std::string& path, const std::string& model_hash, const 
 
 void load_session(const std::string& path, const std::string& model_hash, Session& session) {
   const CarryList carries = session.model().carries();
-  CarryStates states = zero_states(carries, session.batch());
-  Buffer pending(Dtype::kI64, {session.batch(), 1});
-  std::vector<NamedTensor> tensors = named_states(carries, states);
-  tensors.push_back({"pending", pending.view()});
-  const StateInfo info = read_state_file(path, model_hash, tensors);
-  require_finite(path, named_states(carries, states),
+  const StateFile file(path, model_hash);
+  const CarryStates states =
+      read_states(file.tensors(), carries, session.batch(), "the file belongs to another model", {kPending});
+  const Buffer pending = read_pending(file.tensors(), session.batch());
+  require_finite(path, NamedStates(carries, states).tensors(),
                  "nothing can go on from it; read the text again with a model that is finite");
   const int64_t* p = pending.view().as<int64_t>();
   const int64_t vocabulary = *session.model().config().vocab_size;
@@ -56,7 +71,13 @@ void load_session(const std::string& path, const std::string& model_hash, Sessio
                                    p[b], vocabulary));
     }
   }
-  session.restore(states, nothing ? View{} : pending.view(), info.tokens);
+  const int64_t read = file.info().tokens - (nothing ? 0 : 1);
+  for (const auto& [key, rows] : states.appended()) {
+    if (rows.length != read)
+      throw InputError(
+          fmt::format("{}: holds appended rows of {} tokens; expected those of {}", path, rows.length, read));
+  }
+  session.restore(states, nothing ? View{} : pending.view(), file.info().tokens);
 }
 
 }  // namespace natrix

@@ -62,23 +62,6 @@ StateInfo info_of(const Safetensors& file) {
   return {metadata(file, "model"), std::stoll(tokens), metadata(file, "about")};
 }
 
-void check_tensors(const Safetensors& file, const std::vector<NamedTensor>& expected) {
-  for (const NamedTensor& t : expected) {
-    const View stored = file.at(t.name);
-    if (stored.dtype != t.view.dtype || stored.shape != t.view.shape) {
-      throw InputError(fmt::format("{}: tensor {} is {}; this model's state is {}", file.path(),
-                                   excerpt(t.name), stored.to_string(), t.view.to_string()));
-    }
-  }
-  for (const auto& stored : file.tensors()) {
-    const auto is_it = [&](const NamedTensor& t) { return t.name == stored.first; };
-    if (std::none_of(expected.begin(), expected.end(), is_it)) {
-      throw InputError(
-          fmt::format("{}: tensor {} is not part of this model's state", file.path(), excerpt(stored.first)));
-    }
-  }
-}
-
 }  // namespace
 
 void write_state_file(const std::string& path, const StateInfo& info,
@@ -96,19 +79,14 @@ StateInfo read_state_info(const std::string& path) {
   return info_of(Safetensors(path));
 }
 
-StateInfo read_state_file(const std::string& path, const std::string& model,
-                          const std::vector<NamedTensor>& into) {
-  const Safetensors file(path);
-  StateInfo info = info_of(file);
-  if (info.model != model) {
+StateFile::StateFile(const std::string& path, const std::string& model)
+    : tensors_(path), info_(info_of(tensors_)) {
+  if (info_.model != model) {
     throw InputError(
         fmt::format("{}: the state of another model: it belongs to {} ({}), this model is {}; use it with "
                     "that model, or read the text again with this one",
-                    path, excerpt(info.model), excerpt(info.about), excerpt(model)));
+                    path, excerpt(info_.model), excerpt(info_.about), excerpt(model)));
   }
-  check_tensors(file, into);
-  for (const NamedTensor& t : into) copy(file.at(t.name), t.view);
-  return info;
 }
 
 }  // namespace natrix

@@ -1,5 +1,5 @@
-// State files: the states that a model carries after reading a text (a prefix), as a safetensors file. Its
-// size does not depend on the length of the text. Metadata: natrix_state (version), model (hash_weights),
+// State files: what a model carries after reading a text (a prefix), as a safetensors file. Its size does not
+// depend on the length of the text, except for layers that append rows (attention). Metadata: natrix_state (version), model (hash_weights),
 // tokens (position), checksum, about.
 #pragma once
 
@@ -23,10 +23,17 @@ void write_state_file(const std::string& path, const StateInfo& info,
 /// Reads a file's metadata. InputError if it is not a complete state file.
 StateInfo read_state_info(const std::string& path);
 
-/// Fills `into`, whose names, dtypes and shapes are those that `model` needs. InputError if the
-/// file is damaged, belongs to another model, or has missing, unexpected or different tensors.
-/// `into` is then unchanged.
-StateInfo read_state_file(const std::string& path, const std::string& model,
-                          const std::vector<NamedTensor>& into);
+/// Opens a file that belongs to `model`. InputError if it is damaged or belongs to another model. The caller
+/// checks the tensors (core/carry/carry_spec.h: read_states).
+class StateFile {
+ public:
+  StateFile(const std::string& path, const std::string& model);
+  const StateInfo& info() const { return info_; }
+  const Safetensors& tensors() const { return tensors_; }
+
+ private:
+  Safetensors tensors_;
+  StateInfo info_;
+};
 
 }  // namespace natrix

@@ -93,7 +93,7 @@ void RunCheckpoint::write_rest(const std::string& dir, const RunPosition& positi
     join_weights(dir, texts_);
     join_parts(dir + kTrainer, kOptimizer);
   }
-  if (!carried.empty()) write_safetensors(dir + kCarried, named_states(model_.carries(), carried));
+  if (!carried.empty()) write_safetensors(dir + kCarried, NamedStates(model_.carries(), carried).tensors());
   const nlohmann::ordered_json state = {
       {"step", position.step}, {"tokens", position.tokens}, {"carried", !carried.empty()}};
   write_file(dir + kState, state.dump(2) + "\n");

@@ -243,7 +243,7 @@ TEST_F(NonfiniteModel, LeavesAStateThatNothingGoesOnFrom) {
   Buffer pending(Dtype::kI64, {1, 1});
   pending.view().as<int64_t>()[0] = 'c';
   states.at({2, 1}).as<float>()[7] = kNan;
-  std::vector<NamedTensor> tensors = named_states(carries, states);
+  std::vector<NamedTensor> tensors = NamedStates(carries, states).tensors();
   tensors.push_back({"pending", pending.view()});
   write_state_file(file("s"), info, tensors);
   const Outcome r = natrix_program({"generate", good_model(), "--state-in", file("s"), "-n", "2"});
