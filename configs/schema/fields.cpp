@@ -3,12 +3,11 @@
 #include <limits>
 
 #include "configs/schema/field_types.h"
+#include "configs/schema/model_bounds.h"
 
 namespace natrix {
 namespace {
 
-constexpr int64_t kWide =
-    int64_t{1} << 24;  // of a model's extents: beyond any model, and products stay in range
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 std::initializer_list<std::pair<const char*, MlpActivation>> activations() {
@@ -40,38 +39,39 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
                              "required without init_from");
   pattern.expects = "a text, a letter a sublayer";
   f.push_back(std::move(pattern));
-  f.push_back(integer_field("model.repeat", c.repeat, 1, 100000, "How often the pattern is repeated"));
-  f.push_back(integer_field("model.d_model", c.d_model, 1, kWide,
+  f.push_back(integer_field("model.repeat", c.repeat, 1, kMostLayers, "How often the pattern is repeated"));
+  f.push_back(integer_field("model.d_model", c.d_model, 1, kMostWidth,
                             "Width of the residual stream; required without init_from"));
-  f.push_back(optional_integer_field("model.vocab_size", c.vocab_size, "auto", 1, int64_t{1} << 31,
+  f.push_back(optional_integer_field("model.vocab_size", c.vocab_size, "auto", 1, kMostVocabulary,
                                      "auto: the tokenizer's"));
   f.push_back(boolean_field("model.tie_embeddings", c.tie_embeddings, "The head is the embedding"));
-  f.push_back(
-      number_field("model.norm_eps", c.norm_eps, 1e-15, 1, "Added to the mean square in every RMSNorm"));
+  f.push_back(number_field("model.norm_eps", c.norm_eps, kLeastEps, kMostEps,
+                           "Added to the mean square in every RMSNorm"));
   MambaConfig& m = c.mamba;
-  f.push_back(integer_field("model.mamba.d_state", m.d_state, 1, 65536, "States a channel, N"));
-  f.push_back(integer_field("model.mamba.d_conv", m.d_conv, 1, 1024, "Taps of the short convolution, K"));
-  f.push_back(integer_field("model.mamba.expand", m.expand, 1, 1024, "d_inner = expand * d_model"));
-  f.push_back(may_be_absent(optional_integer_field("model.mamba.dt_rank", m.dt_rank, "auto", 1, kWide,
+  f.push_back(integer_field("model.mamba.d_state", m.d_state, 1, kMostStates, "States a channel, N"));
+  f.push_back(
+      integer_field("model.mamba.d_conv", m.d_conv, 1, kMostTaps, "Taps of the short convolution, K"));
+  f.push_back(integer_field("model.mamba.expand", m.expand, 1, kMostExpand, "d_inner = expand * d_model"));
+  f.push_back(may_be_absent(optional_integer_field("model.mamba.dt_rank", m.dt_rank, "auto", 1, kMostWidth,
                                                    "auto: d_model / 16, rounded up")));
   f.push_back(
       boolean_field("model.mamba.inner_norms", m.inner_norms, "RMSNorm on dt, B and C, as Jamba has"));
   f.push_back(boolean_field("model.mamba.conv_bias", m.conv_bias, "Bias of the convolution"));
   f.push_back(boolean_field("model.mamba.proj_bias", m.proj_bias, "Biases of in_proj and out_proj"));
-  f.push_back(integer_field("model.mlp.d_ff", c.mlp.d_ff, 1, kWide, "Hidden units of a dense MLP"));
+  f.push_back(integer_field("model.mlp.d_ff", c.mlp.d_ff, 1, kMostWidth, "Hidden units of a dense MLP"));
   f.push_back(
       choice_field("model.mlp.activation", c.mlp.activation, activations(), "swiglu and geglu are gated"));
   MoeConfig& e = c.moe;
-  f.push_back(integer_field("model.moe.num_experts", e.num_experts, 1, 1 << 20, "Experts a layer"));
-  f.push_back(integer_field("model.moe.top_k", e.top_k, 1, 1 << 20,
+  f.push_back(integer_field("model.moe.num_experts", e.num_experts, 1, kMostExperts, "Experts a layer"));
+  f.push_back(integer_field("model.moe.top_k", e.top_k, 1, kMostExperts,
                             "Experts a token goes to; its default gives way to num_experts"));
-  f.push_back(integer_field("model.moe.d_ff", e.d_ff, 1, kWide, "Hidden units of an expert"));
+  f.push_back(integer_field("model.moe.d_ff", e.d_ff, 1, kMostWidth, "Hidden units of an expert"));
   f.push_back(choice_field("model.moe.activation", e.activation, activations(), "Of the experts"));
   f.push_back(choice_field("model.moe.router", e.router,
                            {{"softmax", Router::kSoftmax}, {"sigmoid", Router::kSigmoid}},
                            "Scores of the experts"));
   f.push_back(boolean_field("model.moe.renormalize", e.renormalize, "Divide the chosen scores by their sum"));
-  f.push_back(integer_field("model.moe.shared_experts", e.shared_experts, 0, 1 << 20,
+  f.push_back(integer_field("model.moe.shared_experts", e.shared_experts, 0, kMostExperts,
                             "Experts that every token goes to"));
   f.push_back(training_setting(
       optional_number_field("model.moe.capacity_factor", e.capacity_factor, "none", 1e-6, 1e6,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "configs/schema/model_bounds.h"
+
 namespace natrix {
 namespace {
 
@@ -102,8 +104,8 @@ void fit_defaults(LoadedConfig& loaded) {
 
 std::vector<Contradiction> contradictions(const ModelConfig& m) {
   Checks c;
-  c.expect(m.pattern.size() <= static_cast<size_t>(100000 / m.repeat), "model.repeat",
-           "the stack has more than 100000 layers");
+  c.expect(m.pattern.size() <= static_cast<size_t>(kMostLayers / m.repeat), "model.repeat",
+           fmt::format("the stack has more than {} layers", kMostLayers));
   c.expect(m.moe.top_k <= m.moe.num_experts, "model.moe.top_k",
            fmt::format("{} of {} experts; it can be at most model.moe.num_experts", m.moe.top_k,
                        m.moe.num_experts));

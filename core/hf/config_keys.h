@@ -1,4 +1,4 @@
-// Keys of config.json that several families have, and the bounds of their values.
+// Keys of config.json that several families have. Their bounds: configs/schema/model_bounds.h.
 #pragma once
 
 #include <optional>
@@ -6,20 +6,10 @@
 #include <utility>
 
 #include "configs/schema/model.h"
+#include "configs/schema/model_bounds.h"
 #include "core/files/json.h"
 
 namespace natrix::hf {
-
-// Far above any real model, and low enough that no product of two extents overflows; parse_hf_config() bounds
-// the whole.
-constexpr int64_t kMostLayers = 100'000;
-constexpr int64_t kMostWidth = int64_t{1} << 24;
-constexpr int64_t kMostVocabulary = int64_t{1} << 31;
-constexpr int64_t kMostExperts = 65'536;
-constexpr int64_t kMostStates = 65'536;
-constexpr int64_t kMostTaps = 1'024;
-constexpr int64_t kMostExpand = 1'024;
-constexpr double kLeastEps = 1e-15, kMostEps = 1.0;
 
 /// Sets pattern and repeat: the shortest pattern that gives `stack`, and how often it repeats.
 void set_stack(ModelConfig& config, const std::string& stack);

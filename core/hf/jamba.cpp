@@ -33,20 +33,20 @@ void refuse_attention(const JsonObject& j, int64_t layers) {
 
 ModelConfig read_jamba(const JsonObject& j) {
   ModelConfig c;
-  const int64_t layers = j.integer("num_hidden_layers", 1, hf::kMostLayers / 2);
+  const int64_t layers = j.integer("num_hidden_layers", 1, kMostLayers / 2);
   refuse_attention(j, layers);
   hf::read_common(j, false, c);
-  c.norm_eps = j.number("rms_norm_eps", hf::kLeastEps, hf::kMostEps, 1e-6);
-  c.mamba.d_state = j.integer("mamba_d_state", 1, hf::kMostStates, 16);
-  c.mamba.d_conv = j.integer("mamba_d_conv", 1, hf::kMostTaps, 4);
-  c.mamba.expand = j.integer("mamba_expand", 1, hf::kMostExpand, 2);
+  c.norm_eps = j.number("rms_norm_eps", kLeastEps, kMostEps, 1e-6);
+  c.mamba.d_state = j.integer("mamba_d_state", 1, kMostStates, 16);
+  c.mamba.d_conv = j.integer("mamba_d_conv", 1, kMostTaps, 4);
+  c.mamba.expand = j.integer("mamba_expand", 1, kMostExpand, 2);
   c.mamba.dt_rank = hf::dt_rank(j, "mamba_dt_rank", c.d_model);
   c.mamba.inner_norms = true;
   c.mamba.conv_bias = j.boolean("mamba_conv_bias", true);
   c.mamba.proj_bias = j.boolean("mamba_proj_bias", false);
   hf::expect_silu(j);
 
-  const int64_t experts = j.integer("num_experts", 1, hf::kMostExperts);
+  const int64_t experts = j.integer("num_experts", 1, kMostExperts);
   const int64_t period = j.integer("expert_layer_period", 1, INT64_MAX, 2);
   const int64_t offset = j.integer("expert_layer_offset", 0, INT64_MAX, 1);
   if (offset >= period)
@@ -57,7 +57,7 @@ ModelConfig read_jamba(const JsonObject& j) {
     stack += experts > 1 && i % period == offset ? kExperts : kDense;
   }
   hf::set_stack(c, stack);
-  c.mlp.d_ff = c.moe.d_ff = j.integer("intermediate_size", 1, hf::kMostWidth);
+  c.mlp.d_ff = c.moe.d_ff = j.integer("intermediate_size", 1, kMostWidth);
   if (stack_holds(stack, kExperts)) {
     c.moe.num_experts = experts;
     c.moe.top_k = j.integer("num_experts_per_tok", 1, experts, 2);

@@ -13,18 +13,18 @@ constexpr char kMambaLayer = 'M';
 ModelConfig read_mamba(const JsonObject& j) {
   ModelConfig c;
   hf::set_stack(
-      c, std::string(static_cast<size_t>(j.integer("num_hidden_layers", 1, hf::kMostLayers)), kMambaLayer));
+      c, std::string(static_cast<size_t>(j.integer("num_hidden_layers", 1, kMostLayers)), kMambaLayer));
   hf::read_common(j, true, c);
-  c.norm_eps = j.number("layer_norm_epsilon", hf::kLeastEps, hf::kMostEps, 1e-5);
-  c.mamba.d_state = j.integer("state_size", 1, hf::kMostStates, 16);
-  c.mamba.d_conv = j.integer("conv_kernel", 1, hf::kMostTaps, 4);
-  c.mamba.expand = j.integer("expand", 1, hf::kMostExpand, 2);
+  c.norm_eps = j.number("layer_norm_epsilon", kLeastEps, kMostEps, 1e-5);
+  c.mamba.d_state = j.integer("state_size", 1, kMostStates, 16);
+  c.mamba.d_conv = j.integer("conv_kernel", 1, kMostTaps, 4);
+  c.mamba.expand = j.integer("expand", 1, kMostExpand, 2);
   c.mamba.dt_rank = hf::dt_rank(j, "time_step_rank", c.d_model);
   c.mamba.inner_norms = false;
   c.mamba.conv_bias = j.boolean("use_conv_bias", true);
   c.mamba.proj_bias = j.boolean("use_bias", false);
   hf::expect_silu(j);
-  if (j.integer("intermediate_size", 1, hf::kMostWidth * hf::kMostExpand, c.d_inner()) != c.d_inner()) {
+  if (j.integer("intermediate_size", 1, kMostWidth * kMostExpand, c.d_inner()) != c.d_inner()) {
     j.fail("intermediate_size", fmt::format("expand · hidden_size = {}", c.d_inner()));
   }
   return c;

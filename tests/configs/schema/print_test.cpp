@@ -3,6 +3,7 @@
 
 #include "configs/schema/field.h"
 #include "tests/configs/schema/minimal.h"
+#include "tests/configs/schema/other_value.h"
 
 namespace natrix {
 namespace {
@@ -57,6 +58,55 @@ TEST(Print, NothingIsLeftAtItsDefaultByTheFullExample) {
     const bool has_no_other =
         a[i].key == "optimizer.name" || a[i].key == "data.batches" || a[i].key == "model.init_from";
     EXPECT_EQ(a[i].print() == b[i].print(), has_no_other) << a[i].key;
+  }
+}
+
+TEST(Print, EveryKeyOfTheModelIsPrintedReadAndHashed) {
+  LoadedConfig loaded = parse(kMinimal);
+  const std::string hash = config_hash(loaded.config);
+  for (const Field& field : model_fields_of(loaded.config.model)) {
+    if (field.key == "model.init_from") continue;
+    SCOPED_TRACE(field.key);
+    const Scalar before = field.get();
+    ASSERT_TRUE(test::set_other_value(field));
+    const std::string yaml = to_yaml(loaded, false);
+    EXPECT_TRUE(
+        contains(yaml, "  " + field.key.substr(field.key.rfind('.') + 1) + ": " + field.print() + "\n"));
+    EXPECT_EQ(to_yaml(parse(yaml), false), yaml);
+    EXPECT_NE(config_hash(loaded.config), hash);
+    ASSERT_TRUE(field.set(before));
+    EXPECT_EQ(config_hash(loaded.config), hash);
+  }
+}
+
+// One value as text and with its type: both ways in accept the same.
+TEST(Fields, AValueWithATypeIsTakenAsItsTextIs) {
+  ModelConfig c;
+  const std::vector<std::pair<std::string, Scalar>> values = {{"0", int64_t{0}},
+                                                              {"1", int64_t{1}},
+                                                              {"-1", int64_t{-1}},
+                                                              {"64", int64_t{64}},
+                                                              {"100001", int64_t{100001}},
+                                                              {"2147483649", int64_t{2147483649}},
+                                                              {"0.5", 0.5},
+                                                              {"1e-16", 1e-16},
+                                                              {"1e7", 1e7},
+                                                              {"true", true},
+                                                              {"softmax", std::string("softmax")},
+                                                              {"auto", std::string("auto")},
+                                                              {"none", std::string("none")}};
+  c.d_model = 16;
+  for (const Field& field : model_fields_of(c)) {
+    if (field.is_path || field.key == "model.pattern") continue;  // any text
+    const Scalar before = field.get();
+    for (const auto& [text, value] : values) {
+      const bool read = field.read({.texts = {text}});
+      const std::string printed = field.print();
+      ASSERT_TRUE(field.set(before));
+      EXPECT_EQ(field.set(value), read) << field.key << " " << text;
+      EXPECT_EQ(field.print(), printed) << field.key << " " << text;
+      ASSERT_TRUE(field.set(before));
+    }
   }
 }
 

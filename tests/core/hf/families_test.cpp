@@ -33,9 +33,9 @@ ModelConfig read_toy(const JsonObject& j) {
   }
   hf::set_stack(c, stack);
   hf::read_common(j, true, c);
-  c.moe.num_experts = j.integer("num_local_experts", 1, hf::kMostExperts);
+  c.moe.num_experts = j.integer("num_local_experts", 1, kMostExperts);
   c.moe.top_k = j.integer("num_experts_per_tok", 1, c.moe.num_experts);
-  c.moe.d_ff = j.integer("intermediate_size", 1, hf::kMostWidth);
+  c.moe.d_ff = j.integer("intermediate_size", 1, kMostWidth);
   c.mamba.dt_rank = c.dt_rank();
   return c;
 }

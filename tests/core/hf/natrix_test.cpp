@@ -4,8 +4,8 @@
 
 #include "configs/schema/field.h"
 #include "core/hf/hf_formats.h"
-#include "tests/configs/schema/other_value.h"
 #include "kernels/base/check.h"
+#include "tests/configs/schema/other_value.h"
 #include "tests/core/io_helpers.h"
 
 namespace natrix {
