@@ -15,15 +15,18 @@ HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
 int64_t ForwardFloats(const SsdPlan& plan) {
-  const int64_t states = padded(plan.states), channels = padded(plan.channels);
+  const int64_t states = plan.group_step(), channels = padded(plan.channels);
   return kSsdTile * (3 * states + 3 * channels + 2 * kSsdTile) + kSsdBlock * padded(plan.state_floats());
 }
 
 /// M[i][j] = decay from j to i · Δ_j · (C Bᵀ)[i][j], and D on the diagonal: y = M x within the tile.
 HWY_INLINE void FillForwardMatrix(const SsdSteps& s, const SsdDocuments& documents, const float* products,
-                                  float D, float* M) {
+                                  float D, const SsdForward& a, const SsdUpcoming& next, float* M) {
   const Floats d;
   for (int64_t i = 0; i < documents.tokens; ++i) {
+    next.ask_head(a.x, i);
+    next.ask_group(a.B, i);
+    next.ask_group(a.C, i);
     float* row = M + i * kSsdTile;
     for (int64_t j = 0; j < EndOfRow(i, documents.tokens); j += lanes()) {
       const auto decay = DecaysTo(s, documents, i, j);
@@ -37,11 +40,11 @@ HWY_INLINE void FillForwardMatrix(const SsdSteps& s, const SsdDocuments& documen
 
 /// Walks a block of heads through the segment.
 void ForwardTask(const SsdForward& a, const SsdPlan& plan, const SsdTask& task, float* scratch) {
-  const int64_t N = padded(plan.states), width = padded(plan.channels), first = task.group * plan.states;
+  const int64_t N = plan.group_step(), width = padded(plan.channels), first = task.group * plan.states;
   SsdRoom room(scratch);
   float *B = room.take(kSsdTile * N), *C = room.take(kSsdTile * N), *B_across = room.take(N * kSsdTile);
   float *x = room.take(kSsdTile * width), *scaled = room.take(kSsdTile * width),
-        *y = room.take(kSsdTile * width);
+        *y_apart = room.take(kSsdTile * width);
   float *products = room.take(kSsdTile * kSsdTile), *M = room.take(kSsdTile * kSsdTile);
   float* states = room.take(kSsdBlock * plan.state_floats());
   SsdSteps steps;
@@ -50,8 +53,8 @@ void ForwardTask(const SsdForward& a, const SsdPlan& plan, const SsdTask& task, 
     const int64_t row = plan.row(task, tile.begin), cols = padded(tile.count);
     const bool last = k + 1 == plan.tiles();
     const SsdDocuments documents(a.doc_start, task, tile);
-    PackSsdRows(a.B, row, tile.count, first, plan.states, B);
-    PackSsdRows(a.C, row, tile.count, first, plan.states, C);
+    PackSsdRows(a.B, row, tile.count, first, plan.states, N, B);
+    PackSsdRows(a.C, row, tile.count, first, plan.states, N, C);
     TransposeSsd(B, N, tile.count, plan.states, cols, B_across);
     Multiply(SsdProduct{.rows = tile.count,
                         .cols = cols,
@@ -74,8 +77,10 @@ void ForwardTask(const SsdForward& a, const SsdPlan& plan, const SsdTask& task, 
       const bool zero = k == 0 && !a.state_in;
       if (k == 0 && (!zero || a.tile_states)) LoadSsdState(plan.state(a.state_in, task, h), plan, before);
       PrepareSteps(a, plan, task, tile, h, documents, steps);
-      FillForwardMatrix(steps, documents, products, a.D ? a.D.as<float>()[h] : 0.0f, M);
-      PackSsdRows(a.x, row, tile.count, channel, plan.channels, x);
+      const SsdUpcoming next(plan, task, tile, i, last ? -1 : tile.begin + kSsdTile);
+      FillForwardMatrix(steps, documents, products, a.D ? a.D.as<float>()[h] : 0.0f, a, next, M);
+      const SsdRowsOut y{a.y, row, tile.count, channel, plan.channels, y_apart};
+      PackSsdRows(a.x, row, tile.count, channel, plan.channels, width, x);
       Multiply(SsdProduct{.rows = tile.count,
                           .cols = width,
                           .a = {C, N, 1},
@@ -86,9 +91,9 @@ void ForwardTask(const SsdForward& a, const SsdPlan& plan, const SsdTask& task, 
                           .b2 = {x, width},
                           .terms2 = tile.count,
                           .which = TermsOf::kUpToRow,
-                          .c = y,
-                          .c_row = width});
-      UnpackSsdRows(y, a.y, row, tile.count, channel, plan.channels);
+                          .c = y.data(),
+                          .c_row = y.step()});
+      y.unpack();
       if (last && !a.state_out) continue;
       ScaleRows(x, steps.weight, tile.count, width, scaled);
       AdvanceSsdState(plan, tile.count, B, scaled, zero ? nullptr : before, steps.decay, after);

@@ -26,12 +26,12 @@ struct BackwardRoom {
   float *CB, *dyx, *M, *E;  // [tile][tile]: C Bᵀ, dy xᵀ, y = M x, and Σ over heads of dy xᵀ · decay · Δ
 
   static int64_t floats(const SsdPlan& plan) {
-    return kSsdTile * (6 * padded(plan.states) + 6 * padded(plan.channels) + 4 * kSsdTile);
+    return kSsdTile * (6 * plan.group_step() + 6 * padded(plan.channels) + 4 * kSsdTile);
   }
   BackwardRoom(const SsdPlan& plan, float* scratch) {
     SsdRoom room(scratch);
     for (float** array : {&B, &C, &B_across, &C_across, &dB_across, &dC_across})
-      *array = room.take(kSsdTile * padded(plan.states));
+      *array = room.take(kSsdTile * plan.group_step());
     for (float** array : {&x, &dy, &x_across, &dy_across, &scaled, &dx})
       *array = room.take(kSsdTile * padded(plan.channels));
     for (float** array : {&CB, &dyx, &M, &E}) *array = room.take(kSsdTile * kSsdTile);
@@ -50,9 +50,14 @@ struct DecayGradients {
 
 /// M of the forward pass, this head's share of E, and what passes through the decays of pairs.
 HWY_INLINE void FillBackwardMatrices(const SsdSteps& s, const SsdDocuments& documents, float D, bool first,
-                                     const BackwardRoom& r, DecayGradients& g) {
+                                     const SsdBackward& a, const SsdUpcoming& next, const BackwardRoom& r,
+                                     DecayGradients& g) {
   const Floats d;
   for (int64_t i = 0; i < documents.tokens; ++i) {
+    next.ask_head(a.x, i);
+    next.ask_head(a.dy, i);
+    next.ask_group(a.B, i);
+    next.ask_group(a.C, i);
     auto as_later = hn::Zero(d);
     const int64_t row = i * kSsdTile;
     for (int64_t j = 0; j < EndOfRow(i, documents.tokens); j += lanes()) {
@@ -133,12 +138,12 @@ HWY_INLINE void RetreatHead(const SsdBackward& a, const SsdPlan& plan, const Ssd
                             int64_t i, const SsdDocuments& documents, const float* S, float* R,
                             const BackwardRoom& r, SsdHeadSums& sums) {
   const int64_t h = task.first + i, channel = h * plan.channels, row = plan.row(task, tile.begin);
-  const int64_t N = padded(plan.states), width = padded(plan.channels), cols = padded(tile.count);
+  const int64_t N = plan.group_step(), width = padded(plan.channels), cols = padded(tile.count);
   SsdSteps steps;
   DecayGradients g;
   PrepareSteps(a, plan, task, tile, h, documents, steps);
-  PackSsdRows(a.x, row, tile.count, channel, plan.channels, r.x);
-  PackSsdRows(a.dy, row, tile.count, channel, plan.channels, r.dy);
+  PackSsdRows(a.x, row, tile.count, channel, plan.channels, width, r.x);
+  PackSsdRows(a.dy, row, tile.count, channel, plan.channels, width, r.dy);
   TransposeSsd(r.x, width, tile.count, plan.channels, cols, r.x_across);
   TransposeSsd(r.dy, width, tile.count, plan.channels, cols, r.dy_across);
   Multiply(SsdProduct{.rows = tile.count,
@@ -151,7 +156,9 @@ HWY_INLINE void RetreatHead(const SsdBackward& a, const SsdPlan& plan, const Ssd
                       .lower = true,
                       .c = r.dyx,
                       .c_row = kSsdTile});
-  FillBackwardMatrices(steps, documents, a.D ? a.D.as<float>()[h] : 0.0f, i == 0, r, g);
+  const SsdUpcoming next(plan, task, tile, i, tile.begin - kSsdTile);
+  FillBackwardMatrices(steps, documents, a.D ? a.D.as<float>()[h] : 0.0f, i == 0, a, next, r, g);
+  const SsdRowsOut dx{a.dx, row, tile.count, channel, plan.channels, r.dx};
   double dD = 0;
   for (int64_t t = 0; t < tile.count; ++t) dD += static_cast<double>(r.dyx[t * kSsdTile + t]);
   sums.D += dD;
@@ -166,9 +173,9 @@ HWY_INLINE void RetreatHead(const SsdBackward& a, const SsdPlan& plan, const Ssd
                       .b2 = {r.dy, width},
                       .terms2 = tile.count,
                       .which = TermsOf::kFromRow,
-                      .c = r.dx,
-                      .c_row = width});
-  UnpackSsdRows(r.dx, a.dx, row, tile.count, channel, plan.channels);
+                      .c = dx.data(),
+                      .c_row = dx.step()});
+  dx.unpack();
 
   Multiply(SsdGradientProduct{.rows = plan.states,
                               .cols = cols,
@@ -204,7 +211,7 @@ HWY_INLINE void RetreatHead(const SsdBackward& a, const SsdPlan& plan, const Ssd
 /// This block's share of dB and dC of a tile, [tile][N]: what passes through states, and through pairs.
 HWY_INLINE void ShareOfStates(const SsdPlan& plan, SsdTile tile, const BackwardRoom& r, float* dB,
                               float* dC) {
-  const int64_t N = padded(plan.states), cols = padded(tile.count);
+  const int64_t N = padded(plan.states), step = plan.group_step(), cols = padded(tile.count);
   TransposeSsd(r.dB_across, cols, plan.states, tile.count, N, dB);
   TransposeSsd(r.dC_across, cols, plan.states, tile.count, N, dC);
   Multiply(SsdProduct{.rows = tile.count,
@@ -212,7 +219,7 @@ HWY_INLINE void ShareOfStates(const SsdPlan& plan, SsdTile tile, const BackwardR
                       .a = {},
                       .b = {},
                       .a2 = {r.E, 1, kSsdTile},
-                      .b2 = {r.C, N},
+                      .b2 = {r.C, step},
                       .terms2 = tile.count,
                       .which = TermsOf::kFromRow,
                       .old = dB,
@@ -223,7 +230,7 @@ HWY_INLINE void ShareOfStates(const SsdPlan& plan, SsdTile tile, const BackwardR
                       .a = {},
                       .b = {},
                       .a2 = {r.E, kSsdTile, 1},
-                      .b2 = {r.B, N},
+                      .b2 = {r.B, step},
                       .terms2 = tile.count,
                       .which = TermsOf::kUpToRow,
                       .old = dC,
@@ -240,8 +247,8 @@ void RetreatStretch(const SsdBackward& a, const SsdPlan& plan, const SsdTask& ta
                     const SsdBackwardScratch& shared, int64_t stretch, float* scratch) {
   constexpr int64_t kTiles = kSsdStretch / kSsdTile;
   const BackwardRoom r(plan, scratch);
-  const int64_t N = padded(plan.states), first = task.group * plan.states, begin = stretch * kTiles,
-                end = std::min(begin + kTiles, plan.tiles());
+  const int64_t N = padded(plan.states), step = plan.group_step(), first = task.group * plan.states,
+                begin = stretch * kTiles, end = std::min(begin + kTiles, plan.tiles());
   if (end == plan.tiles()) {
     for (int64_t h = task.first; h < task.first + task.count; ++h)
       LoadSsdState(plan.state(a.dstate_out, task, h), plan, shared.state(plan.head(task, h)));
@@ -250,13 +257,13 @@ void RetreatStretch(const SsdBackward& a, const SsdPlan& plan, const SsdTask& ta
     const SsdTile tile = plan.tile(k);
     const int64_t row = plan.row(task, tile.begin), cols = padded(tile.count);
     const SsdDocuments documents(a.doc_start, task, tile);
-    PackSsdRows(a.B, row, tile.count, first, plan.states, r.B);
-    PackSsdRows(a.C, row, tile.count, first, plan.states, r.C);
-    TransposeSsd(r.B, N, tile.count, plan.states, cols, r.B_across);
-    TransposeSsd(r.C, N, tile.count, plan.states, cols, r.C_across);
+    PackSsdRows(a.B, row, tile.count, first, plan.states, step, r.B);
+    PackSsdRows(a.C, row, tile.count, first, plan.states, step, r.C);
+    TransposeSsd(r.B, step, tile.count, plan.states, cols, r.B_across);
+    TransposeSsd(r.C, step, tile.count, plan.states, cols, r.C_across);
     Multiply(SsdProduct{.rows = tile.count,
                         .cols = cols,
-                        .a = {r.C, N, 1},
+                        .a = {r.C, step, 1},
                         .b = {r.B_across, cols},
                         .terms = plan.states,
                         .a2 = {},

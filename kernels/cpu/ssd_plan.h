@@ -52,6 +52,10 @@ struct SsdPlan {
   int64_t stretches() const { return (tokens + kSsdStretch - 1) / kSsdStretch; }
   int64_t state_floats() const { return states * padded(channels); }  // of a head
 
+  /// Floats between packed rows of B and C. With a power of two, a column of a tile would fall into a few sets
+  /// of the L1 cache.
+  int64_t group_step() const { return padded(states) + kSsdPad; }
+
   int64_t row(const SsdTask& task, int64_t t) const { return task.sequence * tokens + t; }
   /// A head's index in [B, H].
   int64_t head(const SsdTask& task, int64_t h) const { return task.sequence * heads + h; }

@@ -13,8 +13,7 @@ HWY_BEFORE_NAMESPACE();
 namespace natrix::cpu::HWY_NAMESPACE {
 
 int64_t SummaryFloats(const SsdPlan& plan) {
-  return kSsdTile * (padded(plan.states) + 2 * padded(plan.channels)) +
-         kSsdBlock * padded(plan.state_floats());
+  return kSsdTile * (plan.group_step() + 2 * padded(plan.channels)) + kSsdBlock * padded(plan.state_floats());
 }
 
 /// What the two directions share: state ← decay · state + rowsᵀ (scale ⊙ inputs), over all tiles in order or
@@ -24,7 +23,7 @@ HWY_INLINE void WalkStates(const Args& a, const SsdPlan& plan, const SsdTask& ta
                            bool forward, float* scratch) {
   const int64_t width = padded(plan.channels), first = task.group * plan.states;
   SsdRoom room(scratch);
-  float* of_group = room.take(kSsdTile * padded(plan.states));
+  float* of_group = room.take(kSsdTile * plan.group_step());
   float *input = room.take(kSsdTile * width), *scaled = room.take(kSsdTile * width);
   float* states = room.take(kSsdBlock * plan.state_floats());
   double total[kSsdBlock] = {};
@@ -35,13 +34,13 @@ HWY_INLINE void WalkStates(const Args& a, const SsdPlan& plan, const SsdTask& ta
     const int64_t row = plan.row(task, tile.begin);
     const SsdDocuments documents(a.doc_start, task, tile);
     starts = starts || documents.starts_any();
-    PackSsdRows(rows, row, tile.count, first, plan.states, of_group);
+    PackSsdRows(rows, row, tile.count, first, plan.states, plan.group_step(), of_group);
     for (int64_t i = 0; i < task.count; ++i) {
       const int64_t h = task.first + i;
       float* state = states + i * plan.state_floats();
       PrepareSteps(a, plan, task, tile, h, documents, steps);
       total[i] += steps.total;
-      PackSsdRows(inputs, row, tile.count, h * plan.channels, plan.channels, input);
+      PackSsdRows(inputs, row, tile.count, h * plan.channels, plan.channels, width, input);
       ScaleRows(input, forward ? steps.weight : steps.from_start, tile.count, width, scaled);
       AdvanceSsdState(plan, tile.count, of_group, scaled, k > 0 ? state : nullptr, steps.decay, state);
     }

@@ -116,20 +116,55 @@ HWY_INLINE int64_t EndOfRow(int64_t i, int64_t tokens) {
   return std::min(i + kSsdRows, padded(tokens));
 }
 
-/// Copies columns [first, first + cols) of a tile's rows to rows of padded(cols) floats.
-HWY_INLINE void PackSsdRows(View v, int64_t row, int64_t rows, int64_t first, int64_t cols, float* to) {
-  const int64_t width = padded(cols);
+/// Copies columns [first, first + cols) of a tile's rows to rows `width` floats apart, padded with zeros to
+/// whole vectors.
+HWY_INLINE void PackSsdRows(View v, int64_t row, int64_t rows, int64_t first, int64_t cols, int64_t width,
+                            float* to) {
+  const Floats d;
   for (int64_t r = 0; r < rows; ++r, to += width) {
-    std::copy_n(v.row<float>(row + r) + first, cols, to);
-    std::fill_n(to + cols, width - cols, 0.0f);
+    const float* from = v.row<float>(row + r) + first;
+    int64_t c = 0;
+    for (; c + lanes() <= cols; c += lanes()) hn::Store(hn::LoadU(d, from + c), d, to + c);
+    if (c < cols) hn::Store(LoadSome(d, from + c, cols - c), d, to + c);
+    for (c += c < cols ? lanes() : 0; c < padded(cols); c += lanes()) hn::Store(hn::Zero(d), d, to + c);
   }
 }
 
-HWY_INLINE void UnpackSsdRows(const float* from, View v, int64_t row, int64_t rows, int64_t first,
-                              int64_t cols) {
-  for (int64_t r = 0; r < rows; ++r)
-    std::copy_n(from + r * padded(cols), cols, v.row<float>(row + r) + first);
-}
+/// Rows that will be read soon: x (and dy) of the next head, and a share of the next tile's B and C. They lie
+/// in pages of their own, and no hardware prefetcher crosses pages.
+class SsdUpcoming {
+ public:
+  /// Of the head after `i` in this tile, or the first head of the tile that begins at token `next_tile`, if
+  /// there is one (below zero: there is none). y: dy, or x again.
+  SsdUpcoming(const SsdPlan& plan, const SsdTask& task, SsdTile tile, int64_t i, int64_t next_tile)
+      : task_(task), count_(task.count), i_(i) {
+    const bool here = i + 1 < task.count;
+    next_tile_ = next_tile < 0 ? -1 : plan.row(task, next_tile);
+    rows_ = next_tile < 0 ? 0 : std::min(kSsdTile, plan.tokens - next_tile);
+    head_row_ = here ? plan.row(task, tile.begin) : next_tile_;
+    head_rows_ = here ? tile.count : rows_;
+    first_ = (here ? task.first + i + 1 : task.first) * plan.channels;
+    channels_ = plan.channels;
+    states_ = plan.states;
+  }
+  HWY_INLINE void ask_head(View v, int64_t t) const {
+    if (t < head_rows_) Ask(v.row<float>(head_row_ + t) + first_, channels_);
+  }
+  HWY_INLINE void ask_group(View v, int64_t t) const {
+    if (t < rows_ && t % count_ == i_) Ask(v.row<float>(next_tile_ + t) + task_.group * states_, states_);
+  }
+
+ private:
+  static HWY_INLINE void Ask(const float* p, int64_t cols) {
+    for (int64_t c = 0; c < cols; c += kCacheLine) prefetch_into_l2(p + c);
+  }
+
+  const SsdTask& task_;
+  int64_t count_, i_;
+  int64_t next_tile_, rows_;      // first row and number of the next tile's rows
+  int64_t head_row_, head_rows_;  // and of the next head's
+  int64_t first_, channels_, states_;
+};
 
 /// to[c][r] = from[r][c]: rows `step` apart become columns, which are padded with zeros to `width`.
 HWY_INLINE void TransposeSsd(const float* from, int64_t step, int64_t rows, int64_t cols, int64_t width,
@@ -171,6 +206,23 @@ class SsdRoom {
   float* next_;
 };
 
+/// Where a product puts the rows of a head: in place if they are whole vectors, otherwise in `apart`, from
+/// where unpack() copies them.
+struct SsdRowsOut {
+  View v;
+  int64_t row, rows, first, cols;
+  float* apart;
+
+  bool in_place() const { return cols == padded(cols); }
+  float* data() const { return in_place() ? v.row<float>(row) + first : apart; }
+  int64_t step() const { return in_place() ? v.row_stride : padded(cols); }
+  void unpack() const {
+    if (in_place()) return;
+    for (int64_t r = 0; r < rows; ++r)
+      std::copy_n(apart + r * padded(cols), cols, v.row<float>(row + r) + first);
+  }
+};
+
 /// state ← decay · old + Σ_t rows[t]ᵀ x[t], where x are rows of a head that are already scaled.
 HWY_INLINE void AdvanceSsdState(const SsdPlan& plan, int64_t tokens, const float* rows, const float* x,
                                 const float* old, float decay, float* state) {
@@ -179,7 +231,7 @@ HWY_INLINE void AdvanceSsdState(const SsdPlan& plan, int64_t tokens, const float
                       .cols = width,
                       .a = {},
                       .b = {},
-                      .a2 = {rows, 1, padded(plan.states)},
+                      .a2 = {rows, 1, plan.group_step()},
                       .b2 = {x, width},
                       .terms2 = tokens,
                       .old = old,
