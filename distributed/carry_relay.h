@@ -29,11 +29,13 @@ class CarryRelay final : public CarryRoute {
   View enter(CarryKey key, Dtype dtype, const Shape& shape,
              const std::function<SegmentMap()>& summarise) override;
   void leave(CarryKey key, View state) override;
-  History append(CarryKey key, View rows) override { return rows_.append(key, rows); }
+  History append(Context&, CarryKey key, const RowFormat& format, View rows) override {
+    return rows_.append(key, format, rows);
+  }
   History row_gradients(CarryKey key, const History& history) override {
     return rows_.row_gradients(key, history);
   }
-  void collect(CarryKey key, const History& gradients, View rows) override {
+  void collect(Context&, CarryKey key, const History& gradients, View rows) override {
     rows_.collect(key, gradients, rows);
   }
 

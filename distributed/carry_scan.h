@@ -24,11 +24,13 @@ class CarryScan final : public CarryRoute {
   View enter(CarryKey key, Dtype dtype, const Shape& shape,
              const std::function<SegmentMap()>& summarise) override;
   void leave(CarryKey, View) override {}
-  History append(CarryKey key, View rows) override { return rows_.append(key, rows); }
+  History append(Context&, CarryKey key, const RowFormat& format, View rows) override {
+    return rows_.append(key, format, rows);
+  }
   History row_gradients(CarryKey key, const History& history) override {
     return rows_.row_gradients(key, history);
   }
-  void collect(CarryKey key, const History& gradients, View rows) override {
+  void collect(Context&, CarryKey key, const History& gradients, View rows) override {
     rows_.collect(key, gradients, rows);
   }
 

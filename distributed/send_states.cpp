@@ -8,8 +8,8 @@ namespace {
 /// Header of one state: layer, part, dtype, rank and extents of its shape.
 constexpr int64_t kHeader = 4 + Shape::kMaxRank;
 
-/// Header of appended rows: layer, part, dtype, batch, width, first token that is held, tokens.
-using RowHeader = std::array<int64_t, 7>;
+/// Header of appended rows: layer, part, dtype, heads, head_dim, batch, first token that is held, tokens.
+using RowHeader = std::array<int64_t, 8>;
 
 }  // namespace
 
@@ -29,12 +29,13 @@ void send_states(Communicator& axis, Context& ctx, const CarryStates& states, in
   for (const auto& [key, rows] : states.appended()) {
     const RowStore& store = *rows.store;
     const int64_t first = store.begin();
-    RowHeader header = {key.layer,          key.part,      static_cast<int64_t>(store.dtype()),
-                        store.batch(),      store.width(), first,
-                        rows.length - first};
+    const RowFormat& format = store.format();
+    RowHeader header = {key.layer,    key.part,           static_cast<int64_t>(format.dtype),
+                        format.heads, format.head_dim,    store.batch(),
+                        first,        rows.length - first};
     axis.send(ctx, View(header.data(), Dtype::kI64, {std::ssize(header)}), peer);
-    const Buffer held(store.dtype(), {store.batch(), rows.length - first, store.width()});
-    store.read(first, held.view());
+    const Buffer held(format.dtype, {store.batch(), rows.length - first, format.width()}, store.memory());
+    store.read(ctx, first, held.view());
     if (rows.length > first) axis.send(ctx, held.view(), peer);
   }
 }
@@ -56,12 +57,13 @@ CarryStates receive_states(Communicator& axis, Context& ctx, int peer) {
   for (int64_t n = 0; n < count; ++n) {
     RowHeader header{};
     axis.receive(ctx, View(header.data(), Dtype::kI64, {std::ssize(header)}), peer);
-    const auto [layer, part, dtype, batch, width, first, tokens] = header;
-    auto store = std::make_shared<RowStore>(static_cast<Dtype>(dtype), batch, width, Memory::kHost);
-    const Buffer held(store->dtype(), {batch, tokens, width});
+    const auto [layer, part, dtype, heads, head_dim, batch, first, tokens] = header;
+    const RowFormat format{static_cast<Dtype>(dtype), heads, head_dim};
+    auto store = std::make_shared<RowStore>(format, batch, ctx.memory());
+    const Buffer held(format.dtype, {batch, tokens, format.width()}, ctx.memory());
     if (tokens > 0) axis.receive(ctx, held.view(), peer);
-    store->grow_zero(first, first);  // those before belong to documents that have ended
-    store->write(first, held.view());
+    store->fill_zero(first, first);  // those before belong to documents that have ended
+    if (tokens > 0) store->write(ctx, first, held.view());
     states.put_rows({static_cast<int>(layer), static_cast<int>(part)}, {store, first + tokens});
   }
   return states;

@@ -13,13 +13,6 @@ int64_t part_at(RowStore& store, int64_t first) {
   return found - cuts.begin();
 }
 
-/// Rows of the tokens [first, last), contiguous.
-Buffer part_of(const RowStore& store, int64_t first, int64_t last) {
-  Buffer rows(store.dtype(), {store.batch(), last - first, store.width()}, store.memory());
-  store.read(first, rows.view());
-  return rows;
-}
-
 void add(View from, View to) {
   for_float(to.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -32,6 +25,13 @@ void add(View from, View to) {
 }
 
 }  // namespace
+
+/// Rows of the tokens [first, last), contiguous.
+Buffer SharedRows::part_of(const RowStore& store, int64_t first, int64_t last) {
+  Buffer rows(store.format().dtype, {store.batch(), last - first, store.format().width()}, store.memory());
+  store.read(ctx_, first, rows.view());
+  return rows;
+}
 
 void SharedRows::resume(const CarryStates* states) {
   rows_.clear();
@@ -57,18 +57,19 @@ void SharedRows::put_end(CarryStates& end) const {
   for (const auto& [key, rows] : rows_.appended()) end.put_rows(key, {rows.store, rows.store->length()});
 }
 
-History SharedRows::append(CarryKey key, View rows) {
-  if (boundary_) return run_again(key, rows);
+History SharedRows::append(CarryKey key, const RowFormat& format, View rows) {
+  if (boundary_) return run_again(key, format, rows);
   const int me = axis_.rank(), ranks = axis_.size();
-  const int64_t tokens = rows.rows() / rows.extent(0);
-  const std::shared_ptr<RowStore> store = segment_ == 0 ? begin_rows(key, rows) : rows_.rows_at(key).store;
+  const int64_t tokens = rows.extent(1);
+  const std::shared_ptr<RowStore> store =
+      segment_ == 0 ? begin_rows(key, format, rows.extent(0)) : rows_.rows_at(key).store;
   const int first_peer =
       segment_ == 0 ? ranks : me + 1;  // those after this rank, in the super-segment before
   for (int q = first_peer; q < ranks; ++q) receive_rows(*store, q, tokens);
   for (int q = 0; q < me; ++q) receive_rows(*store, q, tokens);
 
   const int64_t first = store->length();
-  store->write(first, rows);
+  store->write(ctx_, first, rows);
   store->cuts().push_back(store->length());
   const Buffer mine = part_of(*store, first, first + tokens);
   for (int q = 0; q < ranks; ++q) {
@@ -82,8 +83,8 @@ History SharedRows::append(CarryKey key, View rows) {
 }
 
 /// A segment of a sweep that began at a boundary. The rows of other ranks are in the store.
-History SharedRows::run_again(CarryKey key, View rows) {
-  const History history = append_to(rows_.rows_at(key), rows);
+History SharedRows::run_again(CarryKey key, const RowFormat& format, View rows) {
+  const History history = append_to(ctx_, rows_.rows_at(key), format, rows);
   RowStore& store = *history.rows;
   const int64_t next = part_at(store, history.first) + axis_.size();
   const bool known = next < std::ssize(store.cuts());
@@ -92,11 +93,9 @@ History SharedRows::run_again(CarryKey key, View rows) {
 }
 
 /// The rows before the sequence, which the first rank has.
-std::shared_ptr<RowStore> SharedRows::begin_rows(CarryKey key, View like) {
+std::shared_ptr<RowStore> SharedRows::begin_rows(CarryKey key, const RowFormat& format, int64_t batch) {
   const AppendedRows begin = rows_.rows_at(key);
-  auto store = begin.store
-                   ? begin.store
-                   : std::make_shared<RowStore>(like.dtype, like.extent(0), like.cols(), ctx_.memory());
+  auto store = begin.store ? begin.store : std::make_shared<RowStore>(format, batch, ctx_.memory());
   if (axis_.rank() == 0) {
     const Buffer rows = part_of(*store, 0, store->length());
     for (int q = 1; q < axis_.size(); ++q) send_rows(rows.view(), q);
@@ -119,19 +118,20 @@ void SharedRows::receive_rows(RowStore& store, int peer, int64_t dry_count) {
   axis_.receive(ctx_, View(&count, Dtype::kI64, {1}), peer);
   if (ctx_.dry()) count = dry_count;
   if (count > 0) {
-    const Buffer rows(store.dtype(), {store.batch(), count, store.width()}, store.memory());
+    const Buffer rows(store.format().dtype, {store.batch(), count, store.format().width()}, store.memory());
     axis_.receive(ctx_, rows.view(), peer);
-    store.write(store.length(), rows.view());
+    store.write(ctx_, store.length(), rows.view());
   }
   store.cuts().push_back(store.length());
 }
 
 History SharedRows::row_gradients(CarryKey key, const History& history) {
   AppendedRows all = gradients_.rows_at(key);
-  const RowStore& rows = *history.rows;
-  if (!all.store)
-    all.store = std::make_shared<RowStore>(rows.dtype(), rows.batch(), rows.width(), rows.memory());
-  all.store->grow_zero(history.length);
+  if (!all.store) {
+    const RowStore& rows = *history.rows;
+    all.store = std::make_shared<RowStore>(rows.format(), rows.batch(), rows.memory());
+    all.store->fill_zero(history.length);
+  }
   all.store->cuts() = history.rows->cuts();
   gradients_.put_rows(key, {all.store, history.length});
   return {.rows = all.store, .first = history.first, .length = history.length};
@@ -143,7 +143,7 @@ void SharedRows::collect(CarryKey, const History& gradients, View rows) {
   const int64_t mine = part_at(all, gradients.first), line = mine - me;  // the super-segment's first part
   for (int q = 0; q < me; ++q) send_gradients(all, line + q, q);
   for (int q = me + 1; q < ranks && line > 0; ++q) send_gradients(all, line - ranks + q, q);
-  all.read(gradients.first, rows);
+  all.read(ctx_, gradients.first, rows);
   for (int q = me + 1; q < ranks; ++q) add_gradients(rows, q);
   for (int q = 0; q < me && segment_ > 0; ++q) add_gradients(rows, q);
   all.truncate(all.cuts()[static_cast<size_t>(line)]);

@@ -29,15 +29,16 @@ class SharedRows {
   /// Adds the rows that this rank holds at the end of a sweep.
   void put_end(CarryStates& end) const;
 
-  History append(CarryKey key, View rows);
+  History append(CarryKey key, const RowFormat& format, View rows);
   History row_gradients(CarryKey key, const History& history);
   void collect(CarryKey key, const History& gradients, View rows);
 
  private:
-  History run_again(CarryKey key, View rows);
-  std::shared_ptr<RowStore> begin_rows(CarryKey key, View like);
+  History run_again(CarryKey key, const RowFormat& format, View rows);
+  std::shared_ptr<RowStore> begin_rows(CarryKey key, const RowFormat& format, int64_t batch);
   void send_rows(View rows, int peer);
   void receive_rows(RowStore& store, int peer, int64_t dry_count);
+  Buffer part_of(const RowStore& store, int64_t first, int64_t last);
   void send_gradients(RowStore& gradients, int64_t part, int peer);
   void add_gradients(View rows, int peer);
 

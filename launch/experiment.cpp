@@ -187,7 +187,7 @@ AssembledModel Experiment::describe() const {
 AssembledModel Experiment::make_fresh_model(std::unique_ptr<RowExchange> exchange) const {
   AssembledModel model =
       assemble_model(config.model, dtype(), true, memory_of(backend()), std::move(exchange), *kinds);
-  initialise(model->params(), config.train.seed, static_cast<int64_t>(config.model.stack().size()));
+  initialise(model->params(), config.train.seed, static_cast<int64_t>(config.model.sublayers().size()));
   return model;
 }
 

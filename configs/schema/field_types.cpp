@@ -187,6 +187,45 @@ Field number_pair_field(std::string key, double& first, double& second, double l
           .print = [&first, &second] { return fmt::format("[{}, {}]", first, second); }};
 }
 
+namespace {
+
+std::optional<double> limit_in(const std::string& text) {
+  if (text == "inf" || text == ".inf") return std::numeric_limits<double>::infinity();
+  return parse<double>(text);
+}
+
+bool read_limits(const std::vector<std::string>& texts, double& first, double& second) {
+  if (texts.size() != 2) return false;
+  const auto a = limit_in(texts[0]), b = limit_in(texts[1]);
+  if (!a || !b || *a < 0 || *b < *a) return false;
+  first = *a;
+  second = *b;
+  return true;
+}
+
+}  // namespace
+
+Field limits_field(std::string key, double& first, double& second, std::string help) {
+  const auto print = [&first, &second] { return fmt::format("[{}, {}]", first, second); };
+  return {
+      .key = std::move(key),
+      .expects = "a list of two numbers, such as [0, inf], the first not above the second",
+      .help = std::move(help),
+      .read = [&first, &second](const Value& v) { return v.is_list && read_limits(v.texts, first, second); },
+      .print = print,
+      .get = [print] { return Scalar(print()); },
+      .set =
+          [&first, &second](const Scalar& s) {
+            const auto* text = std::get_if<std::string>(&s);
+            if (text == nullptr || text->size() < 2) return false;
+            const size_t comma = text->find(", ");
+            if (text->front() != '[' || text->back() != ']' || comma == std::string::npos) return false;
+            return read_limits(
+                {text->substr(1, comma - 1), text->substr(comma + 2, text->size() - comma - 3)}, first,
+                second);
+          }};
+}
+
 Field boolean_field(std::string key, bool& to, std::string help, std::string yes, std::string no) {
   return {.key = std::move(key),
           .expects = yes + " or " + no,

@@ -24,6 +24,8 @@ Field optional_number_field(std::string key, std::optional<double>& to, std::str
                             double most, std::string help);
 Field number_pair_field(std::string key, double& first, double& second, double least, double below,
                         std::string help);
+/// A list of two numbers of at least 0, the second of which may be inf. As a Scalar it is that text.
+Field limits_field(std::string key, double& first, double& second, std::string help);
 Field boolean_field(std::string key, bool& to, std::string help, std::string yes = "true",
                     std::string no = "false");
 Field text_field(std::string key, std::string& to, std::string help);

@@ -29,14 +29,81 @@ Field may_be_absent(Field field) {
   return field;
 }
 
+Field multiplier(std::string key, double& to, std::string help) {
+  return may_be_absent(number_field(std::move(key), to, -1e6, 1e6, std::move(help)));
+}
+
+void add_mamba2(std::vector<Field>& f, Mamba2Config& m) {
+  const auto add = [&](Field field) { f.push_back(may_be_absent(std::move(field))); };
+  add(integer_field("model.mamba2.d_state", m.d_state, 1, kMostStates, "Columns of a head's state, N"));
+  add(integer_field("model.mamba2.d_conv", m.d_conv, 1, kMostTaps, "Taps of the short convolution, K"));
+  add(integer_field("model.mamba2.expand", m.expand, 1, kMostExpand, "d_inner = expand * d_model"));
+  add(integer_field("model.mamba2.head_dim", m.head_dim, 1, kMostWidth, "Channels of a head, P"));
+  add(optional_integer_field("model.mamba2.num_heads", m.num_heads, "auto", 1, kMostWidth,
+                             "Heads; auto: expand * d_model / head_dim"));
+  add(integer_field("model.mamba2.n_groups", m.n_groups, 1, kMostWidth,
+                    "Groups of heads that share B and C"));
+  add(integer_field("model.mamba2.chunk", m.chunk, 1, kMostWidth,
+                    "chunk_size of config.json; results do not depend on it"));
+  add(limits_field("model.mamba2.time_step_limit", m.dt_min, m.dt_max, "Least and largest step size"));
+  add(boolean_field("model.mamba2.norm", m.norm, "RMSNorm of each group beside the gate"));
+  add(boolean_field("model.mamba2.norm_before_gate", m.norm_before_gate, "The norm comes before the gate"));
+  add(boolean_field("model.mamba2.conv_bias", m.conv_bias, "Bias of the convolution"));
+  add(boolean_field("model.mamba2.proj_bias", m.proj_bias, "Biases of in_proj and out_proj"));
+  f.push_back(multiplier("model.mamba2.in_multiplier", m.in_multiplier, "Of the mixer's input (Falcon-H1)"));
+  f.push_back(multiplier("model.mamba2.out_multiplier", m.out_multiplier, "Of its output"));
+  f.push_back(multiplier("model.mamba2.z_multiplier", m.z_multiplier, "Of the gate in in_proj's output"));
+  f.push_back(multiplier("model.mamba2.x_multiplier", m.x_multiplier, "Of x in in_proj's output"));
+  f.push_back(multiplier("model.mamba2.B_multiplier", m.B_multiplier, "Of B in in_proj's output"));
+  f.push_back(multiplier("model.mamba2.C_multiplier", m.C_multiplier, "Of C in in_proj's output"));
+  f.push_back(multiplier("model.mamba2.dt_multiplier", m.dt_multiplier, "Of dt in in_proj's output"));
+}
+
+void add_attention(std::vector<Field>& f, AttentionConfig& a) {
+  const auto add = [&](Field field) { f.push_back(may_be_absent(std::move(field))); };
+  add(integer_field("model.attention.num_heads", a.num_heads, 1, kMostWidth, "Query heads"));
+  add(optional_integer_field("model.attention.num_kv_heads", a.num_kv_heads, "auto", 1, kMostWidth,
+                             "Key and value heads, which query heads share; auto: num_heads"));
+  add(optional_integer_field("model.attention.head_dim", a.head_dim, "auto", 1, kMostWidth,
+                             "Channels of a head; auto: d_model / num_heads"));
+  add(boolean_field("model.attention.proj_bias", a.proj_bias, "Biases of the four projections"));
+  add(optional_integer_field("model.attention.window", a.window, "none", 1, int64_t{1} << 40,
+                             "Keys that a query sees, its own included; none: all of its document"));
+  add(optional_number_field("model.attention.scale", a.scale, "auto", 1e-9, 1e9,
+                            "Of the scores; auto: 1 / sqrt(head_dim)"));
+  add(choice_field("model.attention.rope", a.rope,
+                   {{"none", Rope::kNone},
+                    {"default", Rope::kDefault},
+                    {"linear", Rope::kLinear},
+                    {"llama3", Rope::kLlama3},
+                    {"yarn", Rope::kYarn}},
+                   "Rotary position embeddings, and how they are scaled"));
+  add(number_field("model.attention.rope_theta", a.rope_theta, 1e-6, 1e18, "Base of the frequencies"));
+  add(number_field("model.attention.rope_fraction", a.rope_fraction, 1e-6, 1, "Of a head's channels"));
+  add(number_field("model.attention.rope_factor", a.rope_factor, 1e-6, 1e9, "Stretches the positions"));
+  add(number_field("model.attention.rope_original_length", a.rope_original_length, 1, 1e12,
+                   "Trained length before scaling (llama3, yarn)"));
+  add(number_field("model.attention.rope_low_freq_factor", a.rope_low_freq_factor, 1e-6, 1e9, "Of llama3"));
+  add(number_field("model.attention.rope_high_freq_factor", a.rope_high_freq_factor, 1e-6, 1e9, "Of llama3"));
+  add(number_field("model.attention.rope_beta_fast", a.rope_beta_fast, 1e-6, 1e9, "Of yarn"));
+  add(number_field("model.attention.rope_beta_slow", a.rope_beta_slow, 1e-6, 1e9, "Of yarn"));
+  add(optional_number_field("model.attention.rope_magnitude", a.rope_magnitude, "auto", 1e-6, 1e6,
+                            "Of yarn; auto: 0.1 ln(rope_factor) + 1"));
+  f.push_back(
+      multiplier("model.attention.in_multiplier", a.in_multiplier, "Of the layer's input (Falcon-H1)"));
+  f.push_back(multiplier("model.attention.out_multiplier", a.out_multiplier, "Of its output"));
+  f.push_back(multiplier("model.attention.key_multiplier", a.key_multiplier, "Of the keys"));
+}
+
 void add_model(std::vector<Field>& f, ModelConfig& c) {
   f.push_back(path_field(
       "model.init_from", c.init_from,
       "A checkpoint to start from: architecture and weights; the keys below may then only repeat it",
       "none"));
-  Field pattern = text_field("model.pattern", c.pattern,
-                             "The stack, a letter a sublayer: M Mamba-1, E mixture of experts, - dense MLP; "
-                             "required without init_from");
+  Field pattern =
+      text_field("model.pattern", c.pattern,
+                 "The stack, a letter a sublayer: M Mamba-1, S Mamba-2, * attention, E mixture of "
+                 "experts, - dense MLP; (S*): mixers in parallel; required without init_from");
   pattern.expects = "a text, a letter a sublayer";
   f.push_back(std::move(pattern));
   f.push_back(integer_field("model.repeat", c.repeat, 1, kMostLayers, "How often the pattern is repeated"));
@@ -47,6 +114,9 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
   f.push_back(boolean_field("model.tie_embeddings", c.tie_embeddings, "The head is the embedding"));
   f.push_back(number_field("model.norm_eps", c.norm_eps, kLeastEps, kMostEps,
                            "Added to the mean square in every RMSNorm"));
+  f.push_back(multiplier("model.embedding_multiplier", c.embedding_multiplier, "Of the embedding"));
+  f.push_back(multiplier("model.residual_multiplier", c.residual_multiplier, "Of every sublayer's output"));
+  f.push_back(multiplier("model.logits_multiplier", c.logits_multiplier, "Of the logits"));
   MambaConfig& m = c.mamba;
   f.push_back(integer_field("model.mamba.d_state", m.d_state, 1, kMostStates, "States a channel, N"));
   f.push_back(
@@ -58,9 +128,13 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
       boolean_field("model.mamba.inner_norms", m.inner_norms, "RMSNorm on dt, B and C, as Jamba has"));
   f.push_back(boolean_field("model.mamba.conv_bias", m.conv_bias, "Bias of the convolution"));
   f.push_back(boolean_field("model.mamba.proj_bias", m.proj_bias, "Biases of in_proj and out_proj"));
+  add_mamba2(f, c.mamba2);
+  add_attention(f, c.attention);
   f.push_back(integer_field("model.mlp.d_ff", c.mlp.d_ff, 1, kMostWidth, "Hidden units of a dense MLP"));
   f.push_back(
       choice_field("model.mlp.activation", c.mlp.activation, activations(), "swiglu and geglu are gated"));
+  f.push_back(multiplier("model.mlp.gate_multiplier", c.mlp.gate_multiplier, "Of the gate (Falcon-H1)"));
+  f.push_back(multiplier("model.mlp.out_multiplier", c.mlp.out_multiplier, "Of the output (Falcon-H1)"));
   MoeConfig& e = c.moe;
   f.push_back(integer_field("model.moe.num_experts", e.num_experts, 1, kMostExperts, "Experts a layer"));
   f.push_back(integer_field("model.moe.top_k", e.top_k, 1, kMostExperts,
@@ -73,6 +147,18 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
   f.push_back(boolean_field("model.moe.renormalize", e.renormalize, "Divide the chosen scores by their sum"));
   f.push_back(integer_field("model.moe.shared_experts", e.shared_experts, 0, kMostExperts,
                             "Experts that every token goes to"));
+  f.push_back(
+      may_be_absent(optional_integer_field("model.moe.shared_d_ff", e.shared_d_ff, "auto", 1, kMostWidth,
+                                           "Hidden units of a shared expert; auto: d_ff")));
+  f.push_back(may_be_absent(optional_integer_field("model.moe.latent", e.latent, "none", 1, kMostWidth,
+                                                   "Experts work on rows of this width; none: d_model")));
+  f.push_back(may_be_absent(
+      integer_field("model.moe.groups", e.groups, 1, kMostExperts, "Groups of experts for the choice")));
+  f.push_back(may_be_absent(integer_field("model.moe.top_groups", e.top_groups, 1, kMostExperts,
+                                          "Groups that a token chooses its experts from")));
+  f.push_back(multiplier("model.moe.routed_scaling", e.routed_scaling, "Of the chosen experts' weights"));
+  f.push_back(may_be_absent(boolean_field("model.moe.selection_bias", e.selection_bias,
+                                          "A bias of the choice, kept without updates too")));
   f.push_back(training_setting(
       optional_number_field("model.moe.capacity_factor", e.capacity_factor, "none", 1e-6, 1e6,
                             "Tokens an expert takes, relative to an even share; none: all")));

@@ -49,7 +49,7 @@ class CarryLink {
 
   /// Adds this segment's rows [B, T, width] to the rows of the segments before it. The result gives read
   /// access to all of them, until the route's next sweep.
-  virtual History append(CarryKey, View) { no_rows(); }
+  virtual History append(Context&, CarryKey, const RowFormat&, View) { no_rows(); }
 
   /// Backward, for a history that append() returned: where to add the gradients of its rows. Contributions of
   /// later segments are in there already. A page that is not held takes no gradient.
@@ -57,7 +57,7 @@ class CarryLink {
 
   /// Backward, after the layer has added its contributions: copies the complete gradients of this segment's
   /// own rows into `rows` [B, T, width].
-  virtual void collect(CarryKey, const History&, View) { no_rows(); }
+  virtual void collect(Context&, CarryKey, const History&, View) { no_rows(); }
 
  private:
   [[noreturn]] static void no_rows() {

@@ -2,19 +2,19 @@
 
 namespace natrix {
 
-History append_to(AppendedRows before, View rows) {
-  const int64_t batch = rows.extent(0), count = rows.rows() / batch;
-  if (!before.store) {
-    before.store = std::make_shared<RowStore>(rows.dtype, batch, rows.cols(), memory_of(rows.data));
-  }
-  before.store->write(before.length, rows);
-  return {.rows = before.store, .first = before.length, .length = before.length + count};
+History append_to(Context& ctx, AppendedRows before, const RowFormat& format, View rows) {
+  if (!before.store) before.store = std::make_shared<RowStore>(format, rows.extent(0), ctx.memory());
+  before.store->write(ctx, before.length, rows);
+  return {.rows = before.store, .first = before.length, .length = before.length + rows.extent(1)};
 }
 
 namespace {
 
-std::shared_ptr<RowStore> empty_like(const RowStore& rows) {
-  return std::make_shared<RowStore>(rows.dtype(), rows.batch(), rows.width(), rows.memory());
+std::shared_ptr<RowStore> zeros_like(const History& history, int64_t from) {
+  const RowStore& rows = *history.rows;
+  auto store = std::make_shared<RowStore>(rows.format(), rows.batch(), rows.memory());
+  store->fill_zero(history.length, from);
+  return store;
 }
 
 }  // namespace
@@ -34,34 +34,31 @@ void LocalRoute::rejoin(const CarryStates& boundary) {
   for (const auto& [key, rows] : boundary.appended()) leaving_.put_rows(key, rows);
 }
 
-History LocalRoute::append(CarryKey key, View rows) {
-  History history = append_to(entering_.rows_at(key), rows);
+History LocalRoute::append(Context& ctx, CarryKey key, const RowFormat& format, View rows) {
+  History history = append_to(ctx, entering_.rows_at(key), format, rows);
   leaving_.put_rows(key, {history.rows, history.length});
   return history;
 }
 
 History LocalRoute::row_gradients(CarryKey key, const History& history) {
   AppendedRows later = entering_.rows_at(key);
-  if (!later.store) later.store = empty_like(*history.rows);
+  if (!later.store) later.store = zeros_like(history, history.rows->begin());
   later.store->own();
-  later.store->grow_zero(history.length);
   leaving_.put_rows(key, {later.store, history.first});
   return {.rows = later.store, .first = history.first, .length = history.length};
 }
 
-void LocalRoute::collect(CarryKey, const History& gradients, View rows) {
-  gradients.rows->read(gradients.first, rows);
+void LocalRoute::collect(Context& ctx, CarryKey, const History& gradients, View rows) {
+  gradients.rows->read(ctx, gradients.first, rows);
   gradients.rows->truncate(gradients.first);
 }
 
 History CutRoute::row_gradients(CarryKey, const History& history) {
-  std::shared_ptr<RowStore> own = empty_like(*history.rows);
-  own->grow_zero(history.length, history.first);
-  return {.rows = std::move(own), .first = history.first, .length = history.length};
+  return {.rows = zeros_like(history, history.first), .first = history.first, .length = history.length};
 }
 
-void CutRoute::collect(CarryKey, const History& gradients, View rows) {
-  gradients.rows->read(gradients.first, rows);
+void CutRoute::collect(Context& ctx, CarryKey, const History& gradients, View rows) {
+  gradients.rows->read(ctx, gradients.first, rows);
 }
 
 }  // namespace natrix

@@ -21,7 +21,7 @@ class CarryRoute : public CarryLink {
 };
 
 /// Writes a segment's rows behind those of `before`, whose store is created if there is none.
-History append_to(AppendedRows before, View rows);
+History append_to(Context& ctx, AppendedRows before, const RowFormat& format, View rows);
 
 /// One process: the next segment enters with what the previous one left.
 class LocalRoute final : public CarryRoute {
@@ -42,9 +42,9 @@ class LocalRoute final : public CarryRoute {
     return leaving_.at(key);
   }
   void leave(CarryKey key, View state) override { leaving_.put(key, state); }
-  History append(CarryKey key, View rows) override;
+  History append(Context& ctx, CarryKey key, const RowFormat& format, View rows) override;
   History row_gradients(CarryKey key, const History& history) override;
-  void collect(CarryKey key, const History& gradients, View rows) override;
+  void collect(Context& ctx, CarryKey key, const History& gradients, View rows) override;
 
  private:
   CarryStates entering_, leaving_;  // separate, because backward still reads the entering state
@@ -62,7 +62,7 @@ class CutRoute final : public CarryRoute {
   void leave(CarryKey, View) override {}
   /// Only the segment's own rows take a gradient; it reads those before as constants.
   History row_gradients(CarryKey key, const History& history) override;
-  void collect(CarryKey, const History& gradients, View rows) override;
+  void collect(Context& ctx, CarryKey, const History& gradients, View rows) override;
 
  private:
   CarryStates nothing_;
@@ -82,8 +82,8 @@ class RecordingLink final : public CarryLink {
     return inner_.room(key, dtype, shape, memory);
   }
   void leave(CarryKey key, View state) override { inner_.leave(key, state); }
-  History append(CarryKey key, View rows) override {
-    History history = inner_.append(key, rows);
+  History append(Context& ctx, CarryKey key, const RowFormat& format, View rows) override {
+    History history = inner_.append(ctx, key, format, rows);
     boundary_.put_rows(key, {history.rows, history.first});
     return history;
   }
@@ -101,7 +101,9 @@ class ReplayLink final : public CarryLink {
     return boundary_.at(key);
   }
   void leave(CarryKey, View) override {}
-  History append(CarryKey key, View rows) override { return append_to(boundary_.rows_at(key), rows); }
+  History append(Context& ctx, CarryKey key, const RowFormat& format, View rows) override {
+    return append_to(ctx, boundary_.rows_at(key), format, rows);
+  }
 
  private:
   const CarryStates& boundary_;

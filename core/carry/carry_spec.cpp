@@ -17,6 +17,12 @@ Shape CarriedState::shape(int64_t batch, int64_t tokens) const {
   return s;
 }
 
+RowFormat CarriedState::row_format() const {
+  require(appends() && spec.row.rank() == 3 && spec.row[0] == 2,
+          "an append carry has rows [2, heads, head_dim]");
+  return {.dtype = spec.dtype, .heads = spec.row[1], .head_dim = spec.row[2]};
+}
+
 int64_t bytes_of(const CarryList& list, int64_t batch) {
   int64_t n = 0;
   for (const CarriedState& c : list) n += c.appends() ? 0 : c.shape(batch).count() * size_of(c.spec.dtype);
@@ -39,8 +45,7 @@ CarryStates zero_states(const CarryList& list, int64_t batch) {
   CarryStates states;
   for (const CarriedState& c : list) {
     if (c.appends()) {
-      states.put_rows(c.key,
-                      {std::make_shared<RowStore>(c.spec.dtype, batch, c.spec.row.count(), Memory::kHost)});
+      states.put_rows(c.key, {std::make_shared<RowStore>(c.row_format(), batch, Memory::kHost)});
     } else {
       states.put(c.key, Buffer(c.spec.dtype, c.shape(batch)).view());
     }
@@ -59,8 +64,10 @@ NamedStates::NamedStates(const CarryList& list, const CarryStates& states) {
     const CarriedState& carried = declared(key);
     const RowStore& store = *rows.store;
     const int64_t first = store.begin(), count = rows.length - first;
-    const Buffer& all = gathered_.emplace_back(store.dtype(), carried.shape(store.batch(), count));
-    store.read(first, all.view().reshaped({store.batch(), count, store.width()}));
+    const Buffer& all = gathered_.emplace_back(carried.spec.dtype, carried.shape(store.batch(), count));
+    Context copies(Backend::kReference, 1);
+    if (count > 0)
+      store.read(copies, first, all.view().reshaped({store.batch(), count, carried.spec.row.count()}));
     tensors_.push_back({carried.name, all.view()});
   }
 }
@@ -68,11 +75,11 @@ NamedStates::NamedStates(const CarryList& list, const CarryStates& states) {
 namespace {
 
 /// Appended rows from a tensor [B, tokens, row…].
-AppendedRows stored_rows(View tensor) {
+AppendedRows stored_rows(const CarriedState& carried, View tensor) {
   const int64_t batch = tensor.extent(0), count = tensor.extent(1);
-  const int64_t width = tensor.count() / std::max<int64_t>(batch * count, 1);
-  auto store = std::make_shared<RowStore>(tensor.dtype, batch, width, Memory::kHost);
-  store->write(0, tensor.reshaped({batch, count, width}));
+  auto store = std::make_shared<RowStore>(carried.row_format(), batch, Memory::kHost);
+  Context copies(Backend::kReference, 1);
+  if (count > 0) store->write(copies, 0, tensor.reshaped({batch, count, carried.spec.row.count()}));
   return {std::move(store), count};
 }
 
@@ -97,7 +104,7 @@ CarryStates read_states(const Safetensors& file, const CarryList& list, int64_t 
                                    stored.to_string(), name_of(c.spec.dtype), shape.to_string(), advice));
     }
     if (c.appends()) {
-      states.put_rows(c.key, stored_rows(stored));
+      states.put_rows(c.key, stored_rows(c, stored));
     } else {
       states.put(c.key, stored);
     }

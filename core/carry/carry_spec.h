@@ -20,7 +20,8 @@ enum class CarryKind { kAffine, kAppend };
 /// One carried state of one layer. Its index in Layer::carries() is CarryKey::part.
 struct CarrySpec {
   std::string part;  // name in files, such as "ssm_state"
-  Shape row;         // affine: shape for one row of the batch. append: shape for one token of it
+  /// affine: shape for one row of the batch. append: [2, heads, head_dim], the keys and values of a token.
+  Shape row;
   Dtype dtype = Dtype::kF32;
   /// The fewest tokens of a segment whose map can be computed without the entering state. This matters only
   /// where ranks combine maps (parallel.cp_link: scan).
@@ -36,6 +37,7 @@ struct CarriedState {
   bool appends() const { return spec.kind == CarryKind::kAppend; }
   Shape shape(int64_t batch) const;                  // affine: [B, row…]
   Shape shape(int64_t batch, int64_t tokens) const;  // append: [B, tokens, row…]
+  RowFormat row_format() const;                      // of an append carry
 };
 
 /// In the order of the stack.

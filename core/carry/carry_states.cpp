@@ -47,8 +47,7 @@ AppendedRows copy_of(const AppendedRows& rows, Memory memory) {
 
 CarryStates copy_of_rows(const CarryStates& states) {
   CarryStates result;
-  for (const auto& [key, rows] : states.appended())
-    result.put_rows(key, copy_of(rows, rows.store->memory()));
+  for (const auto& [key, rows] : states.appended()) result.put_rows(key, copy_of(rows, rows.store->memory()));
   return result;
 }
 

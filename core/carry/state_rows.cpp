@@ -28,9 +28,18 @@ int64_t tokens_in(const AppendedRows& rows) {
 /// These rows, [batch, tokens, width] in host memory.
 Buffer held_rows(const AppendedRows& rows) {
   const RowStore& store = *rows.store;
-  Buffer held(store.dtype(), {store.batch(), tokens_in(rows), store.width()});
-  store.read(store.begin(), held.view());
+  Buffer held(store.format().dtype, {store.batch(), tokens_in(rows), store.format().width()});
+  Context copies(Backend::kReference, 1);
+  store.read(copies, store.begin(), held.view());
   return held;
+}
+
+/// A store of these rows [batch, tokens, width], in host memory.
+AppendedRows store_of(const RowFormat& format, View rows) {
+  auto store = std::make_shared<RowStore>(format, rows.extent(0), Memory::kHost);
+  Context copies(Backend::kReference, 1);
+  if (rows.extent(1) > 0) store->write(copies, 0, rows);
+  return {std::move(store), rows.extent(1)};
 }
 
 /// Every part ends at the same token. The joined rows begin where the longest part does.
@@ -40,8 +49,8 @@ AppendedRows join(std::span<const CarryStates> parts, CarryKey key) {
     tokens = std::max(tokens, tokens_in(p.rows_at(key)));
     batch += p.rows_at(key).store->batch();
   }
-  const RowStore& like = *parts.front().rows_at(key).store;
-  const Buffer all(like.dtype(), {batch, tokens, like.width()});
+  const RowFormat& format = parts.front().rows_at(key).store->format();
+  const Buffer all(format.dtype, {batch, tokens, format.width()});
   int64_t at = 0;
   for (const CarryStates& p : parts) {
     const Buffer held = held_rows(p.rows_at(key));
@@ -50,9 +59,7 @@ AppendedRows join(std::span<const CarryStates> parts, CarryKey key) {
       copy(held.view().row_range(b * n, n), all.view().row_range((at + b + 1) * tokens - n, n));
     at += rows;
   }
-  auto store = std::make_shared<RowStore>(like.dtype(), batch, like.width(), Memory::kHost);
-  store->write(0, all.view());
-  return {std::move(store), tokens};
+  return store_of(format, all.view());
 }
 
 }  // namespace
@@ -84,13 +91,13 @@ CarryStates rows_of(const CarryStates& states, int64_t first, int64_t count, Mem
     copy(as_matrix(whole).row_range(first, count), as_matrix(part.at(key)));
   }
   for (const auto& [key, rows] : states.appended()) {
-    const RowStore& store = *rows.store;
-    auto mine = std::make_shared<RowStore>(store.dtype(), count, store.width(), memory);
     const Buffer all = held_rows(rows);
-    mine->write(0, all.view()
-                       .row_range(first * tokens_in(rows), count * tokens_in(rows))
-                       .reshaped({count, tokens_in(rows), store.width()}));
-    part.put_rows(key, {std::move(mine), tokens_in(rows)});
+    const int64_t tokens = tokens_in(rows);
+    const View mine = all.view().row_range(first * tokens, count * tokens);
+    const RowFormat& format = rows.store->format();
+    AppendedRows on_host = store_of(format, mine.reshaped({count, tokens, format.width()}));
+    on_host.store = std::make_shared<RowStore>(on_host.store->copy_in(memory));
+    part.put_rows(key, std::move(on_host));
   }
   return part;
 }

@@ -27,7 +27,7 @@ void check_size(const ModelConfig& c, const std::string& origin) {
   const double experts = static_cast<double>(c.moe.num_experts + c.moe.shared_experts);
   const double mlp =
       3 * d * std::max(experts * static_cast<double>(c.moe.d_ff), static_cast<double>(c.mlp.d_ff));
-  const auto sublayers = static_cast<double>(c.stack().size());
+  const auto sublayers = static_cast<double>(c.sublayers().size());
   const double parameters =
       2 * d * static_cast<double>(c.vocab_size.value_or(0)) + sublayers * std::max(mamba, mlp);
   const double tensors = 3 + sublayers * std::max(13.0, 3 * experts + 2);

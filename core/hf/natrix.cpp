@@ -92,13 +92,17 @@ nlohmann::json write_natrix(const ModelConfig& config) {
   ModelConfig c = config;
   c.mamba.dt_rank = c.dt_rank();
   nlohmann::json block;
-  for (const Field& f : stored_fields(c)) {
+  ModelConfig defaults;
+  const std::vector<Field> usual = stored_fields(defaults), fields = stored_fields(c);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const Field& f = fields[i];
+    if (!f.needed && f.get() == usual[i].get()) continue;  // absence says it, to older programs too
     const Place at = place_of(f.key);
     (at.section.empty() ? block : block[at.section])[at.name] = json_of(f.get());
   }
   return {{"architectures", {"NatrixForCausalLM"}},
           {"model_type", "natrix"},
-          {"num_hidden_layers", c.stack().size()},
+          {"num_hidden_layers", c.sublayers().size()},
           {"use_cache", true},
           {kBlock, block}};
 }

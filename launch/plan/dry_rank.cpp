@@ -52,12 +52,14 @@ class Metered final : public CarryRoute {
     inner_.leave(key, state);
   }
 
-  History append(CarryKey key, View rows) override { return inner_.append(key, rows); }
+  History append(Context& ctx, CarryKey key, const RowFormat& format, View rows) override {
+    return inner_.append(ctx, key, format, rows);
+  }
   History row_gradients(CarryKey key, const History& history) override {
     return inner_.row_gradients(key, history);
   }
-  void collect(CarryKey key, const History& gradients, View rows) override {
-    inner_.collect(key, gradients, rows);
+  void collect(Context& ctx, CarryKey key, const History& gradients, View rows) override {
+    inner_.collect(ctx, key, gradients, rows);
   }
 
   /// Moves what was recorded since the last call into `part`.
