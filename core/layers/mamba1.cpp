@@ -1,9 +1,6 @@
 #include "core/layers/mamba1.h"
 
-#include <algorithm>
-
 #include "kernels/activation.h"
-#include "kernels/conv.h"
 #include "kernels/norm.h"
 #include "kernels/scan.h"
 
@@ -13,24 +10,19 @@ Mamba1::Mamba1(const ModelConfig& config, int layer, const std::string& prefix)
     : layer_(layer),
       d_inner_(config.d_inner()),
       d_state_(config.mamba.d_state),
-      d_conv_(config.mamba.d_conv),
       dt_rank_(config.dt_rank()),
       inner_norms_(config.mamba.inner_norms),
-      conv_bias_(config.mamba.conv_bias),
       norm_eps_(config.norm_eps),
       in_proj_(prefix + "in_proj", config.d_model, 2 * d_inner_, config.mamba.proj_bias),
       x_proj_(prefix + "x_proj", d_inner_, dt_rank_ + 2 * d_state_, false),
       dt_proj_(prefix + "dt_proj", dt_rank_, d_inner_, true),
       out_proj_(prefix + "out_proj", d_inner_, config.d_model, config.mamba.proj_bias, Init::kResidualOut),
-      conv_weight_(make_param(prefix + "conv1d.weight", {d_inner_, d_conv_}, Init::kUniform, false)),
-      conv_bias_param_(make_param(prefix + "conv1d.bias", {d_inner_}, Init::kUniform, false)),
+      conv_(prefix, d_inner_, config.mamba.d_conv, config.mamba.conv_bias),
       A_log_(make_param(prefix + "A_log", {d_inner_, d_state_}, Init::kALog, false)),
       D_(make_param(prefix + "D", {d_inner_}, Init::kOnes, false)),
       dt_norm_(make_param(prefix + "dt_layernorm.weight", {dt_rank_}, Init::kOnes, false)),
       B_norm_(make_param(prefix + "b_layernorm.weight", {d_state_}, Init::kOnes, false)),
       C_norm_(make_param(prefix + "c_layernorm.weight", {d_state_}, Init::kOnes, false)) {
-  conv_weight_.parts[0].shape = {d_inner_, 1, d_conv_};  // PyTorch's Conv1d: [channels, 1, taps]
-  conv_bias_param_.fan_in = d_conv_;
   dt_proj_.bias.init = Init::kDtBias;
 }
 
@@ -42,8 +34,7 @@ void Mamba1::visit(const ParamVisitor& visitor) {
     visitor(B_norm_);
     visitor(C_norm_);
   }
-  visitor(conv_weight_);
-  if (conv_bias_) visitor(conv_bias_param_);
+  conv_.visit(visitor);
   in_proj_.visit(visitor);
   x_proj_.visit(visitor);
   dt_proj_.visit(visitor);
@@ -52,10 +43,7 @@ void Mamba1::visit(const ParamVisitor& visitor) {
 
 std::vector<CarrySpec> Mamba1::carries() const {
   const Dtype state = A_log_.value.dtype;
-  return {{.part = "conv_tail",
-           .row = {d_conv_ - 1, d_inner_},
-           .dtype = state,
-           .fewest_tokens = std::max<int64_t>(d_conv_ - 1, 1)},
+  return {conv_.carry(state),
           {.part = "ssm_state", .row = {d_inner_, d_state_}, .dtype = state}};
 }
 
@@ -70,23 +58,7 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
   View u = uz.columns(0, d_inner_), z = uz.columns(d_inner_, d_inner_);
 
   const Dtype state = wide(x.dtype);
-  View tail_out = room(p, kConvTail, state, tail_shape(seg));
-  View c = p.arena().take(x.dtype, u.shape);
-  // The leaving tail does not depend on the entering one, unless the segment is shorter than K − 1 tokens.
-  View tail = p.carry.enter({layer_, kConvTail}, state, tail_shape(seg), [&] {
-    require(seg.tokens >= d_conv_ - 1,
-            "a segment between ranks must be at least as long as the convolution's tail");
-    return SegmentMap{.decay = {}, .state = tail_of(p, u)};
-  });
-  conv_silu_forward(p.ctx, {.x = u,
-                            .weight = conv_weight_.value,
-                            .bias = conv_bias_ ? conv_bias_param_.value : View{},
-                            .tail_in = tail,
-                            .doc_start = seg.doc_start,
-                            .y = c,
-                            .tail_out = tail_out});
-  if (seg.doc_start) mask_conv_tail(p.ctx, {.tail = tail_out, .doc_start = seg.doc_start});
-  p.carry.leave({layer_, kConvTail}, tail_out);
+  const auto [c, tail] = conv_.forward(p, {layer_, kConvTail}, u);
 
   Selection sel = select(p, c);
   View h = p.carry.enter({layer_, kSsmState}, state, state_shape(seg), [&] {
@@ -100,7 +72,7 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
                          .state = map.state});
     return map;
   });
-  View y = p.arena().take(x.dtype, c.shape), h_out = room(p, kSsmState, state, state_shape(seg));
+  View y = p.arena().take(x.dtype, c.shape), h_out = room_for_state(p, {layer_, kSsmState}, state, state_shape(seg));
   View tile_states =
       p.keeps() ? p.arena().take(Dtype::kF32, tile_states_shape(p.ctx.like(), c.shape, d_state_)) : View{};
   scan_forward(p.ctx, {.x = c,
@@ -169,35 +141,7 @@ View Mamba1::backward(Pass& p, View dout) {
   p.carry.leave({layer_, kSsmState}, dh);
   select_backward(p, s, ddt, dB, dC, dc);
 
-  const auto conv_backward = [&](View dtail_out, View dtail_in, View dweight, View dbias) {
-    conv_silu_backward(p.ctx, {.x = u,
-                               .weight = conv_weight_.value,
-                               .bias = conv_bias_ ? conv_bias_param_.value : View{},
-                               .tail_in = s.tail,
-                               .doc_start = seg.doc_start,
-                               .dy = dc,
-                               .dtail_out = dtail_out,
-                               .dx = du,
-                               .dweight = dweight,
-                               .dbias = dbias,
-                               .dtail_in = dtail_in});
-  };
-  View dtail_out = p.carry.enter({layer_, kConvTail}, state, tail_shape(seg), [&] {
-    // With a zero gradient from the next segment, the result is this segment's own contribution.
-    SegmentMap map{.decay = {}, .state = p.arena().take(state, tail_shape(seg))};
-    conv_backward({}, map.state, p.arena().zeros(state, conv_weight_.shape),
-                  conv_bias_ ? p.arena().zeros(state, {d_inner_}) : View{});
-    return map;
-  });
-  if (dtail_out && seg.doc_start) {
-    View masked = p.arena().like(dtail_out);
-    copy(dtail_out, masked);
-    mask_conv_tail(p.ctx, {.tail = masked, .doc_start = seg.doc_start});
-    dtail_out = masked;
-  }
-  View dtail = p.arena().take(state, tail_shape(seg));
-  conv_backward(dtail_out, dtail, conv_weight_.grad, conv_bias_ ? conv_bias_param_.grad : View{});
-  p.carry.leave({layer_, kConvTail}, dtail);
+  conv_.backward(p, {layer_, kConvTail}, u, s.tail, dc, du);
   return in_proj_.backward(p, s.x, duz);
 }
 
@@ -243,22 +187,6 @@ void Mamba1::select_backward(Pass& p, const Saved& s, View ddt, View dB, View dC
   through_norm(dt_rank_, d_state_, B_norm_, s.sel.inv_B, dB);
   through_norm(dt_rank_ + d_state_, d_state_, C_norm_, s.sel.inv_C, dC);
   x_proj_.backward(p, s.c, dprojected, dc, /*accumulate=*/true);
-}
-
-View Mamba1::room(Pass& p, Part part, Dtype dtype, const Shape& shape) const {
-  // In training a pass allocates only from the arena, whatever its link, so that memory can be planned.
-  const View given = p.keeps() ? View{} : p.carry.room({layer_, part}, dtype, shape, p.ctx.memory());
-  return given ? given : p.arena().take(dtype, shape);
-}
-
-View Mamba1::tail_of(Pass& p, View u) const {
-  View tail = p.arena().take(wide(u.dtype), tail_shape(p.segment));
-  for (int64_t b = 0; b < p.segment.batch; ++b) {
-    cast(p.ctx, {.from = u.row_range((b + 1) * p.segment.tokens - (d_conv_ - 1), d_conv_ - 1),
-                 .to = tail.row_range(b * (d_conv_ - 1), d_conv_ - 1)});
-  }
-  if (p.segment.doc_start) mask_conv_tail(p.ctx, {.tail = tail, .doc_start = p.segment.doc_start});
-  return tail;
 }
 
 View Mamba1::gate(Pass& p, View y, View z) const {

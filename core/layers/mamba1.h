@@ -13,6 +13,7 @@
 
 #include "configs/schema/model.h"
 #include "core/layers/linear.h"
+#include "core/layers/short_conv.h"
 
 namespace natrix {
 
@@ -49,17 +50,15 @@ class Mamba1 final : public Layer {
   /// Backward of select(): adds to dc, given the gradients of Δ (overwritten), B and C.
   void select_backward(Pass& pass, const Saved& s, View ddt, View dB, View dC, View dc);
   View gate(Pass& pass, View y, View z) const;
-  View room(Pass& pass, Part part, Dtype dtype, const Shape& shape) const;  // memory for a leaving state
-  View tail_of(Pass& pass, View u) const;  // the last K − 1 rows of a segment, masked by mask_conv_tail
-  Shape tail_shape(const Segment& s) const { return {s.batch, d_conv_ - 1, d_inner_}; }
   Shape state_shape(const Segment& s) const { return {s.batch, d_inner_, d_state_}; }
 
   int layer_;
-  int64_t d_inner_, d_state_, d_conv_, dt_rank_;
-  bool inner_norms_, conv_bias_;
+  int64_t d_inner_, d_state_, dt_rank_;
+  bool inner_norms_;
   double norm_eps_;
   Linear in_proj_, x_proj_, dt_proj_, out_proj_;
-  Param conv_weight_, conv_bias_param_, A_log_, D_, dt_norm_, B_norm_, C_norm_;
+  ShortConv conv_;
+  Param A_log_, D_, dt_norm_, B_norm_, C_norm_;
 };
 
 }  // namespace natrix
