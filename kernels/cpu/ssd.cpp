@@ -20,8 +20,9 @@ int64_t ForwardFloats(const SsdPlan& plan) {
 }
 
 /// M[i][j] = decay from j to i · Δ_j · (C Bᵀ)[i][j], and D on the diagonal: y = M x within the tile.
-HWY_INLINE void FillForwardMatrix(const SsdSteps& s, const SsdDocuments& documents, const float* products,
-                                  float D, const SsdForward& a, const SsdUpcoming& next, float* M) {
+inline HWY_NOINLINE void FillForwardMatrix(const SsdSteps& s, const SsdDocuments& documents,
+                                           const float* products, float D, const SsdForward& a,
+                                           const SsdUpcoming& next, float* M) {
   const Floats d;
   for (int64_t i = 0; i < documents.tokens; ++i) {
     next.ask_head(a.x, i);

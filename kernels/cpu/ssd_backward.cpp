@@ -49,9 +49,9 @@ struct DecayGradients {
 };
 
 /// M of the forward pass, this head's share of E, and what passes through the decays of pairs.
-HWY_INLINE void FillBackwardMatrices(const SsdSteps& s, const SsdDocuments& documents, float D, bool first,
-                                     const SsdBackward& a, const SsdUpcoming& next, const BackwardRoom& r,
-                                     DecayGradients& g) {
+inline HWY_NOINLINE void FillBackwardMatrices(const SsdSteps& s, const SsdDocuments& documents, float D,
+                                              bool first, const SsdBackward& a, const SsdUpcoming& next,
+                                              const BackwardRoom& r, DecayGradients& g) {
   const Floats d;
   for (int64_t i = 0; i < documents.tokens; ++i) {
     next.ask_head(a.x, i);
@@ -80,7 +80,7 @@ HWY_INLINE void FillBackwardMatrices(const SsdSteps& s, const SsdDocuments& docu
   }
 }
 
-HWY_INLINE double DotOfStates(const float* a, const float* b, int64_t count) {
+inline HWY_NOINLINE double DotOfStates(const float* a, const float* b, int64_t count) {
   const Floats d;
   double total = 0;
   constexpr int64_t kRun = 256;
@@ -99,9 +99,9 @@ HWY_INLINE double DotOfStates(const float* a, const float* b, int64_t count) {
 }
 
 /// ddt of a head, and its part of the sums over tokens.
-HWY_INLINE void FinishSteps(const SsdBackward& a, const SsdPlan& plan, const SsdTask& task, SsdTile tile,
-                            int64_t h, const SsdDocuments& documents, const SsdSteps& s,
-                            const DecayGradients& g, SsdHeadSums& sums) {
+inline HWY_NOINLINE void FinishSteps(const SsdBackward& a, const SsdPlan& plan, const SsdTask& task,
+                                     SsdTile tile, int64_t h, const SsdDocuments& documents,
+                                     const SsdSteps& s, const DecayGradients& g, SsdHeadSums& sums) {
   const Floats d;
   HWY_ALIGN float slope[kSsdTile];  // dΔ/d(dt)
   const auto least = static_cast<float>(a.dt_min), most = static_cast<float>(a.dt_max);

@@ -63,8 +63,8 @@ struct SsdSteps {
 inline constexpr double kSsdNoDecay = -127;  // 2^x is exactly zero from here down, see exp2-inl.h
 
 template <class Args>
-HWY_INLINE void PrepareSteps(const Args& a, const SsdPlan& plan, const SsdTask& task, SsdTile tile, int64_t h,
-                             const SsdDocuments& documents, SsdSteps& s) {
+inline HWY_NOINLINE void PrepareSteps(const Args& a, const SsdPlan& plan, const SsdTask& task, SsdTile tile,
+                                      int64_t h, const SsdDocuments& documents, SsdSteps& s) {
   const Floats d;
   const float bias = a.dt_bias ? a.dt_bias.template as<float>()[h] : 0.0f;
   std::fill_n(s.raw, kSsdTile, 0.0f);
@@ -118,8 +118,8 @@ HWY_INLINE int64_t EndOfRow(int64_t i, int64_t tokens) {
 
 /// Copies columns [first, first + cols) of a tile's rows to rows `width` floats apart, padded with zeros to
 /// whole vectors.
-HWY_INLINE void PackSsdRows(View v, int64_t row, int64_t rows, int64_t first, int64_t cols, int64_t width,
-                            float* to) {
+inline HWY_NOINLINE void PackSsdRows(View v, int64_t row, int64_t rows, int64_t first, int64_t cols,
+                                     int64_t width, float* to) {
   const Floats d;
   for (int64_t r = 0; r < rows; ++r, to += width) {
     const float* from = v.row<float>(row + r) + first;
@@ -167,13 +167,14 @@ class SsdUpcoming {
 };
 
 /// to[c][r] = from[r][c]: rows `step` apart become columns, which are padded with zeros to `width`.
-HWY_INLINE void TransposeSsd(const float* from, int64_t step, int64_t rows, int64_t cols, int64_t width,
-                             float* to) {
+inline HWY_NOINLINE void TransposeSsd(const float* from, int64_t step, int64_t rows, int64_t cols,
+                                      int64_t width, float* to) {
   Pack(from, step, 1, rows, cols, width, to);
 }
 
 /// to[r][p] = scale[r] from[r][p]
-HWY_INLINE void ScaleRows(const float* from, const float* scale, int64_t rows, int64_t width, float* to) {
+inline HWY_NOINLINE void ScaleRows(const float* from, const float* scale, int64_t rows, int64_t width,
+                                   float* to) {
   const Floats d;
   for (int64_t r = 0; r < rows; ++r) {
     const auto by = hn::Set(d, scale[r]);
