@@ -17,9 +17,10 @@ AssembledModel build(const ModelConfig& config, std::unique_ptr<RowExchange> exc
   a.exchange = exchange ? std::move(exchange) : std::make_unique<LocalExchange>();
   a.model = std::make_unique<Model>(
       config, Model::Names{.embedding = names.embedding, .final_norm = names.final_norm, .head = names.head});
-  const std::string stack = config.stack();
+  const std::vector<std::string> stack = config.sublayers();
   for (int i = 0; i < static_cast<int>(stack.size()); ++i) {
-    const LayerSite site{.config = config, .sublayer = i, .prefix = names.block(i), .exchange = *a.exchange};
+    const LayerSite site{
+        .config = config, .sublayer = i, .first_part = 0, .prefix = names.block(i), .exchange = *a.exchange};
     a.model->append(names.norm(i), kinds.make(stack[static_cast<size_t>(i)], site));
   }
   set_file_slices(config, a.model->params());

@@ -17,6 +17,7 @@ namespace natrix {
 struct LayerSite {
   const ModelConfig& config;
   int sublayer;               // index in the stack
+  int first_part;             // CarryKey::part of its first carry
   const std::string& prefix;  // start of its tensors' names in the checkpoint
   RowExchange& exchange;      // to the owners of experts; outlives the layer
 };
@@ -26,6 +27,7 @@ struct LayerKind {
   const char* name;     // for messages: "Mamba-1"
   const char* section;  // section of its settings in the YAML, "model.mamba"; empty if it has none
   std::unique_ptr<Layer> (*make)(const LayerSite&);
+  const char* in_group = nullptr;  // part of its tensors' names in "(S*)"; null: it cannot be in a group
 };
 
 class LayerKinds {
@@ -33,14 +35,19 @@ class LayerKinds {
   explicit LayerKinds(std::vector<LayerKind> rows);
 
   const std::vector<LayerKind>& rows() const { return rows_; }
-  /// InputError if a letter of the pattern has no row. The message names the letter and lists the known ones.
+  /// InputError if a letter of the pattern has no row, or parentheses do not hold mixers. The message names the
+  /// letter and lists the known ones.
   /// `where`: the key and the file that set the pattern.
   void check(const std::string& pattern, const std::string& where = "model.pattern") const;
   /// Whether a key of the configuration matters to this stack: false for settings of layers that it lacks.
   bool uses(const std::string& stack, const std::string& key) const;
-  std::unique_ptr<Layer> make(char letter, const LayerSite& site) const;
+  /// letters: one, or those of mixers in parallel (ModelConfig::sublayers()).
+  std::unique_ptr<Layer> make(const std::string& letters, const LayerSite& site) const;
 
  private:
+  std::unique_ptr<Layer> make_group(const std::string& letters, const LayerSite& site) const;
+  void check_groups(const std::string& pattern, const std::string& where) const;
+  std::string known_letters() const;
   const LayerKind* find(char letter) const;  // null if there is none
 
   std::vector<LayerKind> rows_;

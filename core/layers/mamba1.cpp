@@ -43,8 +43,7 @@ void Mamba1::visit(const ParamVisitor& visitor) {
 
 std::vector<CarrySpec> Mamba1::carries() const {
   const Dtype state = A_log_.value.dtype;
-  return {conv_.carry(state),
-          {.part = "ssm_state", .row = {d_inner_, d_state_}, .dtype = state}};
+  return {conv_.carry(state), {.part = "ssm_state", .row = {d_inner_, d_state_}, .dtype = state}};
 }
 
 View Mamba1::forward(Pass& p, View x) const {
@@ -72,7 +71,8 @@ Mamba1::Mixed Mamba1::mix(Pass& p, View x) const {
                          .state = map.state});
     return map;
   });
-  View y = p.arena().take(x.dtype, c.shape), h_out = room_for_state(p, {layer_, kSsmState}, state, state_shape(seg));
+  View y = p.arena().take(x.dtype, c.shape),
+       h_out = room_for_state(p, {layer_, kSsmState}, state, state_shape(seg));
   View tile_states =
       p.keeps() ? p.arena().take(Dtype::kF32, tile_states_shape(p.ctx.like(), c.shape, d_state_)) : View{};
   scan_forward(p.ctx, {.x = c,

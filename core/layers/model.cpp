@@ -28,7 +28,7 @@ Model::~Model() = default;
 
 void Model::append(const std::string& norm_name, std::unique_ptr<Layer> layer) {
   uses_position_ = uses_position_ || layer->uses_position();
-  const std::string place = config_.stack().substr(stack_.size(), 1) + " " + std::to_string(stack_.size());
+  const std::string place = config_.sublayers()[stack_.size()] + " " + std::to_string(stack_.size());
   stack_.push_back({make_param(norm_name, {config_.d_model}, Init::kOnes, false), std::move(layer),
                     place + " forward", place + " backward"});
 }

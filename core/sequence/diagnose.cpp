@@ -89,7 +89,7 @@ std::optional<Finding> find_output(Model& model, const ReadAgain& again) {
   again(watch);
   if (!watch.first()) return std::nullopt;
   const NonfiniteWatch::Place& p = *watch.first();
-  const std::string stack = model.config().stack();
+  const std::vector<std::string> stack = model.config().sublayers();
   const auto sublayers = static_cast<int64_t>(stack.size());
   const std::string part = p.part < sublayers    ? fmt::format("the output of sublayer {} ({})", p.part,
                                                                stack[static_cast<size_t>(p.part)])
