@@ -2,6 +2,7 @@
 // itself in pieces. attention_cpu_test.cpp then holds the fast kernels to the reference.
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>
@@ -123,6 +124,38 @@ TEST(AttentionReference, ByHand) {
   const double p = 1 / (1 + std::exp(4.0));  // of scores 2 and 6
   EXPECT_DOUBLE_EQ(out.at("y").view().as<double>()[1], p * 10 + (1 - p) * 20);
   EXPECT_DOUBLE_EQ(out.at("lse").view().as<double>()[1], std::log(std::exp(2.0) + std::exp(6.0)));
+}
+
+/// Rows of the storage, of a segment that begins at row 10, in the words of the contract.
+TEST(AttentionVisible, RangesAreThoseOfTheContract) {
+  const Buffer q(Dtype::kF32, {1, 9, 2}), starts(Dtype::kU8, {1, 9}), position(Dtype::kI64, {1});
+  for (const int64_t window : {0, 1, 3, 100}) {
+    for (const int64_t before : {0, 4, 10, 25}) {  // tokens of the first document before the segment
+      for (const int64_t start : {-1, 0, 5, 8}) {  // token at which another document starts
+        std::fill_n(starts.view().as<uint8_t>(), 9, uint8_t{0});
+        if (start >= 0) starts.view().as<uint8_t>()[start] = 1;
+        position.view().as<int64_t>()[0] = before;
+        std::vector<KeyRange> visible(9);
+        find_visible(AttentionForward{.q = q.view(),
+                                      .first = 10,
+                                      .doc_start = starts.view(),
+                                      .position = position.view(),
+                                      .window = window},
+                     0, visible);
+        for (int64_t t = 0; t < 9; ++t) {
+          const int64_t i = 10 + t;
+          for (int64_t j = 0; j < 20; ++j) {
+            const bool same_document = start >= 0 && t >= start ? j >= 10 + start : j >= 10 - before;
+            const bool sees = j <= i && same_document && (window == 0 || i - j < window);
+            const KeyRange range = visible[static_cast<size_t>(t)];
+            EXPECT_EQ(j >= range.begin && j < range.end, sees)
+                << "query " << i << ", key " << j << ", window " << window << ", before " << before
+                << ", start " << start;
+          }
+        }
+      }
+    }
+  }
 }
 
 class Attention : public ::testing::TestWithParam<Backend> {};
