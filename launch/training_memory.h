@@ -21,6 +21,6 @@ ExperimentConfig with_micro_batch(const ExperimentConfig& config, int64_t dp,
 RankMemory training_memory(const Experiment& experiment, int ranks = 1);
 
 /// Bytes of activations that training takes for one more token of a segment, in fp32.
-int64_t activation_bytes_per_token(const ModelConfig& model);
+int64_t activation_bytes_per_token(const ModelConfig& model, const LayerKinds& kinds = builtin_layer_kinds());
 
 }  // namespace natrix

@@ -115,11 +115,13 @@ int log_the_end(RunLog& log, const std::function<int()>& run) {
   }
 }
 
-int train(const TrainFlags& flags, MpiSession& session) {
+int train(const TrainFlags& flags, const Program& program) {
+  MpiSession& session = program.session;
   std::vector<std::string> warnings;  // for the run's log, which comes later
   const ConfigSource source = load_config(flags.config, flags.all_overrides());
-  const Experiment e = resolve_experiment(source.loaded, session.size(),
-                                          [&](const std::string& what) { warnings.push_back(what); });
+  const Experiment e = resolve_experiment(
+      source.loaded, session.size(), [&](const std::string& what) { warnings.push_back(what); },
+      program.kinds);
   if (session.rank() == 0 && (flags.print_config || flags.dry_run)) {
     for (const std::string& what : warnings) print_warning(what);
   }
@@ -157,7 +159,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
                          mesh.shape().cp, mesh.shape().ep));
   }
 
-  TrainStep step(*model, ctx, with_micro_batch(e.config, mesh.shape().dp), ranks);
+  TrainStep step(*model, ctx, with_micro_batch(e.config, mesh.shape().dp, program.kinds), ranks);
   Optimizer optimizer(e.config.optimizer, model->params(), ranks.gradients);
   RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, ranks.world,
                            ranks.placement);
@@ -198,7 +200,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
 
 }  // namespace
 
-void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
+void add_train(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(app, "train", "Train the experiment that a YAML describes");
   auto f = std::make_shared<TrainFlags>();
   as_path(
@@ -219,7 +221,7 @@ void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
       "         mpirun -n 4 natrix train configs/quickstart.yaml parallel.cp=2 parallel.ep=4\n"
       "A run that was stopped or killed goes on from its newest checkpoint when the same command is started "
       "again,\nor when its directory is given, wherever that lies now: natrix train runs/quickstart.");
-  c->callback([f, &chosen, &session] { chosen = [f, &session] { return train(*f, session); }; });
+  c->callback([f, &chosen, &program] { chosen = [f, &program] { return train(*f, program); }; });
 }
 
 }  // namespace natrix

@@ -88,6 +88,7 @@ class StepPlanner {
   StepPlan plan_if_it_fits(const PlannedMesh& mesh);
   const ExperimentConfig& config() const;
   const MachineConfig& machine() const { return machine_; }
+  const LayerKinds& kinds() const;
 
  private:
   StepPlan plan(const PlannedMesh& mesh, int64_t most_memory);

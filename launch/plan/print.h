@@ -12,6 +12,7 @@ struct PlanReport {
   std::string config_path;
   const ExperimentConfig& config;
   const MachineConfig& machine;
+  const LayerKinds& kinds;
   int64_t ranks = 0;
   PlanSearch search;
   int64_t fits_from = 0;  // where nothing fits: a number of ranks, `ranks` doubled so often, that does; or 0

@@ -40,7 +40,7 @@ class Search {
   explicit Search(StepPlanner& planner)
       : config_(planner.config()),
         machine_(planner.machine()),
-        needs_(needs_of(*describe_model(config_.model))),
+        needs_(needs_of(*describe_model(config_.model, nullptr, planner.kinds()))),
         planner_(planner) {}
 
   void all(int64_t ranks) {
@@ -139,8 +139,9 @@ bool can_be_shared(const ExperimentConfig& config, const MeshNeeds& needs, int64
   return false;
 }
 
-[[noreturn]] void refuse(const ExperimentConfig& config, int64_t ranks) {
-  const MeshNeeds needs = needs_of(*describe_model(config.model));
+[[noreturn]] void refuse(const StepPlanner& planner, int64_t ranks) {
+  const ExperimentConfig& config = planner.config();
+  const MeshNeeds needs = needs_of(*describe_model(config.model, nullptr, planner.kinds()));
   std::vector<int64_t> others;
   for (int64_t n = ranks - 1; n > 0 && others.empty(); --n) {
     if (can_be_shared(config, needs, n)) others.push_back(n);
@@ -161,7 +162,7 @@ PlanSearch search_plans(StepPlanner& planner, int64_t ranks) {
   Search search(planner);
   search.all(ranks);
   PlanSearch found = search.take();
-  if (found.plans.empty()) refuse(planner.config(), ranks);
+  if (found.plans.empty()) refuse(planner, ranks);
   return found;
 }
 
@@ -175,7 +176,7 @@ PlanSearch search_plans(StepPlanner& planner, const MeshShape& shape, CarryLinkK
                                   .cp_link = link,
                                   .micro_batch = config.train.micro_batch_size.value_or(1),
                                   .chunk = config.sequence.chunk}),
-                 needs_of(*describe_model(config.model)), shape);
+                 needs_of(*describe_model(config.model, nullptr, planner.kinds())), shape);
   }
   return found;
 }

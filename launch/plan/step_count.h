@@ -42,6 +42,7 @@ class StepCounter {
   /// Where its memory exceeds `most` bytes the count is not complete, and that is all that it says.
   StepCount count(const PlannedMesh& mesh, int64_t most = std::numeric_limits<int64_t>::max());
   const ExperimentConfig& config() const { return config_; }
+  const LayerKinds& kinds() const { return kinds_; }
 
  private:
   struct Peers;  // ranks with as many experts
