@@ -1,4 +1,4 @@
-// natrix generate: continue a text or given tokens; save and load the state of a prefix.
+// natrix generate: continues a text or given tokens, and saves and loads the state of a prefix.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>

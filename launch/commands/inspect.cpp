@@ -1,4 +1,4 @@
-// natrix inspect: what a model, a configuration, a run or a saved state is.
+// natrix inspect: prints sizes and settings of a model, a configuration, a run or a saved state.
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <fmt/format.h>
@@ -53,7 +53,7 @@ nlohmann::ordered_json experiment_facts(const Experiment& e) {
   return j;
 }
 
-/// One "key: value" a line; bytes and counts as people read them, beside the exact figure.
+/// Prints one "key: value" per line. Large numbers are followed by a rounded form with a unit.
 void print_facts(const nlohmann::ordered_json& facts, const std::string& indent = "") {
   for (const auto& [key, value] : facts.items()) {
     if (value.is_object()) {
@@ -96,7 +96,7 @@ bool is_state_file(const std::string& path) {
   return std::filesystem::is_regular_file(path) && !path.ends_with(".yaml") && !path.ends_with(".yml");
 }
 
-/// What WHAT has no use for must not look as if it had one.
+/// InputError if an override or flag has no effect on this kind of WHAT.
 void refuse_what_would_be_ignored(const InspectFlags& flags) {
   const bool state = is_state_file(flags.what);
   const bool configuration = !state && std::filesystem::is_regular_file(flags.what);

@@ -1,4 +1,4 @@
-// natrix plan: memory, communication and time of a step on so many ranks of a machine, before it is paid for.
+// natrix plan: estimates memory, communication and time of a step on a number of ranks of a machine.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fmt/format.h>
@@ -36,14 +36,14 @@ ExperimentConfig read_config(const PlanFlags& flags, const LayerKinds& kinds) {
   if (device.dtype == DeviceDtype::kFp64) {
     throw InputError("device.dtype: fp64 is the reference backend's, for tests; plans are of fp32 and bf16");
   }
-  loaded.config.device = {};  // that on which the plan is made
+  loaded.config.device = {};  // the default device, which exists in every build
   ExperimentConfig config = resolve_experiment(std::move(loaded), 1, print_warning, kinds).config;
   config.device = device;
   return config;
 }
 
-/// The smallest number of ranks that can hold what `ranks` cannot, among its doubles and the powers of two;
-/// or 0.
+/// The smallest number of ranks above `ranks` on which a plan fits, among ranks·2^k and the powers of two; 0
+/// if there is none.
 int64_t first_that_fits(StepPlanner& planner, int64_t ranks) {
   std::vector<int64_t> numbers;
   for (int64_t n = 2 * ranks; n <= kMostRanks; n *= 2) numbers.push_back(n);
@@ -54,7 +54,7 @@ int64_t first_that_fits(StepPlanner& planner, int64_t ranks) {
   for (int64_t n : numbers) {
     try {
       if (search_plans(planner, n).fitting > 0) return n;
-    } catch (const InputError&) {  // so many do not divide the step, or nothing joins them
+    } catch (const InputError&) {  // no mesh of n ranks divides the experiment, or the machine lacks a link
     }
   }
   return 0;
