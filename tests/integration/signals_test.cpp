@@ -1,4 +1,4 @@
-// Signals, and standard streams that are closed, full, or read by nobody: what ends a run and what does not.
+// Which signals end a run, and what happens if a standard stream is closed, full or has no reader.
 #include <algorithm>
 #include <csignal>
 #include <cstring>
