@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/files/safetensors.h"
+#include "distributed/mpi_communicator.h"
 #include "kernels/base/buffer.h"
 #include "tests/launch/tiny_run.h"
 
@@ -113,10 +114,12 @@ TEST_F(ToyProgram, EveryCommandThatReadsACheckpointTakesIt) {
   write_file(tiny_ / "held-out", some_text(700, 9));
   const Words eval = {"eval", tiny_ / "run", "--data", tiny_ / "held-out"};
   const double loss = toy_json(eval)["loss"];
-  const Outcome ranks =
-      any_program(mpirun_words() + Words{"-n", "2", NATRIX_TOY_PROGRAM} + eval + Words{"--json", "-q"});
-  ASSERT_EQ(ranks.status, 0) << ranks.err;
-  EXPECT_NEAR(json::parse(ranks.out)["loss"].get<double>(), loss, 1e-5);
+  if (built_with_mpi()) {
+    const Outcome ranks =
+        any_program(mpirun_words() + Words{"-n", "2", NATRIX_TOY_PROGRAM} + eval + Words{"--json", "-q"});
+    ASSERT_EQ(ranks.status, 0) << ranks.err;
+    EXPECT_NEAR(json::parse(ranks.out)["loss"].get<double>(), loss, 1e-5);
+  }
 
   const std::string tokens = tiny_ / "tokens";
   const std::string model = tiny_ / "run/checkpoints/step-00000040";
@@ -130,16 +133,17 @@ TEST_F(ToyProgram, EveryCommandThatReadsACheckpointTakesIt) {
 }
 
 TEST_F(ToyProgram, RanksFollowOneProcess) {
-  ASSERT_EQ(train("one", exact_).status, 0);
+  if (!built_with_mpi()) GTEST_SKIP() << "this build has no MPI";
+  const Words short_run = exact_ + Words{"train.steps=12"};
+  ASSERT_EQ(train("one", short_run).status, 0);
   const std::vector<double> one = losses("one");
   const std::vector<std::pair<int, Words>> layouts = {{2, {"parallel.cp=2"}},
-                                                      {2, {"parallel.cp=2", "parallel.cp_link=scan"}},
                                                       {4, {"parallel.cp=4", "parallel.cp_link=scan"}},
                                                       {4, {"parallel.dp=2", "parallel.cp=2"}}};
   for (const auto& [ranks, layout] : layouts) {
     const std::string name = fmt::format("{}-{}", ranks, layout.back());
     const Outcome r = any_program(mpirun_words() + Words{"-n", std::to_string(ranks)} +
-                                  train_words(name, exact_ + layout + Words{"device.threads=1"}));
+                                  train_words(name, short_run + layout + Words{"device.threads=1"}));
     ASSERT_EQ(r.status, 0) << r.err;
     const std::vector<double> all = losses(name);
     ASSERT_EQ(all.size(), one.size());
