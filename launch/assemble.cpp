@@ -58,8 +58,10 @@ AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dty
   return a;
 }
 
-AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients, Memory memory) {
-  return load_model(dir, read_checkpoint_model(dir), dtype, with_gradients, memory);
+AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients, Memory memory,
+                          const LayerKinds& kinds) {
+  return load_model(dir, read_checkpoint_model(dir, print_warning, kinds), dtype, with_gradients, memory,
+                    nullptr, kinds);
 }
 
 }  // namespace natrix

@@ -41,7 +41,7 @@ AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExch
 /// Reads a checkpoint directory in HF layout: config.json and all weights. A given `config` must be that of
 /// the directory (read_checkpoint_model); only settings that do not concern the weights may differ.
 AssembledModel load_model(const std::string& dir, Dtype dtype, bool with_gradients,
-                          Memory memory = Memory::kHost);
+                          Memory memory = Memory::kHost, const LayerKinds& kinds = builtin_layer_kinds());
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
                           Memory memory = Memory::kHost, std::unique_ptr<RowExchange> exchange = nullptr,
                           const LayerKinds& kinds = builtin_layer_kinds());

@@ -45,7 +45,7 @@ void refuse_mesh_overrides(const std::vector<std::string>& overrides, const std:
 
 LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig& parallel,
                              const BatchSource& data) {
-  ExperimentConfig config = with_micro_batch(experiment.config, *parallel.dp);
+  ExperimentConfig config = with_micro_batch(experiment.config, *parallel.dp, *experiment.kinds);
   config.parallel = parallel;
   const auto ranks = static_cast<int>(*parallel.dp * parallel.cp);
   check_layout(config, needs_of(*experiment.describe()), parallel);

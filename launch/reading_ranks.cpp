@@ -7,6 +7,7 @@
 #include "configs/schema/key_reader.h"
 #include "core/hf/hf_checkpoint.h"
 #include "distributed/mpi_communicator.h"
+#include "launch/commands/commands.h"
 #include "launch/warning.h"
 
 namespace natrix {
@@ -48,14 +49,16 @@ std::vector<std::string> take_settings(std::vector<std::string>& words) {
 }
 
 ReadingRanks::ReadingRanks(const std::vector<std::string>& settings, Reads reads, const CommonFlags& flags,
-                           const std::string& model_dir, MpiSession& session)
-    : flags_(flags), dir_(model_dir), ctx_(flags.context()) {
+                           const std::string& model_dir, const Program& program)
+    : flags_(flags), kinds_(program.kinds), dir_(model_dir), ctx_(flags.context()) {
+  MpiSession& session = program.session;
   config_.parallel = parse_parallel(settings, reads, session.size());
   const MeshShape shape = settle_mesh(config_.parallel, session.size());
-  config_.model = read_checkpoint_model(dir_, [&](const std::string& what) {
+  const auto warn = [&](const std::string& what) {
     if (session.rank() == 0) print_warning(what);
-  });
-  check_mesh(needs_of(*describe_model(config_.model)), shape);
+  };
+  config_.model = read_checkpoint_model(dir_, warn, kinds_);
+  check_mesh(needs_of(*describe_model(config_.model, nullptr, kinds_)), shape);
   if (reads == Reads::kOneText && shape.dp > 1) {
     throw InputError(
         fmt::format("parallel.dp: one text is read by the ranks of cp together, and dp = {} would leave some "
@@ -67,7 +70,8 @@ ReadingRanks::ReadingRanks(const std::vector<std::string>& settings, Reads reads
 }
 
 AssembledModel ReadingRanks::load_model() {
-  return natrix::load_model(dir_, config_.model, flags_.element(), false, ctx_.memory(), mesh_->exchange());
+  return natrix::load_model(dir_, config_.model, flags_.element(), false, ctx_.memory(), mesh_->exchange(),
+                            kinds_);
 }
 
 void ReadingRanks::require_agreement(Model& model, std::vector<Agreed> list) {

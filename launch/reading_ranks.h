@@ -11,7 +11,8 @@
 
 namespace natrix {
 
-class MpiSession;
+class LayerKinds;
+struct Program;
 
 /// What a command reads. This decides the default mesh.
 enum class Reads {
@@ -24,7 +25,7 @@ class ReadingRanks {
   /// settings: parallel.key=value, as for natrix train. ConfigError or InputError for settings that this
   /// command cannot follow. Collective. All references are borrowed.
   ReadingRanks(const std::vector<std::string>& settings, Reads reads, const CommonFlags& flags,
-               const std::string& model_dir, MpiSession& session);
+               const std::string& model_dir, const Program& program);
 
   Context& context() { return ctx_; }
   Ranks ranks() { return mesh_->ranks(); }
@@ -38,6 +39,7 @@ class ReadingRanks {
 
  private:
   const CommonFlags& flags_;
+  const LayerKinds& kinds_;
   std::string dir_;
   ExperimentConfig config_;  // its model and parallel are set
   Context ctx_;

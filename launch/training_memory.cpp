@@ -60,11 +60,11 @@ RankMemory training_memory(const Experiment& e, int ranks) {
       .memory;
 }
 
-int64_t activation_bytes_per_token(const ModelConfig& model) {
+int64_t activation_bytes_per_token(const ModelConfig& model, const LayerKinds& kinds) {
   constexpr int64_t kTokens = 4096;  // more than a tile of the head
   ExperimentConfig config;
   config.model = model;
-  Activations activations(config, builtin_layer_kinds());
+  Activations activations(config, kinds);
   return (activations.bytes(1, 2 * kTokens) - activations.bytes(1, kTokens)) / kTokens;
 }
 

@@ -1,6 +1,6 @@
-// SweepOrder: in which order the segments of one micro-batch run in a step of training, and where each run's
-// carries come from. It knows neither model nor memory: a SegmentRunner does what it says (SegmentSchedule),
-// or only counts it (the planner).
+// SweepOrder: the order in which a training step runs the segments of one micro-batch, and where each run's
+// carried states come from. It calls a SegmentRunner for each run. The one of SegmentSchedule runs the model;
+// the planner's only counts.
 #pragma once
 
 #include <cstdint>
@@ -12,41 +12,45 @@ namespace natrix {
 
 /// A forward run of a segment.
 struct SegmentRun {
-  /// What it enters with: the states at the first token; those of the segment before it, in a sweep that
-  /// began there; those of a boundary that is held; of the segment before it, in a sweep that began at a
-  /// boundary; or its own boundary, to be run again alone.
+  /// Where the states that the run enters with come from.
+  ///   kStart: the start of the sequence.
+  ///   kAfterStart: the previous segment, in a sweep that began at the start.
+  ///   kBoundary: a boundary that is held.
+  ///   kAfterBoundary: the previous segment, in a sweep that began at a boundary.
+  ///   kReplay: the segment's own boundary; the segment is run again alone.
   enum class Entry { kStart, kAfterStart, kBoundary, kAfterBoundary, kReplay };
 
   int64_t segment = 0;
   Entry entry = Entry::kStart;
   Visit visit = Visit::kFirst;
-  bool last = false;  // no other follows in this sweep
+  bool last = false;  // the last run of its sweep
 };
 
 class SegmentRunner {
  public:
   virtual ~SegmentRunner() = default;
-  /// For what it leaves behind. kept: its boundary is held from now on.
+  /// Runs forward only for its side effects: carried states and the tally. kept: its boundary is
+  /// held from now on.
   virtual void pass_over(const SegmentRun& run, bool kept) = 0;
-  /// Keeps all that backward needs.
+  /// Runs forward and keeps what backward needs.
   virtual void record(const SegmentRun& run) = 0;
-  /// Backward of the segment that was recorded last. first: no gradient comes from the segment after it.
+  /// Runs backward through the segment that was recorded last. first: no later segment sends it a gradient.
   virtual void backward(int64_t segment, bool first) = 0;
-  /// The boundary that was held last is not needed any more.
+  /// Releases the boundary that was held last.
   virtual void drop_boundary() = 0;
 };
 
 class SweepOrder {
  public:
-  /// slots: boundaries that may be held, besides the start.
+  /// slots: how many boundaries may be held at once, not counting the start.
   SweepOrder(int64_t segments, int64_t slots, SegmentRunner& runner)
       : segments_(segments), slots_(slots), runner_(runner) {}
 
-  /// Sweep 1. Leaves the boundaries that sweep 2 starts from and, if asked, the last segment recorded.
+  /// Sweep 1, forward. Keeps the boundaries that sweep 2 starts from. record_last: also records the last one.
   void survey(bool record_last);
-  /// Sweep 2: from the last segment to the first.
+  /// Sweep 2: backward through all segments, from the last to the first.
   void retrace();
-  /// Instead of both: forward in time, each segment backward at once, no gradient across boundaries.
+  /// Replaces both sweeps: each segment runs forward and at once backward. No gradient crosses a boundary.
   void truncated(Visit visit);
 
   int64_t recomputed() const { return recomputed_; }  // forward runs of sweep 2

@@ -1,5 +1,5 @@
-// Ledger: what the kernels of a dry run would do. A context of backend dry computes nothing: each kernel
-// checks its arguments and adds its cost here (kernels/base/dispatch.h).
+// Ledger: the total cost of the kernels that a dry run called. In a context of backend kDry a kernel computes
+// nothing: it checks its arguments and adds its cost to the context's ledger (kernels/base/dispatch.h).
 #pragma once
 
 #include <array>
@@ -10,18 +10,18 @@
 
 namespace natrix {
 
-/// Sorts of work, each with a time of its own on a machine.
+/// Kinds of work. The planner estimates the time of each kind separately.
 enum class Work { kProducts, kExpertProducts, kScan, kMaps, kElements };
 inline constexpr size_t kWorks = 5;
 
-/// Of one call of a kernel, or of many. The contract of each kernel has a cost(args) beside it.
+/// The cost of one or more kernel calls. Each kernel's header declares its cost(args).
 struct Cost {
   Work work = Work::kElements;
-  double flops = 0;       // of products in f32 (or f64): a multiplication and an addition are two
-  double bf16_flops = 0;  // of products in bf16
-  double exps = 0;        // exponentials, or what takes as long
-  double bytes = 0;       // operands read and results written, each once
-  double launches = 1;    // calls
+  double flops = 0;       // of matrix products in f32 or f64; a multiply-add counts as 2
+  double bf16_flops = 0;  // of matrix products in bf16
+  double exps = 0;        // exponentials and functions that take as long
+  double bytes = 0;       // bytes of operands and results, each counted once
+  double launches = 1;    // kernel calls
 
   Cost& operator+=(const Cost& c) {
     flops += c.flops;
@@ -33,7 +33,7 @@ struct Cost {
   }
 };
 
-/// Bytes of these views together; an empty one has none.
+/// The sum of the views' bytes. An empty view counts 0.
 inline double bytes_of(std::initializer_list<View> views) {
   int64_t n = 0;
   for (const View& v : views) n += v ? v.bytes() : 0;
@@ -47,7 +47,7 @@ class Ledger {
   }
   void add(const Cost& c) { costs_[static_cast<size_t>(c.work)] += c; }
   const Cost& of(Work work) const { return costs_[static_cast<size_t>(work)]; }
-  /// What was added since `earlier` was a copy of this.
+  /// The cost added since `earlier`, which is an older copy of this ledger.
   Ledger since(const Ledger& earlier) const {
     Ledger d;
     for (size_t i = 0; i < kWorks; ++i) {

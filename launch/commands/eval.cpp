@@ -52,10 +52,10 @@ void print_figures(const EvalFigures& f, int64_t context) {
   print_json(j);
 }
 
-int evaluate_text(const EvalFlags& flags, MpiSession& session) {
+int evaluate_text(const EvalFlags& flags, const Program& program) {
   const Reads reads = flags.context == 0 ? Reads::kOneText : Reads::kRows;
   const std::string dir = resolve_model_dir(flags.model);
-  ReadingRanks ranks(flags.settings, reads, flags.common, dir, session);
+  ReadingRanks ranks(flags.settings, reads, flags.common, dir, program);
   Context& ctx = ranks.context();
   const auto tokenizer = text_tokenizer(flags.tokenizer, dir, *read_hf_config(dir).vocab_size);
   const std::shared_ptr<const Corpus> corpus = open_corpus(flags.data, *tokenizer, "--data");
@@ -86,7 +86,7 @@ int evaluate_text(const EvalFlags& flags, MpiSession& session) {
 
 }  // namespace
 
-void add_eval(CLI::App& app, Action& chosen, MpiSession& session) {
+void add_eval(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(app, "eval", "Loss, perplexity and bits per byte of held-out text, by position");
   auto f = std::make_shared<EvalFlags>();
   add_model_argument(*c, f->model);
@@ -107,11 +107,11 @@ void add_eval(CLI::App& app, Action& chosen, MpiSession& session) {
       "  mpirun -n 4 natrix eval runs/quickstart --data held-out/ -c 65536 parallel.cp=2\n"
       "Ranks read one text together (cp), and share out windows (dp), unless parallel.* says otherwise.\n"
       "Where the loss is not finite the status is 1, and --json prints null and the reason.");
-  c->callback([f, &chosen, &session] {
+  c->callback([f, &chosen, &program] {
     for (std::string& s : take_settings(f->data)) f->settings.push_back(std::move(s));
-    chosen = [f, &session] {
-      return report_nonfinite(f->common.json, session.rank() == 0, "loss",
-                              [&] { return evaluate_text(*f, session); });
+    chosen = [f, &program] {
+      return report_nonfinite(f->common.json, program.session.rank() == 0, "loss",
+                              [&] { return evaluate_text(*f, program); });
     };
   });
 }

@@ -1,4 +1,4 @@
-// natrix generate: continue a text or given tokens; save and load the state of a prefix.
+// natrix generate: continues a text or given tokens, and saves and loads the state of a prefix.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -49,17 +49,17 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 class Generation {
  public:
-  Generation(const GenerateFlags& flags, MpiSession& session)
+  Generation(const GenerateFlags& flags, const Program& program)
       : flags_(flags),
         dir_(resolve_model_dir(flags.model)),
-        ranks_(flags.settings, Reads::kOneText, flags.common, dir_, session),
+        ranks_(flags.settings, Reads::kOneText, flags.common, dir_, program),
         ctx_(ranks_.context()) {
     if (ranks_.shape().ep > 1) {
       throw InputError("parallel.ep: the rank that writes needs all experts; leave parallel.ep out");
     }
     model_ = ranks_.load_model();
     if (!flags.state_in.empty() || !flags.state_out.empty()) hash_ = hash_weights(model_->params());
-    if (session.size() > 1) ranks_.require_agreement(*model_, what_is_read());
+    if (program.session.size() > 1) ranks_.require_agreement(*model_, what_is_read());
     pack_for_reading(*model_, ctx_, flags.common);
   }
 
@@ -336,7 +336,7 @@ std::vector<std::unique_ptr<const AtomicFile>> check_outputs(const GenerateFlags
 
 }  // namespace
 
-void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
+void add_generate(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(app, "generate", "Continue a text or given tokens");
   auto f = std::make_shared<GenerateFlags>();
   add_model_argument(*c, f->model);
@@ -374,13 +374,13 @@ void add_generate(CLI::App& app, Action& chosen, MpiSession& session) {
       "Several ranks read the prompt together (parallel.cp, all of them); then the first one writes.\n"
       "Where logits or the state are not finite neither --out nor --state-out is written, and the status is "
       "1.");
-  c->callback([f, &chosen, &session] {
-    chosen = [f, &session] {
-      check(*f, session.size());
+  c->callback([f, &chosen, &program] {
+    chosen = [f, &program] {
+      check(*f, program.session.size());
       std::vector<std::unique_ptr<const AtomicFile>> held;
-      if (session.rank() == 0) held = check_outputs(*f);  // the other ranks write nothing
-      return report_nonfinite(f->common.json, session.rank() == 0, f->tokens.empty() ? "text" : "out",
-                              [&] { return Generation(*f, session).run(); });
+      if (program.session.rank() == 0) held = check_outputs(*f);  // the other ranks write nothing
+      return report_nonfinite(f->common.json, program.session.rank() == 0, f->tokens.empty() ? "text" : "out",
+                              [&] { return Generation(*f, program).run(); });
     };
   });
 }

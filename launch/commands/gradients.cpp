@@ -23,14 +23,14 @@ struct GradientsFlags {
   std::string model, tokens, out;
 };
 
-int gradients(const GradientsFlags& flags) {
+int gradients(const GradientsFlags& flags, const LayerKinds& kinds) {
   const auto held = check_output("--out", flags.out);
   const std::string dir = resolve_model_dir(flags.model);
   Context ctx = flags.common.context();
-  ModelConfig config = read_checkpoint_model(dir);
+  ModelConfig config = read_checkpoint_model(dir, print_warning, kinds);
   config.moe.aux_loss_coef = 0;  // the gradient of the cross-entropy alone
   config.moe.z_loss_coef = 0;
-  AssembledModel model = load_model(dir, config, flags.common.element(), true, ctx.memory());
+  AssembledModel model = load_model(dir, config, flags.common.element(), true, ctx.memory(), nullptr, kinds);
   const Buffer tokens = read_tokens(flags.tokens, *config.vocab_size);
   const Buffer targets = next_token_targets(tokens.view());
   const int64_t batch = tokens.view().rows(), length = tokens.view().cols();
@@ -75,7 +75,7 @@ int gradients(const GradientsFlags& flags) {
 
 }  // namespace
 
-void add_gradients(CLI::App& app, Action& chosen) {
+void add_gradients(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(app, "gradients", "Gradients of the mean loss of given tokens");
   auto flags = std::make_shared<GradientsFlags>();
   add_model_argument(*c, flags->model);
@@ -88,9 +88,10 @@ void add_gradients(CLI::App& app, Action& chosen) {
       "Example: natrix gradients runs/quickstart --tokens tokens.safetensors --out gradients.safetensors "
       "--chunk 512\n"
       "Where the loss or a gradient is not finite nothing is written, and the status is 1.");
-  c->callback([flags, &chosen] {
-    chosen = [flags] {
-      return report_nonfinite(flags->common.json, true, "loss", [&] { return gradients(*flags); });
+  c->callback([flags, &chosen, &program] {
+    chosen = [flags, &program] {
+      return report_nonfinite(flags->common.json, true, "loss",
+                              [&] { return gradients(*flags, program.kinds); });
     };
   });
 }

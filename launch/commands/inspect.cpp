@@ -1,4 +1,4 @@
-// natrix inspect: what a model, a configuration, a run or a saved state is.
+// natrix inspect: prints sizes and settings of a model, a configuration, a run or a saved state.
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <fmt/format.h>
@@ -26,8 +26,9 @@ struct InspectFlags {
   bool json = false, quiet = false, tensors = false;
 };
 
-nlohmann::ordered_json model_facts(const ModelConfig& c, Model& model) {
-  const ParameterCount n = model.count_parameters();
+nlohmann::ordered_json model_facts(const ModelConfig& c, const LayerKinds& kinds) {
+  AssembledModel model = describe_model(c, nullptr, kinds);
+  const ParameterCount n = model->count_parameters();
   return {{"class", hf_family(c).name},
           {"stack", c.stack()},
           {"d_model", c.d_model},
@@ -35,14 +36,13 @@ nlohmann::ordered_json model_facts(const ModelConfig& c, Model& model) {
           {"parameters", n.total},
           {"active_parameters", n.active},
           {"weight_bytes_fp32", 4 * n.total},
-          {"state_bytes_per_sequence", bytes_of(model.carries(), 1)},
-          {"activation_bytes_per_token", activation_bytes_per_token(c)}};
+          {"state_bytes_per_sequence", bytes_of(model->carries(), 1)},
+          {"activation_bytes_per_token", activation_bytes_per_token(c, kinds)}};
 }
 
 nlohmann::ordered_json experiment_facts(const Experiment& e) {
-  AssembledModel model = e.describe();
   const RankMemory m = training_memory(e);
-  nlohmann::ordered_json j = model_facts(e.config.model, *model);
+  nlohmann::ordered_json j = model_facts(e.config.model, *e.kinds);
   j["training_memory"] = {{"weights", m.weights + m.rounded},
                           {"gradients", m.gradients},
                           {"optimizer", m.optimizer},
@@ -53,7 +53,7 @@ nlohmann::ordered_json experiment_facts(const Experiment& e) {
   return j;
 }
 
-/// One "key: value" a line; bytes and counts as people read them, beside the exact figure.
+/// Prints one "key: value" per line. Large numbers are followed by a rounded form with a unit.
 void print_facts(const nlohmann::ordered_json& facts, const std::string& indent = "") {
   for (const auto& [key, value] : facts.items()) {
     if (value.is_object()) {
@@ -71,9 +71,9 @@ void print_facts(const nlohmann::ordered_json& facts, const std::string& indent 
   }
 }
 
-nlohmann::ordered_json tensors_of(const ModelConfig& config) {
+nlohmann::ordered_json tensors_of(const ModelConfig& config, const LayerKinds& kinds) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  describe_model(config)->visit([&](Param& p) {
+  describe_model(config, nullptr, kinds)->visit([&](Param& p) {
     for (const ParamPart& part : p.parts) {
       std::vector<int64_t> shape;
       for (int i = 0; i < part.shape.rank(); ++i) shape.push_back(part.shape[i]);
@@ -96,7 +96,7 @@ bool is_state_file(const std::string& path) {
   return std::filesystem::is_regular_file(path) && !path.ends_with(".yaml") && !path.ends_with(".yml");
 }
 
-/// What WHAT has no use for must not look as if it had one.
+/// InputError if an override or flag has no effect on this kind of WHAT.
 void refuse_what_would_be_ignored(const InspectFlags& flags) {
   const bool state = is_state_file(flags.what);
   const bool configuration = !state && std::filesystem::is_regular_file(flags.what);
@@ -112,7 +112,7 @@ void refuse_what_would_be_ignored(const InspectFlags& flags) {
         fmt::format("--tensors: {} is a state file; name its model to list tensors", flags.what));
 }
 
-int inspect(const InspectFlags& flags) {
+int inspect(const InspectFlags& flags, const LayerKinds& kinds) {
   if (std::filesystem::exists(flags.what)) refuse_what_would_be_ignored(flags);
   nlohmann::ordered_json facts;
   std::optional<ModelConfig> model;
@@ -125,31 +125,32 @@ int inspect(const InspectFlags& flags) {
              {"about", s.about},
              {"bytes", std::filesystem::file_size(flags.what)}};
   } else if (std::filesystem::is_regular_file(flags.what)) {
-    const Experiment e = resolve_experiment(load_config(flags.what, flags.overrides).loaded);
+    const Experiment e =
+        resolve_experiment(load_config(flags.what, flags.overrides).loaded, 1, print_warning, kinds);
     facts = experiment_facts(e);
     model = e.config.model;
     resolved = to_yaml(e.loaded, true);
   } else {
     const std::string dir = resolve_model_dir(flags.what);
-    model = read_checkpoint_model(dir);
-    facts = model_facts(*model, *describe_model(*model));
+    model = read_checkpoint_model(dir, print_warning, kinds);
+    facts = model_facts(*model, kinds);
     facts["directory"] = dir;
   }
   const bool tensors = model && flags.tensors;
   if (flags.json) {
-    if (tensors) facts["tensors"] = tensors_of(*model);
+    if (tensors) facts["tensors"] = tensors_of(*model, kinds);
     print_json(facts);
     return 0;
   }
   print_facts(facts);
-  if (tensors) print_tensors(tensors_of(*model));
+  if (tensors) print_tensors(tensors_of(*model, kinds));
   if (!resolved.empty()) fmt::print("\nresolved configuration:\n{}", resolved);
   return 0;
 }
 
 }  // namespace
 
-void add_inspect(CLI::App& app, Action& chosen) {
+void add_inspect(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(
       app, "inspect", "Sizes, shapes, memory and resolved settings of a model, configuration, run or state");
   auto f = std::make_shared<InspectFlags>();
@@ -160,7 +161,7 @@ void add_inspect(CLI::App& app, Action& chosen) {
   c->add_flag("--json", f->json, "Print one JSON object to stdout and nothing else there");
   c->add_flag("-q,--quiet", f->quiet, "No remarks; inspect has none, scripts may pass it to every command");
   c->footer("Example: natrix inspect configs/quickstart.yaml --tensors");
-  c->callback([f, &chosen] { chosen = [f] { return inspect(*f); }; });
+  c->callback([f, &chosen, &program] { chosen = [f, &program] { return inspect(*f, program.kinds); }; });
 }
 
 }  // namespace natrix

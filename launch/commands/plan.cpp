@@ -1,4 +1,4 @@
-// natrix plan: memory, communication and time of a step on so many ranks of a machine, before it is paid for.
+// natrix plan: estimates memory, communication and time of a step on a number of ranks of a machine.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fmt/format.h>
@@ -11,6 +11,7 @@
 #include "launch/experiment.h"
 #include "launch/layouts.h"
 #include "launch/plan/print.h"
+#include "launch/warning.h"
 
 namespace natrix {
 namespace {
@@ -24,7 +25,7 @@ struct PlanFlags {
 
 constexpr int64_t kMostRanks = int64_t{1} << 20;
 
-ExperimentConfig read_config(const PlanFlags& flags) {
+ExperimentConfig read_config(const PlanFlags& flags, const LayerKinds& kinds) {
   std::vector<std::string> overrides = flags.overrides;
   refuse_mesh_overrides(overrides,
                         "plan looks for the mesh by itself, whatever parallel says; name one with --layout, "
@@ -35,14 +36,14 @@ ExperimentConfig read_config(const PlanFlags& flags) {
   if (device.dtype == DeviceDtype::kFp64) {
     throw InputError("device.dtype: fp64 is the reference backend's, for tests; plans are of fp32 and bf16");
   }
-  loaded.config.device = {};  // that on which the plan is made
-  ExperimentConfig config = resolve_experiment(std::move(loaded)).config;
+  loaded.config.device = {};  // the default device, which exists in every build
+  ExperimentConfig config = resolve_experiment(std::move(loaded), 1, print_warning, kinds).config;
   config.device = device;
   return config;
 }
 
-/// The smallest number of ranks that can hold what `ranks` cannot, among its doubles and the powers of two;
-/// or 0.
+/// The smallest number of ranks above `ranks` on which a plan fits, among ranks·2^k and the powers of two; 0
+/// if there is none.
 int64_t first_that_fits(StepPlanner& planner, int64_t ranks) {
   std::vector<int64_t> numbers;
   for (int64_t n = 2 * ranks; n <= kMostRanks; n *= 2) numbers.push_back(n);
@@ -53,22 +54,26 @@ int64_t first_that_fits(StepPlanner& planner, int64_t ranks) {
   for (int64_t n : numbers) {
     try {
       if (search_plans(planner, n).fitting > 0) return n;
-    } catch (const InputError&) {  // so many do not divide the step, or nothing joins them
+    } catch (const InputError&) {  // no mesh of n ranks divides the experiment, or the machine lacks a link
     }
   }
   return 0;
 }
 
-int plan(const PlanFlags& flags) {
+int plan(const PlanFlags& flags, const LayerKinds& kinds) {
   if ((flags.ranks > 0) == !flags.layout.empty()) {
     throw InputError(
         "plan needs either --ranks N, and looks for the mesh, or --layout, such as --layout dp2cp4ep8scan");
   }
   const MachineConfig machine = load_machine(flags.device);
-  const ExperimentConfig config = read_config(flags);
-  PlanReport report{
-      .config_path = flags.config, .config = config, .machine = machine, .ranks = flags.ranks, .search = {}};
-  StepPlanner planner(config, machine);
+  const ExperimentConfig config = read_config(flags, kinds);
+  PlanReport report{.config_path = flags.config,
+                    .config = config,
+                    .machine = machine,
+                    .kinds = kinds,
+                    .ranks = flags.ranks,
+                    .search = {}};
+  StepPlanner planner(config, machine, kinds);
   if (flags.layout.empty()) {
     report.search = search_plans(planner, flags.ranks);
     if (report.search.fitting == 0) report.fits_from = first_that_fits(planner, flags.ranks);
@@ -87,7 +92,7 @@ int plan(const PlanFlags& flags) {
 
 }  // namespace
 
-void add_plan(CLI::App& app, Action& chosen) {
+void add_plan(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(app, "plan",
                             "Memory, communication and time of a step on so many ranks of a machine, before "
                             "it is paid for");
@@ -107,7 +112,7 @@ void add_plan(CLI::App& app, Action& chosen) {
   c->footer(
       "Example: natrix plan configs/mamba-moe-50b.yaml --ranks 1024 --device h100\n"
       "         natrix plan configs/quickstart.yaml --layout cp2ep2 --device cpu2 sequence.length=65536");
-  c->callback([f, &chosen] { chosen = [f] { return plan(*f); }; });
+  c->callback([f, &chosen, &program] { chosen = [f, &program] { return plan(*f, program.kinds); }; });
 }
 
 }  // namespace natrix

@@ -35,11 +35,11 @@ int64_t first_without_choice(View logits) {
   return -1;
 }
 
-int score(const ScoreFlags& flags) {
+int score(const ScoreFlags& flags, const LayerKinds& kinds) {
   const auto held = check_output("--out", flags.out);
   Context ctx = flags.common.context();
   AssembledModel model =
-      load_model(resolve_model_dir(flags.model), flags.common.element(), false, ctx.memory());
+      load_model(resolve_model_dir(flags.model), flags.common.element(), false, ctx.memory(), kinds);
   pack_for_reading(*model, ctx, flags.common);
   const int64_t vocabulary = *model->config().vocab_size;
   const Buffer tokens = read_tokens(flags.tokens, vocabulary);
@@ -92,7 +92,7 @@ int score(const ScoreFlags& flags) {
 
 }  // namespace
 
-void add_score(CLI::App& app, Action& chosen) {
+void add_score(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(app, "score", "Logits and loss of given tokens");
   auto flags = std::make_shared<ScoreFlags>();
   add_model_argument(*c, flags->model);
@@ -106,9 +106,9 @@ void add_score(CLI::App& app, Action& chosen) {
   c->footer(
       "Example: natrix score runs/quickstart --tokens tokens.safetensors --out scores.safetensors\n"
       "Where a logit is not finite nothing is written, and the status is 1.");
-  c->callback([flags, &chosen] {
-    chosen = [flags] {
-      return report_nonfinite(flags->common.json, true, "loss", [&] { return score(*flags); });
+  c->callback([flags, &chosen, &program] {
+    chosen = [flags, &program] {
+      return report_nonfinite(flags->common.json, true, "loss", [&] { return score(*flags, program.kinds); });
     };
   });
 }

@@ -1,4 +1,4 @@
-// natrix train: the experiment that a YAML describes.
+// natrix train: trains the experiment that a YAML file describes.
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <fmt/format.h>
@@ -28,7 +28,7 @@ namespace {
 
 struct TrainFlags {
   std::string config;
-  std::vector<std::string> overrides, keys;  // keys: what flags say that are other names of keys
+  std::vector<std::string> overrides, keys;  // keys: overrides that come from flags such as --chunk
   bool print_config = false, dry_run = false, json = false, quiet = false;
 
   std::vector<std::string> all_overrides() const {
@@ -43,7 +43,7 @@ std::string host_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "an unnamed host";
 }
 
-/// config.json, and the files of the tokenizer: of bytes, or those that init_from has.
+/// config.json and the tokenizer's files: those of the byte tokenizer, or those of init_from.
 ModelTexts texts_of(const Experiment& e) {
   const std::string inherited =
       e.init_dir.empty() ? "" : std::string(MappedFile(e.init_dir + "/config.json").text());
@@ -87,7 +87,7 @@ RunLog rank_log_of(const Experiment& e, const RunDirectory& run, const Ranks& ra
   if (!e.config.run.rank_logs) return {};
   ranks.world.barrier(ctx);  // the directory is ours once the first rank holds it
   const std::string folder = run.path("ranks");
-  std::error_code error;  // says the log itself, if it cannot be written
+  std::error_code error;  // ignored: RunLog reports a log that cannot be written
   std::filesystem::create_directories(folder, error);
   RunLog log = RunLog::to_file(fmt::format("{}/rank-{:03}.log", folder, ranks.world.rank()));
   const RankShare& share = ranks.share;
@@ -96,14 +96,14 @@ RunLog rank_log_of(const Experiment& e, const RunDirectory& run, const Ranks& ra
   return log;
 }
 
-/// How much of what ranks sent each other was hidden behind what they computed meanwhile.
+/// Logs which part of the communication time was hidden behind computation.
 void log_travel(RunLog& log, std::string_view what, const Traffic& t, std::string_view meanwhile) {
   if (t.under_way <= 0) return;
   log.info(fmt::format("{} travelled for {}, {:.0f} % of it while {}", what, human_seconds(t.under_way),
                        100 * (1 - t.waiting / t.under_way), meanwhile));
 }
 
-/// What ends this rank is the last line of its log.
+/// Runs run(), and logs how it ended as the last line.
 int log_the_end(RunLog& log, const std::function<int()>& run) {
   try {
     const int status = run();
@@ -115,11 +115,13 @@ int log_the_end(RunLog& log, const std::function<int()>& run) {
   }
 }
 
-int train(const TrainFlags& flags, MpiSession& session) {
-  std::vector<std::string> warnings;  // for the run's log, which comes later
+int train(const TrainFlags& flags, const Program& program) {
+  MpiSession& session = program.session;
+  std::vector<std::string> warnings;  // printed once the run's log exists
   const ConfigSource source = load_config(flags.config, flags.all_overrides());
-  const Experiment e = resolve_experiment(source.loaded, session.size(),
-                                          [&](const std::string& what) { warnings.push_back(what); });
+  const Experiment e = resolve_experiment(
+      source.loaded, session.size(), [&](const std::string& what) { warnings.push_back(what); },
+      program.kinds);
   if (session.rank() == 0 && (flags.print_config || flags.dry_run)) {
     for (const std::string& what : warnings) print_warning(what);
   }
@@ -157,7 +159,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
                          mesh.shape().cp, mesh.shape().ep));
   }
 
-  TrainStep step(*model, ctx, with_micro_batch(e.config, mesh.shape().dp), ranks);
+  TrainStep step(*model, ctx, with_micro_batch(e.config, mesh.shape().dp, program.kinds), ranks);
   Optimizer optimizer(e.config.optimizer, model->params(), ranks.gradients);
   RunCheckpoint checkpoint(run.path("checkpoints"), texts_of(e), *model, *whole, optimizer, step, ranks.world,
                            ranks.placement);
@@ -198,7 +200,7 @@ int train(const TrainFlags& flags, MpiSession& session) {
 
 }  // namespace
 
-void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
+void add_train(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(app, "train", "Train the experiment that a YAML describes");
   auto f = std::make_shared<TrainFlags>();
   as_path(
@@ -219,7 +221,7 @@ void add_train(CLI::App& app, Action& chosen, MpiSession& session) {
       "         mpirun -n 4 natrix train configs/quickstart.yaml parallel.cp=2 parallel.ep=4\n"
       "A run that was stopped or killed goes on from its newest checkpoint when the same command is started "
       "again,\nor when its directory is given, wherever that lies now: natrix train runs/quickstart.");
-  c->callback([f, &chosen, &session] { chosen = [f, &session] { return train(*f, session); }; });
+  c->callback([f, &chosen, &program] { chosen = [f, &program] { return train(*f, program); }; });
 }
 
 }  // namespace natrix

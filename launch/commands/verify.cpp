@@ -20,6 +20,7 @@
 #include "launch/experiment.h"
 #include "launch/layouts.h"
 #include "launch/training_memory.h"
+#include "launch/warning.h"
 
 namespace natrix {
 namespace {
@@ -102,7 +103,7 @@ Row run(Experiment& e, Model& model, Context& ctx, const Batch& batch, const std
   e.config.sequence.chunk = chunk_of(chunk, e.config.sequence.length);
   reset_peak_resident();
   ctx.arena().clear_peak();
-  TrainStep step(model, ctx, with_micro_batch(e.config, 1));
+  TrainStep step(model, ctx, with_micro_batch(e.config, 1, *e.kinds));
   const auto start = std::chrono::steady_clock::now();
   const StepFigures figures = step.compute(batch);
   Row row{.chunk = chunk, .loss = figures.loss};
@@ -151,7 +152,7 @@ bool verify_layouts(const VerifyFlags& flags, Experiment& e, const BatchSource& 
   return all_equal;
 }
 
-int verify(const VerifyFlags& given) {
+int verify(const VerifyFlags& given, const LayerKinds& kinds) {
   VerifyFlags flags = given;
   // Layouts are compared with the step in one piece; chunks by themselves with each other.
   if (flags.chunks.empty()) flags.chunks = {"whole"};
@@ -163,7 +164,7 @@ int verify(const VerifyFlags& given) {
                         "verify begins with one rank, whatever parallel says; name the meshes to compare "
                         "with --layouts, such as --layouts dp2cp4ep8scan");
   overrides.insert(overrides.end(), {"parallel.dp=1", "parallel.cp=1", "parallel.ep=1"});
-  Experiment e = resolve_experiment(load_config(flags.config, overrides).loaded);
+  Experiment e = resolve_experiment(load_config(flags.config, overrides).loaded, 1, print_warning, kinds);
   for (const std::string& layout : flags.layouts)
     check_layout(e.config, needs_of(*e.describe()), parse_layout(layout));
   const int64_t chunk = e.config.sequence.chunk;
@@ -221,7 +222,7 @@ int verify(const VerifyFlags& given) {
 
 }  // namespace
 
-void add_verify(CLI::App& app, Action& chosen) {
+void add_verify(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c =
       add_command(app, "verify",
                   "The same loss and gradients however the sequence is cut, over any ranks; prints a table");
@@ -246,7 +247,7 @@ void add_verify(CLI::App& app, Action& chosen) {
       "whole,4096,1024,100\n"
       "         natrix verify configs/quickstart.yaml sequence.length=1024 --layouts "
       "dp2,dp4,cp4,cp4scan,ep4,dp2cp2ep4");
-  c->callback([f, &chosen] { chosen = [f] { return verify(*f); }; });
+  c->callback([f, &chosen, &program] { chosen = [f, &program] { return verify(*f, program.kinds); }; });
 }
 
 }  // namespace natrix

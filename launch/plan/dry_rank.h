@@ -11,10 +11,11 @@
 
 namespace natrix {
 
-/// All that the cost of a run depends on.
+/// The properties of a run that decide its cost.
 struct RunKey {
-  /// The states, or their gradients, that it enters with: none; those of the first segment of a sweep; those
-  /// of the segment before; or those of its own boundary, without messages to other ranks.
+  /// Where the states (or their gradients) that the run enters with come from. kNone: there are none. kFirst:
+  /// it is the first segment of a sweep. kNext: the previous segment left them. kAlone: its own boundary,
+  /// without messages to other ranks.
   enum class Entry { kNone, kFirst, kNext, kAlone };
 
   int64_t rows = 1, tokens = 1;
@@ -36,17 +37,17 @@ struct RunPart {
   CountingCommunicator::Count choices, rows;  // between the owners of experts
   CountingCommunicator::Count maps;           // along cp, with cp_link: scan
   std::vector<CountingCommunicator::Overlap> overlaps;
-  std::vector<Hop> hops;  // each kind once
-  int64_t meetings = 0;   // row exchanges before which a layer entered with a state since the last exchange
+  std::vector<Hop> hops;  // without duplicates
+  int64_t meetings = 0;   // row exchanges with an enter() since the exchange before
 };
 
 struct RunCost {
   RunPart forward, backward;
   Ledger head;
-  int64_t arena = 0;  // bytes at its peak
+  int64_t arena = 0;  // the arena's peak in bytes
 };
 
-/// All of a step except the runs of its segments.
+/// The cost of a step without the runs of its segments.
 struct RestCost {
   int64_t weights = 0, gradients = 0, optimizer = 0, rounded = 0, sums = 0;  // bytes, as in RankMemory
   Ledger update;
@@ -79,7 +80,7 @@ class DryRank {
   Context ctx_;
   ProcessMesh mesh_;
   AssembledModel model_;
-  size_t figures_ = 0;  // in the tally
+  size_t figures_ = 0;  // size of the tally
   std::map<RunKey, RunCost> runs_;
 };
 

@@ -1,4 +1,4 @@
-// The links of a machine between the ranks of a mesh, which fill node after node.
+// The time of messages over a machine's links. Ranks fill the nodes in order.
 #pragma once
 
 #include "launch/plan/plan.h"
@@ -10,10 +10,11 @@ struct Wait {
   std::string bound;  // "node link", "network", "messages" or "latency"
 };
 
-/// What a rank waits for the exchanges of a term: bytes within the node and between nodes travel at once.
+/// The time that a rank waits for all exchanges of this term. Transfers inside a node overlap with those
+/// between nodes.
 Wait exchange_time(const MachineConfig& machine, const MeshShape& shape, const CommunicationTerm& term);
 
-/// Until one message along an axis has arrived, over the slowest link of it.
+/// The time from sending one message along an axis to its arrival, over the slowest link of the axis.
 double message_time(const MachineConfig& machine, const MeshShape& shape, MeshAxis axis, int64_t bytes);
 
 }  // namespace natrix

@@ -34,6 +34,10 @@ const ExperimentConfig& StepPlanner::config() const {
   return counter_->config();
 }
 
+const LayerKinds& StepPlanner::kinds() const {
+  return counter_->kinds();
+}
+
 StepPlan StepPlanner::plan(const PlannedMesh& mesh) {
   return plan(mesh, std::numeric_limits<int64_t>::max());
 }

@@ -35,7 +35,7 @@ bool fits(const PlanReport& r, const StepPlan& p) {
 }
 
 void print_head(const PlanReport& r) {
-  const ParameterCount n = describe_model(r.config.model)->count_parameters();
+  const ParameterCount n = describe_model(r.config.model, nullptr, r.kinds)->count_parameters();
   fmt::print("{}: {} x {}, {} parameters ({} active); a step is {} rows of {} tokens\n", r.config_path,
              r.config.model.pattern, r.config.model.repeat, human_count(static_cast<double>(n.total)),
              human_count(static_cast<double>(n.active)), r.config.train.batch_size, r.config.sequence.length);
@@ -194,7 +194,7 @@ void print_plans(const PlanReport& r, int64_t top) {
 }
 
 nlohmann::ordered_json plans_json(const PlanReport& r, int64_t top) {
-  const ParameterCount n = describe_model(r.config.model)->count_parameters();
+  const ParameterCount n = describe_model(r.config.model, nullptr, r.kinds)->count_parameters();
   nlohmann::ordered_json j = {{"config", r.config_path},
                               {"parameters", n.total},
                               {"active_parameters", n.active},

@@ -1,4 +1,4 @@
-// Plans as people read them, and as scripts do.
+// Prints plans as text and as JSON.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -7,17 +7,18 @@
 
 namespace natrix {
 
-/// What was asked, and what came out.
+/// The question and its answer.
 struct PlanReport {
   std::string config_path;
   const ExperimentConfig& config;
   const MachineConfig& machine;
+  const LayerKinds& kinds;
   int64_t ranks = 0;
   PlanSearch search;
-  int64_t fits_from = 0;  // where nothing fits: a number of ranks, `ranks` doubled so often, that does; or 0
+  int64_t fits_from = 0;  // if nothing fits on `ranks`: a larger number of ranks on which a plan fits; or 0
 };
 
-/// The `top` first plans as a table; memory, time and communication of the first.
+/// Prints the first `top` plans as a table, then memory, time and communication of the first plan.
 void print_plans(const PlanReport& report, int64_t top);
 nlohmann::ordered_json plans_json(const PlanReport& report, int64_t top);
 

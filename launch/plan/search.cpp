@@ -11,8 +11,8 @@
 namespace natrix {
 namespace {
 
-constexpr int64_t kStep = 16;                        // between chunks: tokens
-constexpr int64_t kMostSegments = int64_t{1} << 20;  // of a row: counting more takes too long
+constexpr int64_t kStep = 16;                        // chunks that are tried are multiples of this
+constexpr int64_t kMostSegments = int64_t{1} << 20;  // per row; counting more takes too long
 
 std::vector<int64_t> divisors_of(int64_t n) {
   std::vector<int64_t> all;
@@ -25,7 +25,7 @@ std::vector<int64_t> divisors_of(int64_t n) {
   return all;
 }
 
-/// Whether rows, tokens and experts can be shared out so.
+/// Whether the mesh divides the rows, tokens and experts of the experiment.
 bool divides(const ExperimentConfig& config, const MeshNeeds& needs, const PlannedMesh& mesh) {
   try {
     check_layout(on_mesh(config, mesh), needs, mesh.shape);
@@ -40,7 +40,7 @@ class Search {
   explicit Search(StepPlanner& planner)
       : config_(planner.config()),
         machine_(planner.machine()),
-        needs_(needs_of(*describe_model(config_.model))),
+        needs_(needs_of(*describe_model(config_.model, nullptr, planner.kinds()))),
         planner_(planner) {}
 
   void all(int64_t ranks) {
@@ -83,9 +83,10 @@ class Search {
     return divisors_of(rows);
   }
 
-  /// sequence.chunk where it fits; else, halving in on the longest multiple of 16 that does, the fastest on
-  /// the way: a shorter chunk reads the weights more often, but leaves its boundaries more room. Where none
-  /// fits, that which needs least; nothing where none divides.
+  /// The plan with sequence.chunk if it fits. Otherwise bisects for the longest multiple of kStep that fits,
+  /// and returns the fastest plan that it tried: a shorter chunk reads the weights more often, but leaves
+  /// more memory for boundary states. If none fits, the plan with the least memory; nullopt if no chunk
+  /// divides.
   std::optional<StepPlan> best_chunk(const PlannedMesh& mesh) {
     std::optional<StepPlan> best = plan_near(mesh, config_.sequence.chunk);
     if (best && fits(*best)) return best;
@@ -101,7 +102,8 @@ class Search {
     return best;
   }
 
-  /// With this chunk, or with one a little shorter if that leaves a rest which cannot be shared out.
+  /// The plan with this chunk, or with a slightly shorter one if the last segment cannot be divided among
+  /// the ranks.
   std::optional<StepPlan> plan_near(PlannedMesh mesh, int64_t chunk) {
     for (mesh.chunk = chunk; mesh.chunk > std::max<int64_t>(0, chunk - 4 * kStep); mesh.chunk -= kStep) {
       if (divides(config_, needs_, mesh)) return planner_.plan_if_it_fits(mesh);
@@ -114,7 +116,7 @@ class Search {
     return fits(a) ? a.seconds() < b.seconds() : a.memory.total() < b.memory.total();
   }
 
-  /// Where a chunk makes no difference to the time but that of rounding.
+  /// Whether `a` has the longer chunk and takes the same time, up to rounding.
   bool as_fast_and_longer(const StepPlan& a, const StepPlan& b) const {
     constexpr double kRounding = 1e-9;
     return fits(a) && fits(b) && a.mesh.chunk > b.mesh.chunk && a.seconds() <= b.seconds() * (1 + kRounding);
@@ -127,7 +129,7 @@ class Search {
   std::vector<StepPlan> found_;
 };
 
-/// Whether any mesh of so many ranks divides the experiment; the chunk aside.
+/// Whether some mesh of this many ranks divides the experiment with its own chunk.
 bool can_be_shared(const ExperimentConfig& config, const MeshNeeds& needs, int64_t ranks) {
   for (int64_t dp : divisors_of(ranks)) {
     if (config.train.batch_size % dp != 0) continue;
@@ -139,8 +141,9 @@ bool can_be_shared(const ExperimentConfig& config, const MeshNeeds& needs, int64
   return false;
 }
 
-[[noreturn]] void refuse(const ExperimentConfig& config, int64_t ranks) {
-  const MeshNeeds needs = needs_of(*describe_model(config.model));
+[[noreturn]] void refuse(const StepPlanner& planner, int64_t ranks) {
+  const ExperimentConfig& config = planner.config();
+  const MeshNeeds needs = needs_of(*describe_model(config.model, nullptr, planner.kinds()));
   std::vector<int64_t> others;
   for (int64_t n = ranks - 1; n > 0 && others.empty(); --n) {
     if (can_be_shared(config, needs, n)) others.push_back(n);
@@ -161,7 +164,7 @@ PlanSearch search_plans(StepPlanner& planner, int64_t ranks) {
   Search search(planner);
   search.all(ranks);
   PlanSearch found = search.take();
-  if (found.plans.empty()) refuse(planner.config(), ranks);
+  if (found.plans.empty()) refuse(planner, ranks);
   return found;
 }
 
@@ -169,13 +172,13 @@ PlanSearch search_plans(StepPlanner& planner, const MeshShape& shape, CarryLinkK
   Search search(planner);
   search.one(shape, link);
   PlanSearch found = search.take();
-  if (found.plans.empty()) {  // what is wrong with it
+  if (found.plans.empty()) {  // throws an error that says what does not divide
     const ExperimentConfig& config = planner.config();
     check_layout(on_mesh(config, {.shape = shape,
                                   .cp_link = link,
                                   .micro_batch = config.train.micro_batch_size.value_or(1),
                                   .chunk = config.sequence.chunk}),
-                 needs_of(*describe_model(config.model)), shape);
+                 needs_of(*describe_model(config.model, nullptr, planner.kinds())), shape);
   }
   return found;
 }

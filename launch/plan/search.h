@@ -1,4 +1,4 @@
-// All meshes that so many ranks can be, and those that are worth a look.
+// Searches all meshes of a number of ranks for the fastest plan.
 #pragma once
 
 #include "launch/plan/plan.h"
@@ -6,16 +6,16 @@
 namespace natrix {
 
 struct PlanSearch {
-  std::vector<StepPlan>
-      plans;            // those that fit, fastest first; then the others, that which needs least first
-  int64_t fitting = 0;  // of them
+  std::vector<StepPlan> plans;  // those that fit, fastest first; then the others, smallest memory first
+  int64_t fitting = 0;          // the number of plans that fit
 };
 
-/// Every dp × cp, ep, link and micro-batch that divides, with sequence.chunk, or with a shorter chunk where
-/// that does not fit. InputError where no mesh divides, with numbers of ranks that do.
+/// Tries every dp × cp, ep, link and micro-batch that divides the experiment. The chunk is sequence.chunk, or
+/// a shorter one if that does not fit. InputError if no mesh divides the experiment; the message names
+/// numbers of ranks that do.
 PlanSearch search_plans(StepPlanner& planner, int64_t ranks);
 
-/// The same, of one shape of the mesh and one link.
+/// The same for one mesh shape and one link.
 PlanSearch search_plans(StepPlanner& planner, const MeshShape& shape, CarryLinkKind link);
 
 }  // namespace natrix

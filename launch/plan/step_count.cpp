@@ -15,10 +15,10 @@ namespace {
 using Entry = SegmentRun::Entry;
 using Kind = CountingCommunicator::Kind;
 
-// Where counts stop: nobody pays for exabytes a step, and nothing may overflow.
+// Counts saturate here, so that nothing overflows.
 constexpr int64_t kMost = int64_t{1} << 61;
 
-/// to += the product, up to kMost.
+/// Adds the product of the factors to `to`, saturating at kMost.
 void add(int64_t& to, std::initializer_list<int64_t> factors) {
   int64_t product = 1;
   for (int64_t f : factors) {
@@ -35,9 +35,9 @@ void add(CommunicationTerm& t, const Traffic& sent, std::initializer_list<int64_
   add(t.messages, {sent.messages, n});
 }
 
-/// Of a run, all that its cost and its messages depend on.
+/// The properties of a run that decide its cost and its messages.
 struct Sort {
-  SegmentRun run;  // of its segment only whether it is the last one of a row
+  SegmentRun run;  // run.segment is 1 for the last segment of a row and 0 for all others
   bool recorded = false, gradient_first = false, gradient_last = false;
 
   static constexpr size_t kSorts = 512;
@@ -55,7 +55,7 @@ struct Sort {
   }
 };
 
-/// Counts what SweepOrder asks for.
+/// A SegmentRunner that only counts the runs that SweepOrder asks for.
 class RunCounter final : public SegmentRunner {
  public:
   explicit RunCounter(int64_t segments) : segments_(segments) {}
@@ -94,7 +94,7 @@ class RunCounter final : public SegmentRunner {
   std::array<int64_t, Sort::kSorts> counts_{};
 };
 
-/// The runs of one micro-batch, as SegmentSchedule::step has them.
+/// The runs of one micro-batch, in the order of SegmentSchedule::step.
 void walk(SweepOrder& sweep, const StepOrder& order) {
   if (order.together) sweep.survey(/*record_last=*/false);
   if (!order.exact) return sweep.truncated(order.together ? Visit::kAgain : Visit::kFirst);
@@ -129,8 +129,8 @@ ExperimentConfig on_mesh(const ExperimentConfig& config, const PlannedMesh& mesh
 
 struct StepCounter::Peers {
   int64_t experts = 0;  // of each layer
-  int rank = 0;         // the first of them
-  int64_t ranks = 0;    // of the mesh
+  int rank = 0;         // the first such rank
+  int64_t ranks = 0;    // the number of such ranks in the mesh
   DryRank* dry = nullptr;
 };
 
@@ -154,7 +154,7 @@ class StepCounter::Step {
     find_kinds();
   }
 
-  /// Up to where memory exceeds `most`.
+  /// Stops as soon as memory exceeds `most`.
   StepCount count(int64_t most) {
     RunCounter counter(segments_);
     SweepOrder sweep(segments_, order_.slots, counter);
@@ -170,11 +170,12 @@ class StepCounter::Step {
                 .scans = scans_};
     for (const auto& [sort, times] : sorts) n.forward_runs += times * micro_batches_;
     n.memory.boundaries = counter.most_held() * carried_bytes_ * (order_.together ? micro_batches_ : 1);
-    // Entered with and left, in either direction of time; of a scan those at the start and end of a stretch
-    // of ranks too. And those before and after the step that each micro-batch carries on.
+    // Each sweep (forward, backward) holds the states that it entered with and those that it left. A scan
+    // also holds the states at the start and at the end of a stretch. With carry_state, each micro-batch
+    // holds its states from before and after the step.
     const bool carries_on = config_.sequence.carry_state;
     n.memory.carried = carried_bytes_ * (2 * (scans_ ? 3 : 2) + (carries_on ? 2 * micro_batches_ : 0));
-    // Recorded runs take most, and a step that does not fit need not be counted to its end.
+    // Recorded runs take the most memory, so a step that does not fit is detected first.
     for (const bool recorded : {true, false}) {
       for (const auto& [sort, times] : sorts) {
         if (sort.recorded != recorded) continue;
@@ -190,7 +191,7 @@ class StepCounter::Step {
   }
 
  private:
-  /// Ranks that have the same to do, those with most experts first.
+  /// Groups the ranks by the number of experts they own, largest first.
   void find_kinds() {
     const int64_t experts = c_.needs_.experts, ep = shape_.ep;
     for (int r = 0; r < shape_.ep; ++r) {
@@ -201,7 +202,7 @@ class StepCounter::Step {
     }
     std::ranges::sort(kinds_, std::greater(), &StepCounter::Peers::experts);
     for (StepCounter::Peers& kind : kinds_) {
-      // Where states are not gathered a run does not depend on the rest of the mesh.
+      // A scan gathers states along cp. Otherwise the cost of a run does not depend on cp.
       const int cp = scans_ ? shape_.cp : 1;
       kind.dry = &c_.rank(config_, {.dp = shape_.ep / std::gcd(shape_.ep, cp), .cp = cp, .ep = shape_.ep},
                           kind.rank);
@@ -225,7 +226,7 @@ class StepCounter::Step {
     return key;
   }
 
-  int64_t tokens_of(const Sort& sort) const {  // on the ranks that have most of them
+  int64_t tokens_of(const Sort& sort) const {  // on the rank with the most tokens
     return sort.run.segment == 1 ? (rest_ + shape_.cp - 1) / shape_.cp : mesh_.chunk;
   }
 
@@ -241,10 +242,10 @@ class StepCounter::Step {
     }
   }
 
-  /// `times` runs of each rank.
+  /// Adds `times` runs on each rank.
   void add_runs(StepCount& n, const Sort& sort, int64_t times) {
     const int64_t cp = shape_.cp, tokens = tokens_of(sort);
-    const int64_t longer = sort.run.segment == 1 ? rest_ % cp : 0;  // ranks of a line with a token more
+    const int64_t longer = sort.run.segment == 1 ? rest_ % cp : 0;  // ranks of a cp group with one token more
     for (const StepCounter::Peers& kind : kinds_) {
       const RunCost& cost = kind.dry->run(key_of(sort, tokens));
       if (longer == 0 || shape_.ep == 1) {
@@ -283,8 +284,8 @@ class StepCounter::Step {
     t.calls += times * part.maps.calls;
   }
 
-  /// What the ranks of a line hand each other in a run: all that the model carries, by CarryRelay itself.
-  /// Ranks between the first and the last do the same.
+  /// Counts the messages of a run between the ranks of a cp group, by running CarryRelay. The ranks between
+  /// the first and the last all send the same, so one of them is counted for all.
   void relay(CommunicationTerm& t, Direction direction, Entry entry, bool last, int64_t times) {
     const int cp = shape_.cp;
     int64_t calls = 0;
@@ -309,7 +310,7 @@ class StepCounter::Step {
     t.calls += times * calls;
   }
 
-  /// The end states of every micro-batch, from the last rank of a line to the first.
+  /// Counts the end states that the last rank of a cp group sends to the first, for every micro-batch.
   void hand_on() {
     CountingCommunicator axis(shape_.cp - 1, shape_.cp);
     send_states(axis, ctx_, zeros_, 0);
@@ -328,7 +329,7 @@ class StepCounter::Step {
           terms.push_back({.name = t.name, .axis = t.axis, .behind_backward = t.behind_backward});
         }
         terms[i].calls = std::max(terms[i].calls, t.count.calls);
-        // Of experts each kind of rank sums its own; all other axes do the same everywhere.
+        // Ranks that own the same experts sum their gradients. Other axes are the same on all ranks.
         const int64_t size = axis_size(shape_, t.axis);
         if (t.axis == MeshAxis::kExpertData) {
           add(terms[i], t.count.all, {kind.ranks / size});

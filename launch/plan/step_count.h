@@ -1,5 +1,5 @@
-// What a step does on a mesh, counted: the order of the schedule's runs (core/sequence/sweep_order.h), times
-// what each of them costs in a dry run (launch/plan/dry_rank.h).
+// Counts the work, memory and messages of a step on a mesh. The order of runs comes from SweepOrder
+// (core/sequence/sweep_order.h); the cost of each run comes from a dry run (launch/plan/dry_rank.h).
 #pragma once
 
 #include <limits>
@@ -10,26 +10,26 @@
 
 namespace natrix {
 
-/// Runs of a segment that are alike, in a step of one rank.
+/// Runs of segments that cost the same, in one step of one rank.
 struct CountedRuns {
   int64_t count = 0;
-  SegmentRun::Entry entry = SegmentRun::Entry::kStart;  // kBoundary … say what a relay waits for
+  SegmentRun::Entry entry = SegmentRun::Entry::kStart;  // decides what a relay waits for
   const RunCost* cost = nullptr;
-  bool recorded = false;  // and run backward
+  bool recorded = false;  // and then run backward
 };
 
 struct StepCount {
   int64_t micro_batches = 0, segments = 0, forward_runs = 0;
   RankMemory memory;
   std::vector<CommunicationTerm> communication;  // without seconds
-  // Of the rank that has most to do.
+  // The next two are of the rank with the most work.
   std::vector<CountedRuns> runs;
   Ledger update;
   bool exact = true, scans = false;
-  bool complete = false;
+  bool complete = false;  // false: counting stopped because memory exceeded the limit
 };
 
-/// The experiment on this mesh: what a run on it would be configured as.
+/// The configuration of a run of the experiment on this mesh.
 ExperimentConfig on_mesh(const ExperimentConfig& config, const PlannedMesh& mesh);
 
 class StepCounter {
@@ -38,14 +38,16 @@ class StepCounter {
   StepCounter(ExperimentConfig config, Backend like, const LayerKinds& kinds = builtin_layer_kinds());
   ~StepCounter();
 
-  /// InputError where the mesh cannot hold the experiment. What it borrows lives as long as the counter.
-  /// Where its memory exceeds `most` bytes the count is not complete, and that is all that it says.
+  /// InputError if the mesh cannot run the experiment. The result points into the counter, which must outlive
+  /// it. If memory exceeds `most` bytes, counting stops: `complete` is false, `memory` is a lower bound, and
+  /// `communication`, `runs` and `update` are missing.
   StepCount count(const PlannedMesh& mesh, int64_t most = std::numeric_limits<int64_t>::max());
   const ExperimentConfig& config() const { return config_; }
+  const LayerKinds& kinds() const { return kinds_; }
 
  private:
-  struct Peers;  // ranks with as many experts
-  class Step;    // on one mesh
+  struct Peers;  // ranks that own the same number of experts
+  class Step;    // a step on one mesh
 
   DryRank& rank(const ExperimentConfig& config, const MeshShape& shape, int rank);
   const RestCost& rest(DryRank& dry, const MeshShape& shape, int rank);

@@ -29,8 +29,8 @@ class Machine {
         rate_(rate_of(m, DeviceDtype::kFp32, "fp32")),
         bf16_rate_(dtype == DeviceDtype::kBf16 ? rate_of(m, dtype, "bf16") : rate_) {}
 
-  /// The longest of what the work needs; the rest of it is done meanwhile. What is computed element by
-  /// element is a matter of memory alone.
+  /// The maximum over resources, because they are used at the same time. Exponentials of elementwise work are
+  /// ignored: memory limits it.
   TimeTerm take(const Cost& c) const {
     const double flops = c.flops / rate_ + c.bf16_flops / bf16_rate_;
     const double exps = c.work == Work::kElements ? 0 : c.exps / m_.compute.exps;
@@ -50,10 +50,10 @@ class Machine {
 
  private:
   const MachineConfig& m_;
-  double rate_, bf16_rate_;  // operations a second of products
+  double rate_, bf16_rate_;  // operations per second in products
 };
 
-/// All sorts of work as one, whose parts are done side by side.
+/// The sum over all kinds of work, as one cost.
 Cost together(const Ledger& l) {
   Cost all;
   for (size_t i = 0; i < kWorks; ++i) all += l.of(static_cast<Work>(i));
@@ -66,7 +66,7 @@ constexpr std::pair<Work, const char*> kNames[] = {{Work::kProducts, "products"}
                                                    {Work::kElements, "norms, gates, sums"},
                                                    {Work::kMaps, "maps of segments"}};
 
-/// The parts of a term, of which the longest says what it is a matter of.
+/// Adds up the parts of a term. The longest part sets the term's bound.
 class Parts {
  public:
   void add(TimeTerm part, int64_t times) {
@@ -149,15 +149,16 @@ class StepTime {
     return !step_.scans && (t.axis == MeshAxis::kCp || t.axis == MeshAxis::kCpBackward);
   }
 
-  /// Gradients travel while the last segment runs backward; of the time that takes, they have some left.
+  /// The part of `seconds` that is not hidden behind the backward run of the last segment. Consumes the time
+  /// that it hides behind.
   double exposed(double seconds) {
     const double hidden = std::min(seconds, to_hide_behind_);
     to_hide_behind_ -= hidden;
     return seconds - hidden;
   }
 
-  /// Of the time that rows travel, that in which experts compute: of each exchange as much as lies between
-  /// its start and the moment when somebody waits for it.
+  /// The time of row exchanges that is hidden behind experts' computation: for each exchange, at most the
+  /// time computed between its start and the wait for it.
   double behind_experts() const {
     double hidden = 0;
     for (const CountedRuns& r : step_.runs) {
@@ -176,7 +177,7 @@ class StepTime {
     return hidden;
   }
 
-  /// The slowest state, and where it is waited for.
+  /// The sweep along this axis, limited by the state with the slowest hop.
   RelaySweep sweep(double run, MeshAxis axis) const {
     RelaySweep s{.ranks = shape_.cp, .run = run};
     for (const CountedRuns& r : step_.runs) {
@@ -191,11 +192,12 @@ class StepTime {
     return s;
   }
 
-  double exchange_of_a_run() const {  // two all-to-alls in each direction
+  double exchange_of_a_run() const {  // seconds of the row exchanges of one run in one direction
     return ep_seconds_ / (forward_ + backward_);
   }
 
-  /// The time by which sweeps of so many segments in all, each from an idle start, exceed the segments' own.
+  /// The waiting time of `sweeps` sweeps with `segments` segments in total: their time minus the time of
+  /// their runs. Each sweep starts with idle ranks.
   static double excess(RelaySweep s, int64_t sweeps, int64_t segments) {
     if (sweeps == 0) return 0;
     s.segments = 1;
@@ -215,12 +217,12 @@ class StepTime {
     const RelaySweep s = sweep(forward_run_ + exchange_of_a_run(), MeshAxis::kCp);
     const int64_t starts = runs_that_enter(Entry::kStart), after = runs_that_enter(Entry::kAfterBoundary);
     return excess(s, starts, starts + runs_that_enter(Entry::kAfterStart)) +
-           // The first segment after a boundary waits for nobody.
+           // The first segment after a boundary does not wait.
            excess(s, std::min(runs_that_enter(Entry::kBoundary), after), after);
   }
 
   double backward_wait() const {
-    // Between the backward runs of two segments lies the forward run of the second.
+    // Each backward run follows the forward run that recorded its segment.
     const double run = forward_run_ + backward_run_ + 2 * exchange_of_a_run();
     return excess(sweep(run, MeshAxis::kCpBackward), step_.micro_batches,
                   step_.micro_batches * step_.segments);
@@ -231,8 +233,8 @@ class StepTime {
   const MachineConfig& config_;
   const Machine machine_;
   std::vector<TimeTerm> terms_;
-  double forward_ = 0, backward_ = 0;          // runs of a segment
-  double forward_run_ = 0, backward_run_ = 0;  // seconds of one on average, without communication
+  double forward_ = 0, backward_ = 0;          // numbers of runs of segments
+  double forward_run_ = 0, backward_run_ = 0;  // average seconds of a run, without communication
   double ep_seconds_ = 0;
   double to_hide_behind_ = 0;
 };
@@ -240,9 +242,10 @@ class StepTime {
 }  // namespace
 
 double RelaySweep::seconds() const {
-  // Ranks that meet leave together, when the last of them has its state.
+  // Ranks of a group leave an exchange together, once the last of them has its state.
   const double together = static_cast<double>(waits * (group - 1)) * hop;
-  const double period = std::max(run + together, static_cast<double>(ranks) * hop);  // until rank 0 goes on
+  // The time between two starts of rank 0.
+  const double period = std::max(run + together, static_cast<double>(ranks) * hop);
   return static_cast<double>(segments - 1) * period + run + together +
          static_cast<double>(ranks - group) * hop;
 }

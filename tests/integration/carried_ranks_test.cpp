@@ -1,5 +1,5 @@
-// States carried from step to step by several ranks: the losses of one process, and checkpoints that any mesh
-// goes on from.
+// Several ranks carry states from step to step: losses equal those of one process, and any mesh can resume
+// the checkpoints.
 #include <cmath>
 #include <filesystem>
 #include <fmt/format.h>

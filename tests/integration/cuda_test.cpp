@@ -1,5 +1,5 @@
-// The program on a device: every command that runs a model, against the same on the CPU. Skipped where no
-// device answers. Emulated, a step takes a tenth of a second, so runs are short.
+// Every command that runs a model, on a GPU, against the same on the CPU. Skipped if there is no device. Runs
+// are short, because an emulated step takes a tenth of a second.
 #include <cmath>
 #include <filesystem>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// Where a NaN comes from, told by the ranks together.
+// Several ranks find the origin of a NaN together.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <limits>

@@ -1,4 +1,4 @@
-// A dry run equals a real step in memory, messages and order of runs, and counts the work that one counts by
+// A dry run equals a real step in memory, messages and order of runs. Its count of work equals a count by
 // hand.
 #include <gtest/gtest.h>
 

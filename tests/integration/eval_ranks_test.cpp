@@ -1,5 +1,5 @@
-// Evaluation shared out over ranks: the figures of one process, whatever the mesh, the chunk and the text's
-// length.
+// Evaluation on several ranks gives the figures of one process, whatever the mesh, the chunk and the length
+// of the text.
 #include <filesystem>
 #include <fmt/format.h>
 #include <gtest/gtest.h>

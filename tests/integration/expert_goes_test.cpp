@@ -1,4 +1,4 @@
-// Rows travel to their experts in one round or in two, with the same bits.
+// Rows are sent to experts in one round or in two; results are equal bit for bit.
 #include <cstring>
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// What ends a run of four ranks, and how: every rank ends, none with status 0, soon, and the message names
-// the place and the rank. The table of docs/ranks.md.
+// Failures in a run of four ranks, as in the table of docs/ranks.md: every rank ends soon and none with
+// status 0. The message names the place and the rank.
 #include <algorithm>
 #include <chrono>
 #include <csignal>
@@ -65,8 +65,8 @@ class Failure : public ::testing::Test {
       script += fmt::format("{}) cd '{}' && exec '{}' ;;\n", r, folder(r), fmt::join(words, "' '"));
     }
     write_file(tiny_ / "start.sh", script + "esac\n");
-    // mpirun starts one command on all ranks: that of Open MPI 5 in Debian 13 crashes if each rank has a command of its
-    // own (github.com/open-mpi/ompi/issues/13303).
+    // mpirun starts one command on all ranks: that of Open MPI 5 in Debian 13 crashes if each rank has a
+    // command of its own (github.com/open-mpi/ompi/issues/13303).
     std::vector<std::string> words = mpirun_words();
     words.insert(words.end(), {"-n", std::to_string(kRanks), "sh", tiny_ / "start.sh"});
     ProgramOptions options;

@@ -1,5 +1,5 @@
-// Gradients that travel while backward runs: a bucket may start when its gradients have had their last
-// contribution, of any chunk, micro-batch or place where a weight is used, and not before.
+// Gradients are sent while backward runs. A bucket may be sent only after the last contribution to its
+// gradients, from whatever chunk, micro-batch or use of a weight.
 #include <cstring>
 #include <gtest/gtest.h>
 

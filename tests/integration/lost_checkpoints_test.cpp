@@ -1,4 +1,4 @@
-// A run whose checkpoints are not where they were does not start again at step 0 over what is left of it.
+// A run whose checkpoints have disappeared is refused, instead of starting again at step 0 over its remains.
 #include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

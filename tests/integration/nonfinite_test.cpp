@@ -1,5 +1,5 @@
-// Numbers that are not finite, on the way through a model that is read: every command names the place, ends
-// with status 1 and leaves no file. And runs that meet them again and again.
+// Values that are not finite while a model runs: every command names the place, ends with status 1 and leaves
+// no file. Training runs that meet such values repeatedly.
 #include <algorithm>
 #include <csignal>
 #include <cstring>

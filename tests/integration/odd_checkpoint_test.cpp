@@ -1,4 +1,4 @@
-// Checkpoints that contradict themselves, and tokenizers of their own, as a user meets them in every command.
+// Every command with checkpoints that contradict themselves, and with tokenizers of their own.
 #include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Where commands write: what is no plain file is never replaced, and a path that cannot be written is refused
-// before the work. Devices are nodes of our own: never the system's.
+// Output paths of commands: only plain files are replaced, and a path that cannot be written is refused
+// before the work begins. Tests make their own device nodes and never use the system's.
 #include <csignal>
 #include <filesystem>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// Paths as the program takes and prints them: ~, empty ones, and what is relative to a configuration.
+// How the program reads and prints paths: ~, empty paths, and paths relative to a configuration.
 #include <filesystem>
 #include <fmt/format.h>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// Checkpoints that ranks write together, and that any other mesh goes on from.
+// Ranks write a checkpoint together, and any other mesh can resume from it.
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <set>

@@ -1,4 +1,4 @@
-// Runs that stop and resume: after a signal, after kill -9, after damage, and where resuming is refused.
+// Resuming runs after a signal, after kill -9 and after damage; cases in which resuming is refused.
 #include <csignal>
 #include <filesystem>
 #include <gmock/gmock.h>

@@ -1,5 +1,4 @@
-// Runs that are moved, copied and renamed, without the model they began from, and files that mean the same
-// run.
+// Runs that are moved, copied or renamed; runs whose initial model is gone; different paths to the same run.
 #include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

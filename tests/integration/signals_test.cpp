@@ -1,4 +1,4 @@
-// Signals, and standard streams that are closed, full, or read by nobody: what ends a run and what does not.
+// Which signals end a run, and what happens if a standard stream is closed, full or has no reader.
 #include <algorithm>
 #include <csignal>
 #include <cstring>
@@ -82,6 +82,23 @@ TEST(Hangup, StaysIgnoredWhereItWas) {
   const Outcome terminated = shell("trap '' HUP; exec " + train_words(tiny, "other") + "train.steps=100000",
                                    at_third_step(SIGTERM, tiny / "other"));
   EXPECT_EQ(terminated.status, 75) << terminated.err;
+}
+
+// Open MPI may load UCX, whose constructor installs a handler for SIGHUP before main.
+TEST(Hangup, StaysIgnoredThoughALibraryInstallsAHandler) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer wants to be the first library";
+#endif
+  const TinyRun tiny;
+  const std::string preload = "LD_PRELOAD=" NATRIX_TAKES_HANGUP " ";
+  const Outcome ignored = shell("trap '' HUP; " + preload + "exec " + train_words(tiny, "ignored"),
+                                at_third_step(SIGHUP, tiny / "ignored"));
+  EXPECT_EQ(ignored.status, 0) << ignored.err;
+  EXPECT_EQ(last_step_logged(tiny / "ignored"), 40);
+  EXPECT_THAT(ignored.err, Not(HasSubstr("stopped by")));
+  const Outcome stopped = shell(preload + "exec " + train_words(tiny, "stopped") + "train.steps=100000",
+                                at_third_step(SIGHUP, tiny / "stopped"));
+  EXPECT_EQ(stopped.status, 75) << stopped.err;
 }
 
 struct Streams {

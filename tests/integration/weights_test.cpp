@@ -1,5 +1,4 @@
-// Models packed for reading: what --weights keeps of a model, and that it is the same computation however it
-// is cut.
+// Models packed for inference: what --weights keeps of a model, and that results do not depend on the chunk.
 #include <algorithm>
 #include <cmath>
 #include <gmock/gmock.h>

@@ -1,5 +1,4 @@
-// parallel.zero: 1. Ranks share out the optimizer's state; what they train, and what a checkpoint holds, is
-// what it is without.
+// parallel.zero: 1 shards the optimizer's state over ranks. It changes neither results nor checkpoints.
 #include <cstring>
 #include <gtest/gtest.h>
 
