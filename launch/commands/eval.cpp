@@ -10,6 +10,7 @@
 #include "core/sequence/diagnose.h"
 #include "core/train/evaluate.h"
 #include "distributed/mpi_communicator.h"
+#include "launch/api/text.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/commands/number_flags.h"

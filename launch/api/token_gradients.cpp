@@ -1,0 +1,66 @@
+#include "launch/api/token_gradients.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+
+#include "core/hf/hf_checkpoint.h"
+#include "core/sequence/diagnose.h"
+
+namespace natrix {
+
+ModelConfig cross_entropy_only(ModelConfig config) {
+  config.moe.aux_loss_coef = 0;
+  config.moe.z_loss_coef = 0;
+  return config;
+}
+
+F32Parts f32_parts(Model& model, View Param::*which) {
+  std::vector<Param*> params = model.params();
+  std::erase_if(params, [&](const Param* p) { return !(p->*which); });  // a buffer has no gradient
+  F32Parts parts{.named = named_parts(params, which), .memory = {}};
+  for (NamedTensor& t : parts.named) {
+    parts.memory.emplace_back(Dtype::kF32, t.view.shape);
+    convert(t.view, parts.memory.back().view());
+    t.view = parts.memory.back().view();
+  }
+  return parts;
+}
+
+namespace {
+
+/// The checkpoint's name of the first part whose gradient is not finite.
+std::string nonfinite_part(Param& p) {
+  const std::vector<NamedTensor> parts = named_parts({&p}, &Param::grad);
+  const auto sick = std::ranges::find_if(parts, [](const NamedTensor& t) { return !all_finite(t.view); });
+  return sick == parts.end() ? p.name : sick->name;
+}
+
+}  // namespace
+
+TokenGradients token_gradients(Model& model, Context& ctx, const GradientRequest& request) {
+  const int64_t length = request.tokens.cols(), chunk = std::min(request.chunk, length);
+  LocalRoute states, backwards;
+  SegmentSchedule schedule(model, ctx, states, backwards, {.chunk = chunk, .keep_dstart = true});
+  StepTally tally;
+  tally.begin_step(request.tokens.count());
+  const Sequences rows{
+      .tokens = request.tokens, .targets = request.targets, .start = request.start, .dend = request.dend};
+  StepResult result = schedule.step({&rows, 1}, 1 / request.divisor, tally);
+  const double loss = result.loss_sum / request.divisor;
+  std::string sick;
+  model.visit([&](Param& p) {
+    if (sick.empty() && p.grad && !all_finite(p.grad)) sick = nonfinite_part(p);
+  });
+  if (!std::isfinite(loss) || !sick.empty()) {
+    OneProcess alone;
+    throw NonfiniteError(fmt::format(
+        "loss {}{}: {}{}", digits(loss),
+        sick.empty() ? "" : fmt::format(", the gradient of {} is not finite", sick),
+        locate_nonfinite(model, ctx, {&rows, 1}, {.length = length, .chunk = chunk}, alone.ranks()),
+        request.consequence));
+  }
+  return {.loss = loss, .dstart = std::move(result.dstart.front()), .end = std::move(result.end.front())};
+}
+
+}  // namespace natrix
