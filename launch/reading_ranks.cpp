@@ -64,7 +64,6 @@ ReadingRanks::ReadingRanks(const std::vector<std::string>& settings, Reads reads
                     shape.dp, session.size()));
   }
   mesh_ = std::make_unique<RunMesh>(config_, ctx_, session.world());
-  flags.announce(ctx_, session.rank() == 0);
 }
 
 AssembledModel ReadingRanks::load_model() {

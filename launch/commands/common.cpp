@@ -1,6 +1,7 @@
 #include "launch/commands/common.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -17,8 +18,8 @@ Context CommonFlags::context() const {
                  place_on_host());
 }
 
-void CommonFlags::announce(const Context& ctx, bool speaks) const {
-  if (quiet || !speaks) return;
+void CommonFlags::announce(const Context& ctx) const {
+  if (quiet || std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return;
   say(fmt::format("natrix: {} backend, {} thread{}\n", name_of(ctx.backend()), ctx.threads(),
                   ctx.threads() == 1 ? "" : "s"));
 }

@@ -23,8 +23,9 @@ struct CommonFlags : MachineOptions {  // --weights: only where add_weights_flag
   bool quiet = false;
 
   Context context() const;
-  /// Says on stderr which backend runs, unless --quiet was given. speaks: false on ranks that do not print.
-  void announce(const Context& ctx, bool speaks = true) const;
+  /// Says on stderr which backend ran, unless --quiet was given. Call it after the results are printed: a
+  /// command that fails says one thing only.
+  void announce(const Context& ctx) const;
 };
 
 /// app.add_subcommand, which is compiled here once: what constructs a CLI::App is as much code as a command.

@@ -82,6 +82,7 @@ int evaluate_text(const EvalFlags& flags, MpiSession& session) {
   }
   if (!ranks.first()) return 0;
   flags.common.json ? print_figures(figures, flags.context) : print_text(figures, flags.context);
+  flags.common.announce(ctx);
   return 0;
 }
 

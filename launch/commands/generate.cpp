@@ -282,6 +282,7 @@ class Generation {
           static_cast<double>(peak_resident_bytes()) / 1048576,
           flags_.state_in.empty() ? "" : fmt::format("; state loaded in {:.1f} ms", resume_seconds_ * 1e3)));
     }
+    flags_.common.announce(ctx_);
   }
 
   const GenerateFlags& flags_;

@@ -26,7 +26,6 @@ int gradients(const GradientsFlags& flags) {
   const auto held = check_output("--out", flags.out);
   const std::string dir = resolve_model_dir(flags.model);
   Context ctx = flags.common.context();
-  flags.common.announce(ctx);
   const ModelConfig config = cross_entropy_only(read_model_config(dir, print_warning));
   AssembledModel model = load_model(dir, config, flags.common.element(), true, ctx.memory());
   const Buffer tokens = read_tokens(flags.tokens, *config.vocab_size);
@@ -49,6 +48,7 @@ int gradients(const GradientsFlags& flags) {
   } else {
     fmt::print("mean loss {:.6f} nats; gradients of {} tensors in {}\n", loss, parts.named.size(), flags.out);
   }
+  flags.common.announce(ctx);
   return 0;
 }
 

@@ -23,7 +23,6 @@ struct ScoreFlags {
 int score(const ScoreFlags& flags) {
   const auto held = check_output("--out", flags.out);
   Context ctx = flags.common.context();
-  flags.common.announce(ctx);
   AssembledModel model =
       load_model(resolve_model_dir(flags.model), flags.common.element(), false, ctx.memory());
   pack_for_reading(*model, ctx, flags.common);
@@ -47,6 +46,7 @@ int score(const ScoreFlags& flags) {
     fmt::print("mean loss {:.6f} nats over {} predictions; logits {} in {}\n", loss, figures.predictions,
                Shape{batch, length, vocabulary}.to_string(), flags.out);
   }
+  flags.common.announce(ctx);
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/files/safetensors.h"
+#include "core/io/checkpoint_dir.h"
 #include "kernels/base/buffer.h"
 #include "tests/launch/tiny_run.h"
 
@@ -230,8 +231,7 @@ std::string model_that_ends_with(const ScratchDir& scratch, const std::string& g
                                  const std::string& config) {
   const std::string dir = scratch / "model";
   fs::remove_all(dir);
-  fs::copy(fs::canonical(trained_run() + "/checkpoints/" + read_file(trained_run() + "/checkpoints/latest")),
-           dir, fs::copy_options::recursive);
+  fs::copy(resolve_model_dir(trained_run()), dir, fs::copy_options::recursive);
   fs::remove(dir + "/manifest.json");
   json whole = json::parse(read_file(dir + "/config.json"));
   whole["eos_token_id"] = json::parse(config);
