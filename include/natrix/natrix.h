@@ -1,20 +1,24 @@
-// Natrix for C++ programs: open a model, read and write text, save and fork what it has read, compute gradients, train.
+// Natrix for C++ programs: open a model, read and write text, save and fork what it has read, compute
+// gradients, train.
 //
 //   #include <natrix/natrix.h>                       find_package(Natrix REQUIRED)
 //                                                    target_link_libraries(program natrix::natrix)
 //
-// Errors. Every function may throw natrix::Error. Its message is that of the natrix program: it names the file, key or
-// tensor at fault, what was found and what was expected. Nothing is half-written then.
+// Errors. Every function may throw natrix::Error. Its message is that of the natrix program: it names the
+// file, key or tensor at fault, what was found and what was expected. Nothing is half-written then.
 //
-// Ownership. All objects own what they hold, and all arguments and results are plain values. A TextSession and an
-// AdamWOptimizer share the model that made them and keep it alive, so objects may be destroyed in any order.
+// Ownership. All objects own what they hold, and all arguments and results are plain values. A TextSession
+// and an AdamWOptimizer share the model that made them and keep it alive, so objects may be destroyed in any
+// order.
 //
-// Threads. Calls on a model and on all that shares it may come from any thread: they run one after the other, each with
-// OpenOptions::threads threads of its own. A callback runs between two of them and may make such calls. One TextSession
-// or AdamWOptimizer itself must not be used by two threads at once. Models that were opened separately are independent.
+// Threads. Calls on a model and on all that shares it may come from any thread: they run one after the other,
+// each with OpenOptions::threads threads of its own. A callback runs between two of them and may make such
+// calls. One TextSession or AdamWOptimizer itself must not be used by two threads at once. Models that were
+// opened separately are independent.
 //
-// Units and shapes. Losses are mean cross-entropies in nats. Tokens are ids in [0, vocab_size()), B rows of T: element
-// (b, t) is at b · T + t, and so is everything else that is given as a flat array: the last extent is contiguous.
+// Units and shapes. Losses are mean cross-entropies in nats. Tokens are ids in [0, vocab_size()), B rows of
+// T: element (b, t) is at b · T + t, and so is everything else that is given as a flat array: the last extent
+// is contiguous.
 #pragma once
 
 #include <concepts>
@@ -30,8 +34,9 @@
 
 namespace natrix {
 
-/// What any function here throws. exit_status() is what the natrix program would end with: 2 if what the caller gave is
-/// at fault (a path, an option, a file's content), else 1 (I/O, memory, numbers that are not finite).
+/// What any function here throws. exit_status() is what the natrix program would end with: 2 if what the
+/// caller gave is at fault (a path, an option, a file's content), else 1 (I/O, memory, numbers that are not
+/// finite).
 class Error : public std::runtime_error {
  public:
   Error(const std::string& what, int exit_status);
@@ -42,7 +47,8 @@ class Error : public std::runtime_error {
   int exit_status_;
 };
 
-/// A tensor under its name in the checkpoint or in a state file. Values are f32, whatever the model computes in.
+/// A tensor under its name in the checkpoint or in a state file. Values are f32, whatever the model computes
+/// in; a position, which some models carry, is exact up to 2^24 tokens.
 struct FloatTensor {
   std::string name;
   std::vector<int64_t> shape;
@@ -52,16 +58,15 @@ using FloatTensors = std::vector<FloatTensor>;
 
 /// Names and values are those of the natrix program's flags.
 struct OpenOptions {
-  std::string backend =
-      "auto";  // auto: a GPU if this build of Natrix has CUDA and one answers; else cpu; or reference
-  std::string dtype = "fp32";   // or fp64 with reference, bf16 with cuda
-  std::string weights = "f32";  // or bf16, int8: in memory, for a model that is only read
-  std::string tokenizer = {};   // empty: the model's own
-  int threads = 0;              // 0: as many as this process may use
-  int64_t chunk = 2048;         // tokens of a row that are in memory at once; results do not depend on it
-  bool trainable = false;       // allocates gradients, for gradients() and what changes the parameters
-  std::function<void(const std::string&)> warn =
-      {};  // hears of oddities of the checkpoint; empty: stderr does
+  std::string backend = "auto";  // or cuda, cpu, reference; auto: cuda if it is built and answers, else cpu
+  std::string dtype = "fp32";    // or fp64 with reference, bf16 with cuda
+  std::string weights = "f32";   // or bf16, int8: in memory, for a model that is only read
+  std::string tokenizer = {};    // empty: the model's own
+  int threads = 0;               // 0: as many as this process may use
+  int64_t chunk = 2048;          // tokens of a row that are in memory at once; results do not depend on it
+  bool trainable = false;        // allocates gradients, for gradients() and what changes the parameters
+  /// Hears of oddities of the checkpoint. Empty: stderr does.
+  std::function<void(const std::string&)> warn = {};
 };
 
 struct GenerateOptions {
@@ -83,12 +88,13 @@ struct Scores {
 
 struct GradientOptions {
   int64_t rows = 1;  // B; the tokens are [B, T]
-  std::span<const int64_t> targets =
-      {};  // [B, T], −1: none. Empty: the next token of the row, none for the last
+  /// [B, T]; −1: none. Empty: the next token of the row, and none for the last.
+  std::span<const int64_t> targets = {};
   std::optional<double> divisor = {};  // of the sum of the cross-entropies. Not set: the number of targets
   FloatTensors state = {};             // states before the first token. Empty: zero
-  FloatTensors dstate = {};            // gradient of a loss with respect to the states after the last token,
-                                       // which is added to this one's. Empty: zero
+  /// Gradient of another loss with respect to the states after the last token; the results are the gradients
+  /// of the sum of both losses. Empty: zero.
+  FloatTensors dstate = {};
 };
 
 struct Gradients {
@@ -101,7 +107,8 @@ struct Gradients {
 
 class TextSession;
 
-/// A model with its weights, its tokenizer and the threads or the device that it runs on. Copies share all of it.
+/// A model with its weights, its tokenizer and the threads or the device that it runs on. Copies share all of
+/// it.
 class LanguageModel {
  public:
   int64_t vocab_size() const;
@@ -120,11 +127,12 @@ class LanguageModel {
   /// Logits and loss of `rows` rows of tokens, each from its beginning.
   Scores score(std::span<const int64_t> tokens, int64_t rows = 1) const;
 
-  /// Loss and gradients of the cross-entropy alone (no auxiliary loss of experts). Memory does not grow with T beyond
-  /// the states at chunk boundaries. The model must be trainable.
+  /// Loss and gradients of the cross-entropy alone (no auxiliary loss of experts). Memory does not grow with
+  /// T beyond the states at chunk boundaries. The model must be trainable.
   Gradients gradients(std::span<const int64_t> tokens, const GradientOptions& options = {}) const;
 
-  /// All parameters, and other values in their place: any subset of them, by name, in their shapes. Trainable models.
+  /// All parameters, and other values in their place: any subset of them, by name, in their shapes. Trainable
+  /// models.
   FloatTensors parameters() const;
   void set_parameters(const FloatTensors& values);
 
@@ -143,8 +151,8 @@ class LanguageModel {
 /// path: a Hugging Face directory, or the directory of a run (its latest checkpoint).
 LanguageModel open(const std::string& path, const OpenOptions& options = {});
 
-/// One text that a model reads and continues, in memory that does not depend on the text's length. Moved, not copied;
-/// fork() makes a copy.
+/// One text that a model reads and continues, in memory that does not depend on the text's length. Moved, not
+/// copied; fork() makes a copy.
 class TextSession {
  public:
   TextSession(TextSession&&) noexcept;
@@ -159,11 +167,11 @@ class TextSession {
   /// Logits of the token that comes next, [vocab_size()]. At least one token must have been read.
   std::vector<float> logits();
 
-  /// Samples tokens, appends each, and returns their text. piece(text) hears it as it comes, in whole UTF-8 characters;
-  /// a piece that returns false ends the generation. A session that has read nothing starts a document.
-  template <class Piece>
-  requires std::invocable<Piece&, std::string_view> std::string generate(const GenerateOptions& options,
-                                                                         Piece piece) {
+  /// Samples tokens, appends each, and returns their text. piece(text) hears it as it comes, in whole UTF-8
+  /// characters; a piece that returns false ends the generation. A session that has read nothing starts a
+  /// document. What a callback throws ends it, too; a std::exception as an Error with its message.
+  template <std::invocable<std::string_view> Piece>
+  std::string generate(const GenerateOptions& options, Piece piece) {
     return write(options, [&piece](std::string_view text) {
       if constexpr (std::convertible_to<std::invoke_result_t<Piece&, std::string_view>, bool>) {
         return static_cast<bool>(piece(text));
@@ -177,8 +185,8 @@ class TextSession {
   std::vector<int64_t> generate_tokens(const GenerateOptions& options = {},
                                        const std::function<bool(int64_t token)>& piece = {});
 
-  /// A file of constant size, as `natrix generate --state-out` writes it. load() continues from such a file, and refuses
-  /// that of another model.
+  /// A file of constant size, as `natrix generate --state-out` writes it. load() continues from such a file,
+  /// and refuses that of another model.
   void save(const std::string& path) const;
   void load(const std::string& path);
   /// An independent copy.
@@ -215,7 +223,8 @@ class AdamWOptimizer {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Adds the values of b to those of a, tensor by tensor; an empty `a` becomes b. For gradients of several texts.
+/// Adds the values of b to those of a, tensor by tensor; an empty `a` becomes b. For gradients of several
+/// texts.
 void accumulate(FloatTensors& a, const FloatTensors& b);
 
 }  // namespace natrix

@@ -1,5 +1,5 @@
-// Where a model runs and in what its weights are kept: the flags --backend, --dtype, --weights and --threads, and
-// the options of the C++ API with the same names.
+// Where a model runs and in what its weights are kept: the flags --backend, --dtype, --weights and --threads,
+// and the options of the C++ API with the same names.
 #pragma once
 
 #include <cstdint>

@@ -17,6 +17,11 @@
 #include "launch/warning.h"
 
 namespace natrix {
+namespace {
+
+constexpr int kMostThreads = 4096;
+
+}  // namespace
 
 LanguageModel::Impl::Impl(const std::string& path, const OpenOptions& options)
     : machine{.backend = options.backend,
@@ -28,7 +33,9 @@ LanguageModel::Impl::Impl(const std::string& path, const OpenOptions& options)
       chunk(options.chunk),
       trainable(options.trainable),
       config(read_model_config(dir, options.warn ? options.warn : print_warning)),
-      ctx(machine.backend_kind(), options.threads) {
+      ctx(machine.backend_kind(), std::clamp(options.threads, 0, kMostThreads)) {
+  if (options.threads < 0 || options.threads > kMostThreads)
+    throw InputError(fmt::format("threads is {}; it is between 0 and {}", options.threads, kMostThreads));
   if (chunk < 1) throw InputError(fmt::format("chunk is {}; it is at least 1", chunk));
   if (trainable && machine.weight_format() != WeightFormat::kF32) {
     throw InputError(fmt::format("weights {}: a trainable model keeps them in f32", machine.weights));

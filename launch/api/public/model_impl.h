@@ -37,8 +37,8 @@ struct LanguageModel::Impl {
   std::string hash_when_opened;  // of a model that is only read
 };
 
-/// Fills parts of Param::value or Param::grad from host tensors. InputError for an unknown name, another shape, and,
-/// if `all` are needed, for a missing one.
+/// Fills parts of Param::value or Param::grad from host tensors. InputError for an unknown name, another
+/// shape, and, if `all` are needed, for a missing one.
 void fill_parts(Model& model, View Param::*which, const FloatTensors& from, bool all);
 FloatTensors parts_of(Model& model, View Param::*which);
 
