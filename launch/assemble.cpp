@@ -9,8 +9,8 @@
 namespace natrix {
 namespace {
 
-AssembledModel build(const ModelConfig& config, std::unique_ptr<RowExchange> exchange,
-                     const LayerKinds& kinds) {
+AssembledModel build_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange,
+                           const LayerKinds& kinds) {
   if (!config.vocab_size) throw InputError("model.vocab_size is not known: name a tokenizer or set the key");
   const HfNames names = hf_names(config);
   AssembledModel a;
@@ -38,19 +38,19 @@ ModelConfig read_checkpoint_model(const std::string& dir, const std::function<vo
 
 AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExchange> exchange,
                               const LayerKinds& kinds) {
-  return build(config, std::move(exchange), kinds);
+  return build_model(config, std::move(exchange), kinds);
 }
 
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients, Memory memory,
                               std::unique_ptr<RowExchange> exchange, const LayerKinds& kinds) {
-  AssembledModel a = build(config, std::move(exchange), kinds);
+  AssembledModel a = build_model(config, std::move(exchange), kinds);
   a->allocate(dtype, with_gradients, memory);
   return a;
 }
 
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
                           Memory memory, std::unique_ptr<RowExchange> exchange, const LayerKinds& kinds) {
-  AssembledModel a = build(config, std::move(exchange), kinds);
+  AssembledModel a = build_model(config, std::move(exchange), kinds);
   const AssembledModel whole = describe_model(config, nullptr, kinds);
   check_weights(dir, config, whole->params());  // before memory is taken for what the files may not hold
   a->allocate(dtype, with_gradients, memory);

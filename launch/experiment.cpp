@@ -9,6 +9,7 @@
 #include "core/layers/init.h"
 #include "core/text/own_tokenizer.h"
 #include "kernels/base/build.h"
+#include "launch/api/machine.h"
 #include "launch/architecture.h"
 #include "launch/run_mesh.h"
 
@@ -153,7 +154,7 @@ Experiment resolve_experiment(LoadedConfig loaded, int ranks,
 
 Backend Experiment::backend() const {
   switch (config.device.backend) {
-    case DeviceBackend::kAuto:
+    case DeviceBackend::kAuto: return automatic_backend();
     case DeviceBackend::kCpu: return Backend::kCpu;
     case DeviceBackend::kReference: return Backend::kReference;
     case DeviceBackend::kCuda:

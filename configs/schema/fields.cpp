@@ -260,7 +260,8 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
                             {"cpu", DeviceBackend::kCpu},
                             {"cuda", DeviceBackend::kCuda},
                             {"reference", DeviceBackend::kReference}},
-                           "reference: plain loops in double"));
+                           "auto: CUDA if the build has it and a device answers, else cpu; the log says "
+                           "which. reference: plain loops in double"));
   f.push_back(
       choice_field("device.dtype", c.device.dtype,
                    {{"fp32", DeviceDtype::kFp32}, {"bf16", DeviceDtype::kBf16}, {"fp64", DeviceDtype::kFp64}},

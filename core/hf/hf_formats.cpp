@@ -110,6 +110,7 @@ std::string hf_generation_config_json(const std::string& config_json) {
 }
 
 std::vector<int64_t> read_hf_eos_token_ids(const std::string& dir) {
+  std::vector<int64_t> ids;
   for (const char* name : {"generation_config.json", "config.json"}) {
     const std::string path = dir + "/" + name;
     if (!std::filesystem::exists(path)) continue;
@@ -117,16 +118,14 @@ std::vector<int64_t> read_hf_eos_token_ids(const std::string& dir) {
     const JsonObject j(whole, path);
     if (!j.has("eos_token_id") || j.at("eos_token_id").is_null()) continue;
     const json& eos = j.at("eos_token_id");
-    std::vector<int64_t> ids;
     for (const json& id : eos.is_array() ? eos : json::array({eos})) {
       if (!id.is_number_unsigned() || id.get<uint64_t>() > uint64_t{INT32_MAX}) {
         j.fail("eos_token_id", "a token id or a list of them");
       }
-      ids.push_back(id.get<int64_t>());
+      if (std::ranges::find(ids, id.get<int64_t>()) == ids.end()) ids.push_back(id.get<int64_t>());
     }
-    return ids;
   }
-  return {};
+  return ids;
 }
 
 }  // namespace natrix

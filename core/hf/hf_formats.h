@@ -24,8 +24,8 @@ ModelConfig read_hf_config(const std::string& dir);
 ModelConfig parse_hf_config(std::string_view text, const std::string& origin,
                             const HfFamilies& families = hf_families());
 
-/// The ids that end a document: eos_token_id of generation_config.json,
-/// else of config.json; often one, maybe none.
+/// The ids that end a document, each once: eos_token_id of generation_config.json, then of config.json. Often
+/// one, maybe none.
 std::vector<int64_t> read_hf_eos_token_ids(const std::string& dir);
 
 /// The text of config.json. Without an end-of-document token its id is null. `inherited` is the config.json

@@ -59,7 +59,7 @@ class SegmentSchedule::Runner final : public SegmentRunner {
     CutRoute cut;
     const bool exact = s_.options_.gradient == GradientMode::kExact;
     CarryRoute& gradients = exact ? s_.gradients_ : static_cast<CarryRoute&>(cut);
-    if (first) gradients.resume(nullptr);
+    if (first) gradients.resume(rows_.dend);
     gradients.begin_segment(/*last=*/segment == 0);
     Pass pass{ctx_, r.saved, gradients, tally_, describe(r.part, segment), Keep::kForBackward, Visit::kAgain};
     View dhidden = ctx_.arena().like(r.hidden);
@@ -231,6 +231,7 @@ StepResult SegmentSchedule::step(std::span<const Sequences> micro_batches, doubl
     }
     s.retrace();
     result.segments_recomputed += s.recomputed();
+    if (options_.keep_dstart) result.dstart.push_back(copy_of(gradients_.end_states()));
   }
   if (!options_.needs_tally) complete_tally(tally);  // for the logs
   return result;

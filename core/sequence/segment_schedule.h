@@ -31,6 +31,9 @@ struct Sequences {
   View targets;                        // [B, T] i64; kIgnoreTarget: no target. Needed for gradients only
   View doc_start;                      // [B, T] u8; may be empty
   const CarryStates* start = nullptr;  // states at the first token; null: zero
+  /// Gradient, of what else depends on the states after the last token, with respect to them; null: zero. Like
+  /// `start` it lies in the memory of the context. Only exact gradients read it.
+  const CarryStates* dend = nullptr;
 
   int64_t batch() const { return tokens.extent(0); }
   int64_t length() const { return tokens.extent(1); }
@@ -45,6 +48,8 @@ struct ScheduleOptions {
   bool needs_tally = false;
   /// Whether StepResult::end is wanted.
   bool keep_end = true;
+  /// Whether StepResult::dstart is wanted.
+  bool keep_dstart = false;
 };
 
 /// How the sweeps of a step follow from its options.
@@ -60,6 +65,8 @@ struct StepResult {
   int64_t boundary_bytes = 0;       // high-water mark of one micro-batch's boundaries
   int64_t segments_recomputed = 0;  // forward runs beyond the first of each segment
   std::vector<CarryStates> end;     // per micro-batch, its CarryRoute::end_states()
+  /// Per micro-batch, the gradient with respect to the states at its first token. With exact gradients only.
+  std::vector<CarryStates> dstart;
 };
 
 /// Callbacks of a step. Either may be empty.

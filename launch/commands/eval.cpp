@@ -10,6 +10,7 @@
 #include "core/sequence/diagnose.h"
 #include "core/train/evaluate.h"
 #include "distributed/mpi_communicator.h"
+#include "launch/api/text.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/commands/number_flags.h"
@@ -81,6 +82,7 @@ int evaluate_text(const EvalFlags& flags, const Program& program) {
   }
   if (!ranks.first()) return 0;
   flags.common.json ? print_figures(figures, flags.context) : print_text(figures, flags.context);
+  flags.common.announce(ctx);
   return 0;
 }
 

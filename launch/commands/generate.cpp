@@ -11,11 +11,10 @@
 #include "core/files/atomic_file.h"
 #include "core/files/safetensors.h"
 #include "core/files/xxhash64.h"
+#include "core/generate/decoder.h"
 #include "core/generate/joint_prefill.h"
-#include "core/generate/sampler.h"
 #include "core/generate/session_file.h"
 #include "core/hf/hf_checkpoint.h"
-#include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/report/memory.h"
 #include "core/report/progress.h"
@@ -23,6 +22,8 @@
 #include "core/sequence/diagnose.h"
 #include "core/text/tokenizer.h"
 #include "distributed/mpi_communicator.h"
+#include "launch/api/text.h"
+#include "launch/api/token_rows.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/commands/number_flags.h"
@@ -101,30 +102,18 @@ class Generation {
     }
     if (!ranks_.first()) return 0;
     note_reading(prompt.view().count(), begin);
-    std::vector<Sampler> samplers;
+    const auto tokenizer = text_tokenizer_if_any("", dir_, vocabulary());
+    Decoder decoder(session, flags_.sampler, ends(tokenizer.get()));
     for (int64_t b = 0; b < batch; ++b) {
-      SamplerConfig c = flags_.sampler;
-      c.seed += static_cast<uint64_t>(b);
-      samplers.emplace_back(c);
-      for (int64_t t = 0; t < length; ++t) samplers.back().accept(prompt.view().row<int64_t>(b)[t]);
+      for (int64_t t = 0; t < length; ++t) decoder.accept(b, prompt.view().row<int64_t>(b)[t]);
     }
     Buffer all(Dtype::kI64, {batch, length + flags_.count});
     copy(prompt.view(), all.view().columns(0, length));
-    const std::vector<int64_t> eos = flags_.ignore_eos ? std::vector<int64_t>{} : read_hf_eos_token_ids(dir_);
-    std::vector<bool> ended(static_cast<size_t>(batch), false);
     const auto start = std::chrono::steady_clock::now();
     int64_t n = 0;
     const Feed feed = [&](Session& again) { again.feed(all.view().columns(0, length + n)); };
     for (; n < flags_.count; ++n) {
-      View logits = session.logits(), next = all.view().columns(length + n, 1);
-      for (int64_t b = 0; b < batch; ++b) {
-        const auto row = static_cast<size_t>(b);
-        const int64_t token = ended[row] ? eos.front() : sample(samplers[row], logits, b, session, feed);
-        samplers[row].accept(token);
-        if (std::ranges::find(eos, token) != eos.end()) ended[row] = true;
-        next.row<int64_t>(b)[0] = token;
-      }
-      session.feed(next);
+      copy(decoder.next([&] { return where_nonfinite(session, feed); }), all.view().columns(length + n, 1));
     }
     close_state(session, feed);
     write_safetensors(flags_.out, {{"tokens", all.view()}});
@@ -136,10 +125,10 @@ class Generation {
   int text() {
     const auto tokenizer = text_tokenizer(flags_.tokenizer, dir_, vocabulary());
     Session session(*model_, ctx_, 1, flags_.common.chunk);
-    Sampler sampler(flags_.sampler);
+    Decoder decoder(session, flags_.sampler, ends(tokenizer.get()));
     const bool resumed = open_state(session);
     const auto begin = std::chrono::steady_clock::now();
-    const int64_t read = read_prompt(session, sampler, *tokenizer, ranks_.ranks());
+    const int64_t read = read_prompt(session, &decoder, *tokenizer, ranks_.ranks());
     if (!ranks_.first()) return 0;  // the first rank goes on alone
     note_reading(read, begin);
     if (read == 0 && !resumed) {
@@ -148,7 +137,7 @@ class Generation {
       session.feed(as_row({tokenizer->eod()}).view());  // an empty prompt is the start of a document
     }
     std::string continuation;
-    StreamDecoder decoder(*tokenizer);
+    StreamDecoder pieces(*tokenizer);
     const auto emit = [&](const std::string& piece) {
       continuation += piece;
       if (!flags_.common.json) std::cout << piece << std::flush;
@@ -158,22 +147,19 @@ class Generation {
     std::vector<int64_t> written;
     Feed feed = [&](Session& again) {
       OneProcess alone;
-      Sampler unused({});
-      if (read_prompt(again, unused, *tokenizer, alone.ranks()) == 0 && !resumed)
+      if (read_prompt(again, nullptr, *tokenizer, alone.ranks()) == 0 && !resumed)
         again.feed(as_row({tokenizer->eod()}).view());
       if (!written.empty()) again.feed(as_row(written).view());
     };
     if (flags_.prompt_file == "-") feed = {};
     for (; n < flags_.count; ++n) {
-      const int64_t token = sample(sampler, session.logits(), 0, session, feed);
+      const int64_t token = *decoder.next([&] { return where_nonfinite(session, feed); }).as<int64_t>();
       written.push_back(token);
-      session.feed(as_row({token}).view());
-      sampler.accept(token);
-      if (token == tokenizer->eod() && !flags_.ignore_eos) break;
-      emit(decoder.push(token));
+      if (decoder.ended()) break;
+      emit(pieces.push(token));
       if (!std::cout) return 1;  // nobody reads on: neither is there a state to save
     }
-    emit(decoder.finish());
+    emit(pieces.finish());
     if (!flags_.common.json && flags_.count > 0) std::cout << std::endl;
     close_state(session, feed);
     report(session, n, seconds_since(start), {{"text", continuation}});
@@ -182,11 +168,13 @@ class Generation {
 
   /// Streams the prompt through the model, so that a file of any size needs no memory. Every rank reads all
   /// of its text, which is nothing beside what the model does with its part.
-  int64_t read_prompt(Session& session, Sampler& sampler, const Tokenizer& tokenizer, const Ranks& ranks) {
+  int64_t read_prompt(Session& session, Decoder* decoder, const Tokenizer& tokenizer, const Ranks& ranks) {
     JointPrefill prefill(session, *model_, ctx_, ranks, flags_.common.chunk);
     const auto feed_text = [&](std::string_view text, const JointPrefill::Progress& progress) {
       const std::vector<int64_t> ids = tokenizer.encode(text);
-      for (int64_t id : ids) sampler.accept(id);
+      for (int64_t id : ids) {
+        if (decoder != nullptr) decoder->accept(0, id);
+      }
       if (!ids.empty()) prefill.feed(as_row(ids).view(), progress);
       return static_cast<int64_t>(ids.size());
     };
@@ -248,14 +236,8 @@ class Generation {
     }
   }
 
-  /// The next token of row b; NonfiniteError where its logits say nothing.
-  int64_t sample(Sampler& sampler, View logits, int64_t b, const Session& session, const Feed& feed) {
-    try {
-      return sampler.sample({logits.row<float>(b), static_cast<size_t>(vocabulary())});
-    } catch (const NonfiniteLogits&) {
-      throw NonfiniteError(fmt::format("the logits of row {}, position {} are not finite: {}", b,
-                                       session.position() - 1, where_nonfinite(session, feed)));
-    }
+  std::vector<int64_t> ends(const Tokenizer* tokenizer) const {
+    return flags_.ignore_eos ? std::vector<int64_t>{} : end_of_text_ids(dir_, tokenizer, vocabulary());
   }
 
   /// Reads all of it again, on this rank alone.
@@ -300,6 +282,7 @@ class Generation {
           static_cast<double>(peak_resident_bytes()) / 1048576,
           flags_.state_in.empty() ? "" : fmt::format("; state loaded in {:.1f} ms", resume_seconds_ * 1e3)));
     }
+    flags_.common.announce(ctx_);
   }
 
   const GenerateFlags& flags_;

@@ -1,8 +1,6 @@
 // natrix gradients: dloss/dparameter of the mean next-token cross-entropy
 // of given tokens, under the checkpoint's names.
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -10,7 +8,8 @@
 #include "core/files/safetensors.h"
 #include "core/hf/hf_checkpoint.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/sequence/diagnose.h"
+#include "launch/api/token_gradients.h"
+#include "launch/api/token_rows.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/warning.h"
@@ -27,9 +26,7 @@ int gradients(const GradientsFlags& flags, const LayerKinds& kinds) {
   const auto held = check_output("--out", flags.out);
   const std::string dir = resolve_model_dir(flags.model);
   Context ctx = flags.common.context();
-  ModelConfig config = read_checkpoint_model(dir, print_warning, kinds);
-  config.moe.aux_loss_coef = 0;  // the gradient of the cross-entropy alone
-  config.moe.z_loss_coef = 0;
+  const ModelConfig config = cross_entropy_only(read_checkpoint_model(dir, print_warning, kinds));
   AssembledModel model = load_model(dir, config, flags.common.element(), true, ctx.memory(), nullptr, kinds);
   const Buffer tokens = read_tokens(flags.tokens, *config.vocab_size);
   const Buffer targets = next_token_targets(tokens.view());
@@ -37,39 +34,21 @@ int gradients(const GradientsFlags& flags, const LayerKinds& kinds) {
   if (length < 2)
     throw InputError(fmt::format("{}: a gradient needs at least two tokens a row", flags.tokens));
 
-  LocalRoute states, backwards;
-  const int64_t chunk = std::min(flags.common.chunk, length);
-  SegmentSchedule schedule(*model, ctx, states, backwards, {.chunk = chunk});
-  StepTally tally;
-  tally.begin_step(batch * length);
-  const Sequences rows{.tokens = tokens.view(), .targets = targets.view()};
-  const auto predictions = static_cast<double>(batch * (length - 1));
-  const StepResult result = schedule.step({&rows, 1}, 1 / predictions, tally);
-
-  const FileTensors tensors(model->params(), &Param::grad);
-  std::vector<NamedTensor> named = tensors.list();
-  std::vector<Buffer> converted;  // the file holds f32, whatever the model computed in
-  for (NamedTensor& t : named) {
-    converted.emplace_back(Dtype::kF32, t.view.shape);
-    convert(t.view, converted.back().view());
-    t.view = converted.back().view();
-  }
-  const double loss = result.loss_sum / predictions;
-  const auto sick = std::ranges::find_if(named, [](const NamedTensor& t) { return !all_finite(t.view); });
-  if (!std::isfinite(loss) || sick != named.end()) {
-    OneProcess alone;
-    throw NonfiniteError(fmt::format(
-        "loss {}{}: {}; {} is not written", digits(loss),
-        sick == named.end() ? "" : fmt::format(", the gradient of {} is not finite", sick->name),
-        locate_nonfinite(*model, ctx, {&rows, 1}, {.length = length, .chunk = chunk}, alone.ranks()),
-        flags.out));
-  }
-  write_safetensors(flags.out, named);
+  const double loss = token_gradients(*model, ctx,
+                                      {.tokens = tokens.view(),
+                                       .targets = targets.view(),
+                                       .divisor = static_cast<double>(batch * (length - 1)),
+                                       .chunk = flags.common.chunk,
+                                       .consequence = fmt::format("; {} is not written", flags.out)})
+                          .loss;
+  const F32Parts parts = f32_parts(*model, &Param::grad);
+  write_safetensors(flags.out, parts.named);
   if (flags.common.json) {
-    print_json({{"loss", loss}, {"tensors", named.size()}, {"out", flags.out}});
+    print_json({{"loss", loss}, {"tensors", parts.named.size()}, {"out", flags.out}});
   } else {
-    fmt::print("mean loss {:.6f} nats; gradients of {} tensors in {}\n", loss, named.size(), flags.out);
+    fmt::print("mean loss {:.6f} nats; gradients of {} tensors in {}\n", loss, parts.named.size(), flags.out);
   }
+  flags.common.announce(ctx);
   return 0;
 }
 

@@ -8,7 +8,7 @@
 #include "core/generate/session.h"
 #include "core/hf/hf_checkpoint.h"
 #include "core/hf/hf_formats.h"
-#include "launch/commands/common.h"
+#include "launch/api/token_rows.h"
 #include "tests/launch/small_model.h"
 
 namespace natrix::test {

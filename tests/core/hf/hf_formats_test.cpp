@@ -355,7 +355,9 @@ TEST(HfFormats, EndOfDocumentTokens) {
   test::write_file(dir / "generation_config.json", R"({"eos_token_id": null})");
   EXPECT_EQ(read_hf_eos_token_ids(dir.path()), std::vector<int64_t>{2});
   test::write_file(dir / "generation_config.json", R"({"eos_token_id": [5, 6]})");
-  EXPECT_EQ(read_hf_eos_token_ids(dir.path()), (std::vector<int64_t>{5, 6}));
+  EXPECT_EQ(read_hf_eos_token_ids(dir.path()), (std::vector<int64_t>{5, 6, 2}));
+  test::write_file(dir / "generation_config.json", R"({"eos_token_id": [2, 5]})");
+  EXPECT_EQ(read_hf_eos_token_ids(dir.path()), (std::vector<int64_t>{2, 5}));
   test::write_file(dir / "generation_config.json", R"({"eos_token_id": -1})");
   EXPECT_TRUE(mentions(message_of<InputError>([&] { read_hf_eos_token_ids(dir.path()); }), "eos_token_id"));
 }

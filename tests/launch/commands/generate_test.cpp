@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/files/safetensors.h"
+#include "core/io/checkpoint_dir.h"
 #include "kernels/base/buffer.h"
 #include "tests/launch/tiny_run.h"
 
@@ -223,6 +224,60 @@ TEST_F(EndOfDocument, FillsTheRowsThatEndedFirst) {
   const int64_t* tokens = file.at("tokens").as<int64_t>();
   EXPECT_EQ(std::vector<int64_t>(tokens, tokens + 10),
             (std::vector<int64_t>{'a', 'b', 256, 256, 256, 'b', 256, 256, 256, 256}));
+}
+
+/// A copy of the trained model whose files name these ids as the end of a text.
+std::string model_that_ends_with(const ScratchDir& scratch, const std::string& generation_config,
+                                 const std::string& config) {
+  const std::string dir = scratch / "model";
+  fs::remove_all(dir);
+  fs::copy(resolve_model_dir(trained_run()), dir, fs::copy_options::recursive);
+  fs::remove(dir + "/manifest.json");
+  json whole = json::parse(read_file(dir + "/config.json"));
+  whole["eos_token_id"] = json::parse(config);
+  write_file(dir + "/config.json", whole.dump());
+  write_file(dir + "/generation_config.json", "{\"eos_token_id\": " + generation_config + "}");
+  return dir;
+}
+
+TEST(Generate, EveryFileMayNameTheEndOfAText) {
+  const ScratchDir scratch;
+  const std::string whole = text_of(greedy({"-p", kPrompt, "-n", "40"}));
+  const std::string first_word = whole.substr(0, whole.find(' ', 1));
+  ASSERT_LT(first_word.size(), whole.size());
+  std::vector<int64_t> prompt(kPrompt.begin(), kPrompt.end());
+  const std::string in = scratch / "in.safetensors", out = scratch / "out.safetensors";
+  write_safetensors(in, {{"tokens", View(prompt.data(), Dtype::kI64, {1, std::ssize(prompt)})}});
+  const std::string space = std::to_string(int{' '});
+  for (const auto& [generation, config] :
+       {std::pair("[256, " + space + "]", std::string("256")), std::pair(space, std::string("256")),
+        std::pair(std::string("256"), "[" + space + ", 256]"),
+        std::pair(std::string("null"), "[256, " + space + "]")}) {
+    SCOPED_TRACE(generation + " " + config);
+    const std::string dir = model_that_ends_with(scratch, generation, config);
+    const Words flags = {"-n", "40", "--temp", "0"};
+    const auto run = [&](Words args) {
+      args.insert(args.begin(), {"generate", dir});
+      args.insert(args.end(), flags.begin(), flags.end());
+      return natrix_json(args);
+    };
+    EXPECT_EQ(text_of(run({"-p", kPrompt})), first_word);
+    EXPECT_EQ(text_of(run({"-p", kPrompt, "--ignore-eos"})), whole);
+    run({"--tokens", in, "-o", out});
+    const Safetensors file(out);
+    const int64_t* tokens = file.at("tokens").as<int64_t>() + prompt.size();
+    EXPECT_EQ(std::string(tokens, tokens + first_word.size()), first_word);
+    for (size_t i = first_word.size() + 1; i < 40; ++i)
+      EXPECT_EQ(tokens[i], generation == space ? ' ' : 256) << i;
+  }
+}
+
+TEST(Generate, SaysWhichBackendRuns) {
+  const Outcome r =
+      natrix_program({"generate", trained_run(), "-p", kPrompt, "-n", "2", "--backend", "reference"});
+  EXPECT_THAT(r.err, HasSubstr("natrix: reference backend, "));
+  EXPECT_THAT(natrix_program({"generate", trained_run(), "-p", kPrompt, "-n", "2"}).err,
+              HasSubstr(" backend, "));
 }
 
 }  // namespace

@@ -1,0 +1,186 @@
+#include <deque>
+#include <fmt/format.h>
+#include <optional>
+
+#include "core/generate/decoder.h"
+#include "core/generate/session_file.h"
+#include "core/sequence/diagnose.h"
+#include "launch/api/public/guarded.h"
+#include "launch/api/public/model_impl.h"
+
+namespace natrix {
+
+struct TextSession::Impl {
+  explicit Impl(std::shared_ptr<LanguageModel::Impl> shared)
+      : model(std::move(shared)), session(*model->model, model->ctx, 1, model->chunk) {}
+
+  void feed(std::span<const int64_t> tokens) {
+    if (tokens.empty()) return;
+    const Buffer row = model->token_rows(tokens, 1);
+    before_logits.reset();
+    session.feed(row.view());
+    note(tokens);
+  }
+  void note(std::span<const int64_t> tokens) {
+    recent.insert(recent.end(), tokens.begin(), tokens.end());
+    const auto most = static_cast<size_t>(SamplerConfig{}.repeat_last_n);
+    if (recent.size() > most) recent.erase(recent.begin(), recent.end() - static_cast<std::ptrdiff_t>(most));
+  }
+  /// The session as it was before logits() ran its pending token, so that it can write on and be saved.
+  void rewind() {
+    if (!before_logits) return;
+    session.restore(before_logits->states, before_logits->pending.view(), session.position());
+    before_logits.reset();
+  }
+  void begin_document() {
+    if (session.position() > 0 || session.pending()) return;
+    if (!model->tokenizer || model->tokenizer->eod() == kNoEod)
+      throw InputError(
+          "generate needs a prompt, because this model has no token that starts a document: read() first");
+    feed(std::vector<int64_t>{model->tokenizer->eod()});
+  }
+  std::string why_not_finite() const {
+    const std::string weight = nonfinite_weight(*model->model);
+    return weight.empty() ? "score() of the same tokens finds the place"
+                          : fmt::format("the weight {} is not finite", weight);
+  }
+  /// Calls heard(token) for each; the last one may be the end of the document. The model is free meanwhile.
+  void decode(const GenerateOptions& options, const std::function<bool(int64_t token, bool end)>& heard);
+
+  struct Snapshot {
+    CarryStates states;
+    Buffer pending;
+  };
+  std::shared_ptr<LanguageModel::Impl> model;
+  Session session;
+  std::deque<int64_t> recent;  // for the repetition penalty
+  std::optional<Snapshot> before_logits;
+  std::vector<float> logits;  // valid while before_logits is
+};
+
+void TextSession::Impl::decode(const GenerateOptions& o,
+                               const std::function<bool(int64_t token, bool end)>& heard) {
+  if (!(o.temp >= 0 && o.top_k >= 0 && o.top_p >= 0 && o.top_p <= 1 && o.min_p >= 0 && o.min_p <= 1 &&
+        o.repeat_penalty > 0))
+    throw InputError(
+        "a generate option is out of range: temp, top_k >= 0; top_p, min_p in [0, 1]; repeat_penalty > 0");
+  std::unique_lock lock(model->mutex);
+  begin_document();
+  rewind();
+  const SamplerConfig sampler{.temperature = o.temp,
+                              .top_k = o.top_k,
+                              .top_p = o.top_p,
+                              .min_p = o.min_p,
+                              .repeat_penalty = o.repeat_penalty,
+                              .seed = o.seed};
+  Decoder decoder(session, sampler, o.ignore_eos ? std::vector<int64_t>{} : model->ends);
+  for (int64_t token : recent) decoder.accept(0, token);
+  for (int64_t n = 0; n < o.tokens; ++n) {
+    const int64_t token = *decoder.next([&] { return why_not_finite(); }).as<int64_t>();
+    note({&token, 1});
+    lock.unlock();
+    if (!heard(token, decoder.ended()) || decoder.ended()) return;
+    lock.lock();
+  }
+}
+
+TextSession::TextSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TextSession::TextSession(TextSession&&) noexcept = default;
+TextSession& TextSession::operator=(TextSession&&) noexcept = default;
+TextSession::~TextSession() = default;
+
+TextSession LanguageModel::session() const {
+  return guarded([&] { return TextSession(std::make_unique<TextSession::Impl>(impl_)); });
+}
+
+void TextSession::read(std::string_view text) {
+  guarded([&] {
+    const std::vector<int64_t> ids = impl_->model->text().encode(text);
+    const std::lock_guard lock(impl_->model->mutex);
+    impl_->feed(ids);
+  });
+}
+
+void TextSession::read_tokens(std::span<const int64_t> tokens) {
+  guarded([&] {
+    const std::lock_guard lock(impl_->model->mutex);
+    impl_->feed(tokens);
+  });
+}
+
+int64_t TextSession::position() const {
+  return impl_->session.position();
+}
+
+std::vector<float> TextSession::logits() {
+  return guarded([&] {
+    const std::lock_guard lock(impl_->model->mutex);
+    Impl& i = *impl_;
+    if (i.before_logits) return i.logits;
+    if (!i.session.pending()) throw InputError("logits need at least one token: read() first");
+    Impl::Snapshot before{.states = copy_of(i.session.states()), .pending = Buffer(Dtype::kI64, {1, 1})};
+    copy(i.session.pending(), before.pending.view());
+    const View logits = i.session.logits();
+    i.logits.assign(logits.as<float>(), logits.as<float>() + logits.count());
+    i.before_logits = std::move(before);
+    return i.logits;
+  });
+}
+
+std::string TextSession::write(const GenerateOptions& options,
+                               const std::function<bool(std::string_view)>& piece) {
+  return guarded([&] {
+    StreamDecoder pieces(impl_->model->text());
+    std::string written;
+    const auto emit = [&](const std::string& text) {
+      written += text;
+      return text.empty() || !piece || piece(text);
+    };
+    bool wanted = true;
+    impl_->decode(options, [&](int64_t token, bool end) { return wanted = end || emit(pieces.push(token)); });
+    if (wanted) emit(pieces.finish());
+    return written;
+  });
+}
+
+std::vector<int64_t> TextSession::generate_tokens(const GenerateOptions& options,
+                                                  const std::function<bool(int64_t token)>& piece) {
+  return guarded([&] {
+    std::vector<int64_t> written;
+    impl_->decode(options, [&](int64_t token, bool) {
+      written.push_back(token);
+      return !piece || piece(token);
+    });
+    return written;
+  });
+}
+
+void TextSession::save(const std::string& path) const {
+  guarded([&] {
+    const std::lock_guard lock(impl_->model->mutex);
+    impl_->rewind();
+    save_session(path, impl_->model->hash(), impl_->session);
+  });
+}
+
+void TextSession::load(const std::string& path) {
+  guarded([&] {
+    const std::lock_guard lock(impl_->model->mutex);
+    load_session(path, impl_->model->hash(), impl_->session);
+    impl_->before_logits.reset();
+    impl_->recent.clear();
+  });
+}
+
+TextSession TextSession::fork() const {
+  return guarded([&] {
+    const std::lock_guard lock(impl_->model->mutex);
+    impl_->rewind();
+    auto copy = std::make_unique<Impl>(impl_->model);
+    copy->session.restore(impl_->session.states(), impl_->session.pending(), impl_->session.position());
+    copy->recent = impl_->recent;
+    return TextSession(std::move(copy));
+  });
+}
+
+}  // namespace natrix
