@@ -34,6 +34,7 @@ Buffer SharedRows::part_of(const RowStore& store, int64_t first, int64_t last) {
 }
 
 void SharedRows::resume(const CarryStates* states) {
+  receive_ends();
   rows_.clear();
   gradients_.clear();
   if (states != nullptr && axis_.rank() == 0) rows_ = copy_of_rows(*states);
@@ -42,6 +43,7 @@ void SharedRows::resume(const CarryStates* states) {
 }
 
 void SharedRows::rejoin(const CarryStates& boundary) {
+  receive_ends();
   rows_.clear();
   for (const auto& [key, rows] : boundary.appended()) rows_.put_rows(key, rows);
   boundary_ = true;
@@ -53,7 +55,15 @@ void SharedRows::begin_segment(bool last) {
   last_ = last;
 }
 
-void SharedRows::put_end(CarryStates& end) const {
+void SharedRows::receive_ends() {
+  for (const auto& [key, tokens] : ends_) {
+    for (int q = 1; q < axis_.size(); ++q) receive_rows(*rows_.rows_at(key).store, q, tokens);
+  }
+  ends_.clear();
+}
+
+void SharedRows::put_end(CarryStates& end) {
+  receive_ends();
   for (const auto& [key, rows] : rows_.appended()) end.put_rows(key, {rows.store, rows.store->length()});
 }
 
@@ -76,8 +86,7 @@ History SharedRows::append(CarryKey key, const RowFormat& format, View rows) {
     const bool needs = q > me || !last_ || (q == 0 && first_ends_);
     if (q != me && needs) send_rows(mine.view(), q);
   }
-  const bool takes_all = last_ && first_ends_ && me == 0;
-  for (int q = 1; takes_all && q < ranks; ++q) receive_rows(*store, q, tokens);
+  if (last_ && first_ends_ && me == 0) ends_.emplace_back(key, tokens);
   rows_.put_rows(key, {store, first + tokens});
   return {.rows = store, .first = first, .length = first + tokens};
 }

@@ -27,7 +27,7 @@ class SharedRows {
   void rejoin(const CarryStates& boundary);
   void begin_segment(bool last);
   /// Adds the rows that this rank holds at the end of a sweep.
-  void put_end(CarryStates& end) const;
+  void put_end(CarryStates& end);
 
   History append(CarryKey key, const RowFormat& format, View rows);
   History row_gradients(CarryKey key, const History& history);
@@ -36,6 +36,7 @@ class SharedRows {
  private:
   History run_again(CarryKey key, const RowFormat& format, View rows);
   std::shared_ptr<RowStore> begin_rows(CarryKey key, const RowFormat& format, int64_t batch);
+  void receive_ends();
   void send_rows(View rows, int peer);
   void receive_rows(RowStore& store, int peer, int64_t dry_count);
   Buffer part_of(const RowStore& store, int64_t first, int64_t last);
@@ -49,6 +50,9 @@ class SharedRows {
   CarryStates gradients_;  // backward
   bool fresh_ = true, boundary_ = false, last_ = false;
   int64_t segment_ = -1;  // counted from resume or rejoin
+  /// The first rank: rows of the last super-segment that the other ranks send, and how many a dry run assumes.
+  /// They arrive after those of all layers in the super-segment before, so they are received later.
+  std::vector<std::pair<CarryKey, int64_t>> ends_;
 };
 
 }  // namespace natrix

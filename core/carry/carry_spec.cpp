@@ -85,6 +85,14 @@ AppendedRows stored_rows(const CarriedState& carried, View tensor) {
 
 }  // namespace
 
+void put_state(CarryStates& states, const CarriedState& carried, View tensor) {
+  if (carried.appends()) {
+    states.put_rows(carried.key, stored_rows(carried, tensor));
+  } else {
+    states.put(carried.key, tensor);
+  }
+}
+
 CarryStates read_states(const Safetensors& file, const CarryList& list, int64_t batch,
                         const std::string& advice, const std::vector<std::string>& others) {
   for (const auto& stored : file.tensors()) {
@@ -103,11 +111,7 @@ CarryStates read_states(const Safetensors& file, const CarryList& list, int64_t 
       throw InputError(fmt::format("{}: tensor {} is {}; expected {}{}: {}", file.path(), c.name,
                                    stored.to_string(), name_of(c.spec.dtype), shape.to_string(), advice));
     }
-    if (c.appends()) {
-      states.put_rows(c.key, stored_rows(c, stored));
-    } else {
-      states.put(c.key, stored);
-    }
+    put_state(states, c, stored);
   }
   return states;
 }

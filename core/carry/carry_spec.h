@@ -68,6 +68,9 @@ class NamedStates {
   std::vector<NamedTensor> tensors_;
 };
 
+/// Puts a tensor of the form that NamedStates lists into `states`, in host memory.
+void put_state(CarryStates& states, const CarriedState& carried, View tensor);
+
 /// Reads the states of `batch` rows from `file`, which may hold nothing else but the tensors in `others`.
 /// InputError names a tensor that is declared but missing, present but not declared, or of another shape or
 /// dtype. `advice` ends the message about another shape or dtype.

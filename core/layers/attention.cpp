@@ -78,13 +78,13 @@ std::vector<CarrySpec> Attention::carries() const {
            .kind = CarryKind::kAppend}};
 }
 
-void Attention::turn(Pass& p, View qkv, bool back) const {
+void Attention::turn(Pass& p, View qkv, View position, bool back) const {
   if (frequencies_.empty()) return;
   const View q_and_k = qkv.columns(0, (heads_ + kv_heads_) * head_dim_);
   rotary(p.ctx, {.x = q_and_k,
                  .head_dim = head_dim_,
                  .frequencies = frequencies_,
-                 .position = p.segment.position,
+                 .position = position,
                  .doc_start = p.segment.doc_start,
                  .magnitude = magnitude_,
                  .reverse = back,
@@ -93,7 +93,7 @@ void Attention::turn(Pass& p, View qkv, bool back) const {
 
 Attention::Appended Attention::append(Pass& p, View x) const {
   Appended a{.qkv = qkv_.forward(p, x)};
-  turn(p, a.qkv, /*back=*/false);
+  turn(p, a.qkv, p.segment.position, /*back=*/false);
   const RowFormat format{.dtype = a.qkv.dtype, .heads = kv_heads_, .head_dim = head_dim_};
   a.history = p.carry.append(p.ctx, key(), format, keys_values(a.qkv));
   return a;
@@ -113,7 +113,10 @@ View Attention::forward(Pass& p, View x) const {
                             .window = window_,
                             .y = y,
                             .lse = lse});
-  if (p.keeps()) p.saved.push(Saved{.x = x, .qkv = a.qkv, .y = y, .lse = lse, .history = a.history});
+  if (p.keeps()) {
+    p.saved.push(Saved{
+        .x = x, .qkv = a.qkv, .y = y, .lse = lse, .position = p.segment.position, .history = a.history});
+  }
   return out_proj_.forward(p, y);
 }
 
@@ -126,7 +129,7 @@ View Attention::backward(Pass& p, View dout) {
                              .history = s.history.pages(),
                              .first = s.history.first,
                              .doc_start = p.segment.doc_start,
-                             .position = p.segment.position,
+                             .position = s.position,
                              .scale = scale_,
                              .window = window_,
                              .y = s.y,
@@ -135,7 +138,7 @@ View Attention::backward(Pass& p, View dout) {
                              .dq = queries(dqkv),
                              .dhistory = gradients.pages()});
   p.carry.collect(p.ctx, key(), gradients, keys_values(dqkv));
-  turn(p, dqkv, /*back=*/true);
+  turn(p, dqkv, s.position, /*back=*/true);
   return qkv_.backward(p, s.x, dqkv);
 }
 

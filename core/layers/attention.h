@@ -36,12 +36,12 @@ class Attention final : public Layer {
     History history;
   };
   struct Saved {
-    View x, qkv, y, lse;
+    View x, qkv, y, lse, position;
     History history;
   };
   Appended append(Pass& pass, View x) const;
   /// Turns queries and keys in place, or back.
-  void turn(Pass& pass, View qkv, bool back) const;
+  void turn(Pass& pass, View qkv, View position, bool back) const;
   View queries(View qkv) const { return qkv.columns(0, heads_ * head_dim_); }
   View keys_values(View qkv) const { return qkv.columns(heads_ * head_dim_, 2 * kv_heads_ * head_dim_); }
   CarryKey key() const { return {layer_, part_}; }

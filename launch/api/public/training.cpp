@@ -30,7 +30,8 @@ CarryStates states_from(const Model& model, Memory memory, const char* what, con
     const auto spec = std::ranges::find(carries, t.name, &CarriedState::name);
     if (spec == carries.end())
       throw InputError(fmt::format("{}: {} is none of the states that the model carries", what, t.name));
-    const Shape shape = spec->shape(rows);
+    const int64_t tokens = t.shape.size() > 1 ? t.shape[1] : 0;
+    const Shape shape = spec->appends() ? spec->shape(rows, tokens) : spec->shape(rows);
     if (t.shape != extents_of(shape) || static_cast<int64_t>(t.values.size()) != shape.count()) {
       throw InputError(fmt::format("{}: {} has the shape [{}] and {} values; for {} rows the model's has {}",
                                    what, t.name, fmt::join(t.shape, ", "), t.values.size(), rows,
@@ -38,23 +39,26 @@ CarryStates states_from(const Model& model, Memory memory, const char* what, con
     }
     const Buffer staged(spec->spec.dtype, shape);
     convert(View(const_cast<float*>(t.values.data()), Dtype::kF32, shape), staged.view());
-    states.put(spec->key, staged.view());
+    put_state(states, *spec, staged.view());
   }
   return copy_of(states, memory);
 }
 
 /// Every state that the model carries, zero where `states` lacks it.
 FloatTensors tensors_of(const Model& model, const CarryStates& states, int64_t rows) {
+  const CarryStates here = copy_of(states, Memory::kHost);
+  const NamedStates named(model.carries(), here);
   FloatTensors tensors;
   for (const CarriedState& c : model.carries()) {
+    const auto stored = std::ranges::find(named.tensors(), c.name, &NamedTensor::name);
+    const bool known = stored != named.tensors().end();
+    const Shape absent = c.appends() ? c.shape(rows, 0) : c.shape(rows);
+    const Shape shape = known ? stored->view.shape : absent;
     FloatTensor& t = tensors.emplace_back();
     t.name = c.name;
-    t.shape = extents_of(c.shape(rows));
-    t.values.resize(static_cast<size_t>(c.shape(rows).count()));
-    const View state = states.at(c.key);
-    if (!state) continue;
-    const OnHost here(state);
-    convert(here.view(), View(t.values.data(), Dtype::kF32, state.shape));
+    t.shape = extents_of(shape);
+    t.values.resize(static_cast<size_t>(shape.count()));
+    if (known && shape.count() > 0) convert(stored->view, View(t.values.data(), Dtype::kF32, shape));
   }
   return tensors;
 }
