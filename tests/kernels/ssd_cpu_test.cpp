@@ -42,16 +42,18 @@ void expect_reference(Context& ctx, const SsdCase& c, const std::string& hint) {
   Buffers of_gradients = run_backward(reference, large);
   // ddt = Σ p A + Σ R B x, and A is negative: the two still cancel. The second is at most Σ_p dx x / Δ.
   const double *dx = of_gradients["x"].view().as<double>(), *x = large["x"].as<double>();
-  double* ddt = of_gradients["dt"].view().as<double>();
+  double *ddt = of_gradients["dt"].view().as<double>(), *dA_log = of_gradients["A_log"].view().as<double>();
+  for (int64_t h = 0; h < c.size.heads; ++h) dA_log[h] = std::fabs(dA_log[h]);
   for (int64_t i = 0; i < large["dt"].count(); ++i) {
     const int64_t h = i % c.size.heads;
     const double bias = large["dt_bias"] ? large["dt_bias"].as<double>()[h] : 0;
     const double raw = large["dt"].as<double>()[i] + bias,
                  step = std::clamp(raw > 20 ? raw : std::log1p(std::exp(raw)), c.dt_min, c.dt_max);
-    double through_input = 0;
+    double through_pairs = 0;  // of tokens; their parts of the gradient of the decays between them cancel
     for (int64_t p = 0; p < c.size.channels; ++p)
-      through_input += dx[i * c.size.channels + p] * x[i * c.size.channels + p] / step;
-    ddt[i] = std::fabs(ddt[i]) + 2 * through_input / (1 + std::exp(-raw));
+      through_pairs += dx[i * c.size.channels + p] * x[i * c.size.channels + p];
+    ddt[i] = std::fabs(ddt[i]) + 2 * through_pairs / step / (1 + std::exp(-raw));
+    dA_log[h] += std::exp(large["A_log"].as<double>()[h]) * step * through_pairs;
   }
   if (large["dt_bias"]) {
     double* sum = of_gradients["dt_bias"].view().as<double>();
