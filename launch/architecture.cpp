@@ -9,6 +9,10 @@ namespace {
 ModelConfig spelt_alike(ModelConfig model) {
   model.init_from.clear();
   model.mamba.dt_rank = model.dt_rank();
+  model.mamba2.num_heads = model.mamba2_heads();
+  model.attention.num_kv_heads = model.kv_heads();
+  model.attention.head_dim = model.attention_head_dim();
+  model.moe.shared_d_ff = model.moe.shared_d_ff.value_or(model.moe.d_ff);
   return model;
 }
 
