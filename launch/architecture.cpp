@@ -20,11 +20,13 @@ bool is_of_stack(const std::string& key) {
   return key == "model.pattern" || key == "model.repeat";
 }
 
-bool contradict(const Field& asked, const Field& found) {
+bool contradict(const Field& asked, const Field& found, const ModelConfig& checkpoint) {
   switch (asked.beside_checkpoint) {
     case BesideCheckpoint::kRepeats: return asked.get() != found.get();
     case BesideCheckpoint::kReplaces: return false;
-    case BesideCheckpoint::kStaysOnOff: return (asked.get() == Scalar(0.0)) != (found.get() == Scalar(0.0));
+    case BesideCheckpoint::kStaysOnOff:
+      // The weights have a selection bias or not; one that is there may be updated or left alone.
+      return !checkpoint.moe.selection_bias && (asked.get() == Scalar(0.0)) != (found.get() == Scalar(0.0));
   }
   contract_broken("unknown meaning", std::source_location::current());
 }
@@ -57,7 +59,7 @@ std::vector<std::string> set_against_checkpoint(const LoadedConfig& loaded, cons
   std::vector<std::string> keys;
   for (size_t i = 0; i < ours.size(); ++i) {
     const std::string& key = ours[i].key;
-    const bool contradicts = is_of_stack(key) ? !same_stack : contradict(ours[i], its[i]);
+    const bool contradicts = is_of_stack(key) ? !same_stack : contradict(ours[i], its[i], found);
     if (contradicts && loaded.was_set(key)) keys.push_back(key);
   }
   return keys;
