@@ -238,6 +238,7 @@ void join_weights(const std::string& dir, const ModelTexts& texts) {
 std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Param::*which) {
   std::vector<NamedTensor> tensors;
   for (const Param* param : params) {
+    if (which == &Param::grad && !param->trainable) continue;
     for (const ParamPart& part : param->parts) tensors.push_back({part.name, part_of(param->*which, part)});
   }
   return tensors;
@@ -246,6 +247,7 @@ std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Par
 FileTensors::FileTensors(const std::vector<Param*>& params, View Param::*which) {
   std::map<std::string, Merged> merged;  // by the tensor's name
   for (const Param* param : params) {
+    if (which == &Param::grad && !param->trainable) continue;
     for (const ParamPart& part : param->parts) {
       const FileSlice slice = file_slice(part);
       const View value = part_of(param->*which, part);
