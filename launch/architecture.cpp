@@ -9,6 +9,10 @@ namespace {
 ModelConfig spelt_alike(ModelConfig model) {
   model.init_from.clear();
   model.mamba.dt_rank = model.dt_rank();
+  model.mamba2.num_heads = model.mamba2_heads();
+  model.attention.num_kv_heads = model.kv_heads();
+  model.attention.head_dim = model.attention_head_dim();
+  model.moe.shared_d_ff = model.moe.shared_d_ff.value_or(model.moe.d_ff);
   return model;
 }
 
@@ -44,11 +48,24 @@ std::vector<std::string> differing_model_keys(const ModelConfig& a, const ModelC
   return keys;
 }
 
+namespace {
+
+/// What the experiment does not set is the checkpoint's.
+void take_unset(ModelConfig& asked, const ModelConfig& found, const LoadedConfig& loaded) {
+  ModelConfig copy = found;
+  const std::vector<Field> to = model_fields_of(asked), from = model_fields_of(copy);
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (!loaded.was_set(to[i].key) && !to[i].is_path) to[i].set(from[i].get());
+  }
+}
+
+}  // namespace
+
 std::vector<std::string> set_against_checkpoint(const LoadedConfig& loaded, const ModelConfig& found) {
   ModelConfig asked = loaded.config.model;
-  if (!asked.vocab_size) asked.vocab_size = found.vocab_size;
-  if (!loaded.was_set("model.d_model")) asked.d_model = found.d_model;  // dt_rank: auto depends on it
   const bool same_stack = asked.stack() == found.stack();
+  take_unset(asked, found, loaded);  // a key that is "auto" depends on others
+  if (!asked.vocab_size) asked.vocab_size = found.vocab_size;
   asked = spelt_alike(asked);
   ModelConfig of_checkpoint = spelt_alike(found);
   const std::vector<Field> ours = model_fields_of(asked), its = model_fields_of(of_checkpoint);

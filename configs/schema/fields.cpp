@@ -30,7 +30,7 @@ Field may_be_absent(Field field) {
 }
 
 Field multiplier(std::string key, double& to, std::string help) {
-  return may_be_absent(number_field(std::move(key), to, -1e6, 1e6, std::move(help)));
+  return may_be_absent(number_field(std::move(key), to, -kMostMultiplier, kMostMultiplier, std::move(help)));
 }
 
 void add_mamba2(std::vector<Field>& f, Mamba2Config& m) {
@@ -126,6 +126,10 @@ void add_model(std::vector<Field>& f, ModelConfig& c) {
                                                    "auto: d_model / 16, rounded up")));
   f.push_back(
       boolean_field("model.mamba.inner_norms", m.inner_norms, "RMSNorm on dt, B and C, as Jamba has"));
+  f.push_back(may_be_absent(boolean_field("model.mamba.inner_norm_weights", m.inner_norm_weights,
+                                          "Their weights; Falcon-Mamba has none")));
+  f.push_back(may_be_absent(optional_number_field("model.mamba.inner_norm_eps", m.inner_norm_eps, "auto",
+                                                  kLeastEps, kMostEps, "Of these norms; auto: norm_eps")));
   f.push_back(boolean_field("model.mamba.conv_bias", m.conv_bias, "Bias of the convolution"));
   f.push_back(boolean_field("model.mamba.proj_bias", m.proj_bias, "Biases of in_proj and out_proj"));
   add_mamba2(f, c.mamba2);

@@ -10,11 +10,13 @@
 namespace natrix {
 
 struct MambaConfig {
-  int64_t d_state = 16;            // N: states a channel
-  int64_t d_conv = 4;              // K: taps of the short convolution
-  int64_t expand = 2;              // d_inner = expand · d_model
-  std::optional<int64_t> dt_rank;  // R; auto: ceil(d_model / 16)
-  bool inner_norms = true;         // RMSNorm on dt, B and C before dt_proj (Jamba)
+  int64_t d_state = 16;                  // N: states a channel
+  int64_t d_conv = 4;                    // K: taps of the short convolution
+  int64_t expand = 2;                    // d_inner = expand · d_model
+  std::optional<int64_t> dt_rank;        // R; auto: ceil(d_model / 16)
+  bool inner_norms = true;               // RMSNorm on dt, B and C before dt_proj (Jamba)
+  bool inner_norm_weights = true;        // false: these norms only divide (Falcon-Mamba)
+  std::optional<double> inner_norm_eps;  // auto: norm_eps
   bool conv_bias = true;
   bool proj_bias = false;  // biases of in_proj and out_proj
 };

@@ -13,6 +13,7 @@ constexpr int64_t kMostExperts = 65'536;
 constexpr int64_t kMostStates = 65'536;
 constexpr int64_t kMostTaps = 1'024;
 constexpr int64_t kMostExpand = 1'024;
+constexpr double kMostMultiplier = 1e6;
 constexpr double kLeastEps = 1e-15, kMostEps = 1.0;
 
 }  // namespace natrix

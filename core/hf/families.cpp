@@ -6,7 +6,9 @@ namespace natrix {
 
 const HfFamilies& hf_families() {
   static const HfFamilies table = {
-      mamba_family(), jamba_family(),
+      mamba_family(), falcon_mamba_family(), mamba2_family(),
+      jamba_family(), falcon_h1_family(),    granite_moe_hybrid_family(),
+      bamba_family(), llama_family(),        nemotron_h_family(),
       natrix_family()  // last: it expresses every model
   };
   return table;

@@ -7,9 +7,16 @@
 
 namespace natrix {
 
-HfFamily mamba_family();   // core/hf/mamba.cpp
-HfFamily jamba_family();   // core/hf/jamba.cpp
-HfFamily natrix_family();  // core/hf/natrix.cpp
+HfFamily mamba_family();
+HfFamily falcon_mamba_family();
+HfFamily mamba2_family();
+HfFamily jamba_family();
+HfFamily falcon_h1_family();
+HfFamily granite_moe_hybrid_family();
+HfFamily bamba_family();
+HfFamily llama_family();
+HfFamily nemotron_h_family();
+HfFamily natrix_family();
 
 /// The families that Natrix comes with.
 const HfFamilies& hf_families();

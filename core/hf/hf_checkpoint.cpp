@@ -156,13 +156,28 @@ View part_of(View whole, const ParamPart& part) {
   return range_of(whole, part.first, part.shape);
 }
 
+void tell_ignored(const std::string& dir, const ModelFiles& files,
+                  const std::function<void(const std::string&)>& warn) {
+  std::vector<std::string> ignored;
+  for (const auto& [name, tensor] : files.stored.tensors()) {
+    if (files.is_ignored(name)) ignored.push_back(excerpt(name));
+  }
+  if (ignored.empty()) return;
+  warn(fmt::format(
+      "{}: {} tensors are not used, as transformers does not use them; what is saved lacks them: {}", dir,
+      ignored.size(), list_of(ignored)));
+}
+
 }  // namespace
 
 ModelConfig read_model_config(const std::string& dir, const std::function<void(const std::string&)>& warn) {
   ModelConfig config = read_hf_config(dir);
-  if (!config.tie_embeddings || !holds_tensors(dir, kStem)) return config;
+  if (!holds_tensors(dir, kStem)) return config;
+  const bool may_ignore = hf_family(config).ignores != nullptr;
+  if (!config.tie_embeddings && !may_ignore) return config;
   const ModelFiles files(dir, config);
-  if (!files.holds_both()) return config;
+  if (may_ignore) tell_ignored(dir, files, warn);
+  if (!config.tie_embeddings || !files.holds_both()) return config;
   const std::string embedding = files.names.embedding, head = files.names.head;
   const StoredTensors::Tensor &e = files.stored.at(embedding), &h = files.stored.at(head);
   const bool comparable = e.view.shape == h.view.shape && is_float(e.view.dtype) && is_float(h.view.dtype);
@@ -223,6 +238,7 @@ void join_weights(const std::string& dir, const ModelTexts& texts) {
 std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Param::*which) {
   std::vector<NamedTensor> tensors;
   for (const Param* param : params) {
+    if (which == &Param::grad && !param->trainable) continue;
     for (const ParamPart& part : param->parts) tensors.push_back({part.name, part_of(param->*which, part)});
   }
   return tensors;
@@ -231,6 +247,7 @@ std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Par
 FileTensors::FileTensors(const std::vector<Param*>& params, View Param::*which) {
   std::map<std::string, Merged> merged;  // by the tensor's name
   for (const Param* param : params) {
+    if (which == &Param::grad && !param->trainable) continue;
     for (const ParamPart& part : param->parts) {
       const FileSlice slice = file_slice(part);
       const View value = part_of(param->*which, part);

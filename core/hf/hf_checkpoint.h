@@ -58,7 +58,7 @@ void save_weights(const std::string& dir, const std::vector<Param*>& params, con
 void save_weights_part(const std::string& dir, int64_t writer, const std::vector<Param*>& params);
 void join_weights(const std::string& dir, const ModelTexts& texts);
 
-/// All parts under their own names; `which` is &Param::value or &Param::grad.
+/// All parts under their own names; `which` is &Param::value or &Param::grad, which buffers do not have.
 std::vector<NamedTensor> named_parts(const std::vector<Param*>& params, View Param::*which);
 
 /// The same as the tensors of the files. Parts that are slices of one tensor are copied into it; all of them

@@ -20,17 +20,22 @@ constexpr double kMostTensors = 1e7;
 // In doubles, which do not overflow: a wrong config.json must end here and not in the allocator. An upper
 // bound: every sublayer counts as the largest that the configuration can make.
 void check_size(const ModelConfig& c, const std::string& origin) {
-  const auto d = static_cast<double>(c.d_model);
-  const double di = d * static_cast<double>(c.mamba.expand);
-  const double mamba =
-      di * (3 * d + static_cast<double>(2 * c.dt_rank() + 3 * c.mamba.d_state + c.mamba.d_conv));
-  const double experts = static_cast<double>(c.moe.num_experts + c.moe.shared_experts);
-  const double mlp =
-      3 * d * std::max(experts * static_cast<double>(c.moe.d_ff), static_cast<double>(c.mlp.d_ff));
-  const auto sublayers = static_cast<double>(c.sublayers().size());
-  const double parameters =
-      2 * d * static_cast<double>(c.vocab_size.value_or(0)) + sublayers * std::max(mamba, mlp);
-  const double tensors = 3 + sublayers * std::max(13.0, 3 * experts + 2);
+  const auto real = [](int64_t n) { return static_cast<double>(n); };
+  const auto d = real(c.d_model);
+  const double di = d * real(c.mamba.expand);
+  const double mamba = di * (3 * d + real(2 * c.dt_rank() + 3 * c.mamba.d_state + c.mamba.d_conv));
+  const double heads = real(c.mamba2_heads()), inner = heads * real(c.mamba2.head_dim);
+  const double mamba2 = d * (3 * inner + heads) +
+                        2 * real(c.mamba2.n_groups) * real(c.mamba2.d_state) * (d + real(c.mamba2.d_conv));
+  const double attention = 2 * d * real(c.attention.num_heads + c.kv_heads()) * real(c.attention_head_dim());
+  const double experts = real(c.moe.num_experts);
+  const double shared = real(c.moe.shared_experts) * real(c.moe.shared_d_ff.value_or(c.moe.d_ff));
+  const double mlp = 3 * d * std::max(experts * real(c.moe.d_ff) + shared, real(c.mlp.d_ff));
+  const auto sublayers = real(static_cast<int64_t>(c.sublayers().size()));
+  const double largest =
+      std::max({mamba, mamba2, attention, mlp}) * (c.pattern.find('(') == std::string::npos ? 1 : 2);
+  const double parameters = 2 * d * real(c.vocab_size.value_or(0)) + sublayers * largest;
+  const double tensors = 3 + sublayers * std::max(20.0, 3 * (experts + real(c.moe.shared_experts)) + 5);
   if (parameters > kMostParameters || tensors > kMostTensors) {
     throw InputError(
         fmt::format("{}: describes a model of about {:.2g} parameters in {:.2g} tensors; expected at most "

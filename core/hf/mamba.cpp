@@ -4,6 +4,7 @@
 
 #include "core/hf/config_keys.h"
 #include "core/hf/families.h"
+#include "core/hf/model_traits.h"
 
 namespace natrix {
 namespace {
@@ -31,7 +32,8 @@ ModelConfig read_mamba(const JsonObject& j) {
 }
 
 bool mamba_expresses(const ModelConfig& c) {
-  return c.stack().find_first_not_of(kMambaLayer) == std::string::npos && !c.mamba.inner_norms;
+  return c.stack().find_first_not_of(kMambaLayer) == std::string::npos && !c.mamba.inner_norms &&
+         hf::plain_stream(c);
 }
 
 nlohmann::json write_mamba(const ModelConfig& c) {

@@ -63,8 +63,10 @@ void refuse_unknown(const JsonObject& block, const std::vector<Field>& fields) {
   for (const auto& [section, names] : known) {
     if (!section.empty()) known[""].push_back(section);
   }
-  for (const auto& [section, names] : known)
-    (section.empty() ? block : block.object(section)).allow_only(names);
+  for (const auto& [section, names] : known) {
+    if (section.empty()) block.allow_only(names);
+    if (block.has(section)) block.object(section).allow_only(names);
+  }
 }
 
 ModelConfig read_natrix(const JsonObject& config) {
@@ -74,6 +76,7 @@ ModelConfig read_natrix(const JsonObject& config) {
   refuse_unknown(block, fields);
   for (const Field& f : fields) {
     const Place at = place_of(f.key);
+    if (!f.needed && !at.section.empty() && !block.has(at.section)) continue;
     const JsonObject j = at.section.empty() ? block : block.object(at.section);
     if (!f.needed && !j.has(at.name)) continue;
     const std::optional<Scalar> value = scalar_in(j.at(at.name));

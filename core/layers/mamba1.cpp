@@ -12,7 +12,8 @@ Mamba1::Mamba1(const ModelConfig& config, int layer, const std::string& prefix)
       d_state_(config.mamba.d_state),
       dt_rank_(config.dt_rank()),
       inner_norms_(config.mamba.inner_norms),
-      norm_eps_(config.norm_eps),
+      inner_norm_weights_(config.mamba.inner_norm_weights),
+      inner_norm_eps_(config.mamba.inner_norm_eps.value_or(config.norm_eps)),
       in_proj_(prefix + "in_proj", config.d_model, 2 * d_inner_, config.mamba.proj_bias),
       x_proj_(prefix + "x_proj", d_inner_, dt_rank_ + 2 * d_state_, false),
       dt_proj_(prefix + "dt_proj", dt_rank_, d_inner_, true),
@@ -29,7 +30,7 @@ Mamba1::Mamba1(const ModelConfig& config, int layer, const std::string& prefix)
 void Mamba1::visit(const ParamVisitor& visitor) {
   visitor(A_log_);
   visitor(D_);
-  if (inner_norms_) {
+  if (inner_norms_ && inner_norm_weights_) {
     visitor(dt_norm_);
     visitor(B_norm_);
     visitor(C_norm_);
@@ -157,7 +158,8 @@ Mamba1::Selection Mamba1::select(Pass& p, View c) const {
       return y;
     }
     inv_rms = p.arena().take(raw.dtype, Shape{p.segment.batch, p.segment.tokens});
-    rms_norm_forward(p.ctx, {.x = raw, .weight = weight.value, .y = y, .inv_rms = inv_rms, .eps = norm_eps_});
+    rms_norm_forward(p.ctx,
+                     {.x = raw, .weight = weight.value, .y = y, .inv_rms = inv_rms, .eps = inner_norm_eps_});
     return y;
   };
   sel.dt_low = normed(0, dt_rank_, dt_norm_, sel.inv_dt, c.dtype);  // an operand of dt_proj, so like c

@@ -54,8 +54,8 @@ class Mamba1 final : public Layer {
 
   int layer_;
   int64_t d_inner_, d_state_, dt_rank_;
-  bool inner_norms_;
-  double norm_eps_;
+  bool inner_norms_, inner_norm_weights_;
+  double inner_norm_eps_;
   Linear in_proj_, x_proj_, dt_proj_, out_proj_;
   ShortConv conv_;
   Param A_log_, D_, dt_norm_, B_norm_, C_norm_;

@@ -1,5 +1,7 @@
 #include "core/train/run_checkpoint.h"
 
+#include <algorithm>
+#include <deque>
 #include <exception>
 #include <filesystem>
 #include <fmt/format.h>
@@ -35,11 +37,39 @@ std::vector<Param*> to_write(const Placement& placement, const std::vector<Param
   return mine;
 }
 
+/// Whether the files have one tensor for the shards of several ranks, so that no rank can write its own.
+bool is_merged(const Param& p) {
+  return p.spread_of > 0 && std::ranges::any_of(p.parts, [](const ParamPart& part) {
+           return part.slice && part.slice->shape.count() > part.shape.count();
+         });
+}
+
+/// The merged parameters, whole, on rank 0. Collective.
+class Gathered {
+ public:
+  Gathered(Context& ctx, Placement& placement, Model& model, Model& whole) {
+    for (const Param* p : model.params()) {
+      if (!is_merged(*p)) continue;
+      Buffer all = placement.whole(ctx, *p, p->value);
+      if (!all.view()) continue;  // not rank 0
+      const std::vector<Param*> described = whole.params();
+      Param& w = params_.emplace_back(**std::ranges::find(described, p->name, &Param::name));
+      w.value = values_.emplace_back(std::move(all)).view();
+    }
+  }
+  void append_to(std::vector<Param*>& list) {
+    for (Param& p : params_) list.push_back(&p);
+  }
+
+ private:
+  std::deque<Buffer> values_;
+  std::deque<Param> params_;
+};
+
 }  // namespace
 
 RunCheckpoint::RunCheckpoint(std::string root, ModelTexts texts, Model& model, Model& whole,
-                             Optimizer& optimizer, TrainStep& step, Collectives& world,
-                             const Placement& placement)
+                             Optimizer& optimizer, TrainStep& step, Collectives& world, Placement& placement)
     : root_(std::move(root)),
       texts_(std::move(texts)),
       model_(model),
@@ -73,9 +103,12 @@ void RunCheckpoint::together(Context& ctx, int64_t step, std::unique_ptr<Checkpo
 }
 
 /// Writes this rank's part of weights and moments.
-void RunCheckpoint::write_share(const std::string& dir) const {
-  const std::vector<Param*> mine = to_write(placement_, model_.params());
+void RunCheckpoint::write_share(Context& ctx, const std::string& dir) {
+  Gathered gathered(ctx, placement_, model_, whole_);
+  std::vector<Param*> mine = to_write(placement_, model_.params());
   const std::vector<NamedTensor> moments = optimizer_.state(mine);
+  std::erase_if(mine, [](const Param* p) { return is_merged(*p); });
+  gathered.append_to(mine);
   constexpr int64_t kOneFile = kMost;
   if (world_.size() == 1) {
     save_weights(dir, mine, texts_);
@@ -111,7 +144,7 @@ std::string RunCheckpoint::save(Context& ctx, const RunPosition& position, int64
     dir = writer->path();
   });
   dir = world_.broadcast(ctx, 0, dir);
-  together(ctx, position.step, writer, [&] { write_share(dir); });
+  together(ctx, position.step, writer, [&] { write_share(ctx, dir); });
   together(ctx, position.step, writer, [&] {
     if (!first) return;
     write_rest(dir, position, carried);

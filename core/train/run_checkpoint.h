@@ -6,7 +6,8 @@
 //   trainer/carried.safetensors          in runs that carry states: those that enter the next step
 //
 // With several ranks each rank writes a part: model-00001-of-00004.safetensors and so on with an index, in
-// Hugging Face's layout. The moments are written likewise. No rank needs memory for more than it holds.
+// Hugging Face's layout. The moments are written likewise. No rank needs memory for more than it holds, except
+// where a family's files keep the experts of all ranks in one tensor: rank 0 gathers and writes those.
 //
 // Batches are functions of the step. The data cursor is therefore the step, and there is no
 // other random state.
@@ -35,7 +36,7 @@ class RunCheckpoint {
   /// experts of all ranks, for reading. Its parameters need not be allocated, and it may be `model` itself if
   /// nothing is sharded. All references are borrowed.
   RunCheckpoint(std::string root, ModelTexts texts, Model& model, Model& whole, Optimizer& optimizer,
-                TrainStep& step, Collectives& world, const Placement& placement);
+                TrainStep& step, Collectives& world, Placement& placement);
 
   /// Collective. Every rank writes its part. Rank 0 joins the parts, writes the manifest last, and removes
   /// all checkpoints but the newest `keep`. Returns the checkpoint's directory. If a rank cannot write, every
@@ -51,7 +52,7 @@ class RunCheckpoint {
  private:
   template <class F>
   void together(Context& ctx, int64_t step, std::unique_ptr<CheckpointWriter>& writer, F&& part);
-  void write_share(const std::string& dir) const;
+  void write_share(Context& ctx, const std::string& dir);
   void write_rest(const std::string& dir, const RunPosition& position, const CarryStates& carried) const;
   std::string choose(const std::function<void(const std::string&)>& warn) const;  // a directory, or ""
   CarryStates load_carried(const std::string& path) const;                        // states of all rows
@@ -62,7 +63,7 @@ class RunCheckpoint {
   Optimizer& optimizer_;
   TrainStep& step_;
   Collectives& world_;
-  const Placement& placement_;
+  Placement& placement_;
 };
 
 }  // namespace natrix

@@ -1,5 +1,6 @@
 // Checkpoints with answers made by independent implementations: logits, loss, gradients, greedy continuation,
 // for all backends and several chunks.
+#include <cstring>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 #include "core/hf/hf_checkpoint.h"
 #include "core/hf/hf_formats.h"
 #include "launch/api/token_rows.h"
+#include "tests/files.h"
 #include "tests/launch/small_model.h"
 
 namespace natrix::test {
@@ -64,7 +66,9 @@ TEST_P(OracleTest, LogitsLossAndGradients) {
     const StepResult result = schedule.step({&rows, 1}, 1 / predictions, tally);
     EXPECT_NEAR(result.loss_sum / predictions, o.facts["loss"].get<double>(),
                 o.facts["tolerance_logits"].get<double>() * o.facts["loss"].get<double>());
-    for (const NamedTensor& t : named_parts(o.model->params(), &Param::grad)) {
+    const FileTensors got(o.model->params(), &Param::grad);
+    EXPECT_EQ(got.list().size(), gradients.tensors().size());
+    for (const NamedTensor& t : got.list()) {
       EXPECT_LE(relative_difference(t.view, gradients.at(t.name)),
                 o.facts["tolerance_gradients"].get<double>())
           << t.name << " chunk " << chunk;
@@ -91,10 +95,27 @@ TEST_P(OracleTest, GreedyContinuation) {
   }
 }
 
+// What a model is saved as is what it was loaded from, byte by byte.
+TEST_P(OracleTest, TensorsComeBackByteForByte) {
+  Oracle o(std::get<0>(GetParam()), std::get<1>(GetParam()));
+  if (o.facts["dtype"] != "float32") GTEST_SKIP() << "weights are saved in f32";
+  const ScratchDir dir;
+  save_weights(dir.path(), o.model->params(), {.config = hf_config_json(o.model->config(), {})});
+  const StoredTensors before(o.dir + "/model", "model"), after(dir.path(), "model");
+  EXPECT_EQ(before.tensors().size(), after.tensors().size());
+  for (const auto& [name, tensor] : before.tensors()) {
+    ASSERT_TRUE(after.contains(name)) << name;
+    const View a = tensor.view, b = after.at(name).view;
+    ASSERT_EQ(a.to_string(), b.to_string()) << name;
+    EXPECT_EQ(std::memcmp(a.data, b.data, static_cast<size_t>(a.bytes())), 0) << name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, OracleTest,
     ::testing::Combine(::testing::Values("mamba_tiny", "mamba_untied_bias_n8_k3", "mamba_bf16", "jamba_moe",
-                                         "jamba_mixed_top1_sharded", "jamba_long"),
+                                         "jamba_mixed_top1_sharded", "jamba_long", "falcon_mamba",
+                                         "mamba2_groups", "bamba", "llama"),
                        ::testing::ValuesIn(backends())),
     [](const auto& info) { return std::get<0>(info.param) + "_" + name_of(std::get<1>(info.param)); });
 

@@ -126,6 +126,33 @@ TEST(RankCheckpoint, EveryRankWritesItsOwnExpertsAndAPartOfTheRest) {
   EXPECT_FALSE(std::filesystem::exists(dir / "step-00000001/model.safetensors"));
 }
 
+// Granite's files have one tensor for the experts of all ranks.
+TEST(RankCheckpoint, TensorsOfAllExpertsAreGatheredAndWrittenWhole) {
+  const auto granite = [](ExperimentConfig e) {
+    e.model.pattern = "SE";
+    e.model.mamba2.head_dim = 4;
+    e.model.mamba2.d_state = 5;
+    e.model.moe.renormalize = true;
+    e.model.moe.shared_experts = 1;
+    e.model.moe.bias_update_rate = 0;
+    return e;
+  };
+  const ExperimentConfig spread = granite(mesh_of(4, 1, 2)), alone = granite(mesh_of(1, 1, 1));
+  ASSERT_EQ(hf_family(spread.model).model_type, "granitemoehybrid");
+  const ScratchDir parts, whole;
+  const std::vector<double> first = go_on(spread, parts.path(), 2), want = go_on(alone, whole.path(), 2);
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(first[i], want[i], 1e-6 * want[i]);
+  const StoredTensors a(parts / "step-00000002", "model"), b(whole / "step-00000002", "model");
+  EXPECT_EQ(a.tensors().size(), b.tensors().size());
+  for (const auto& [name, tensor] : b.tensors()) {
+    ASSERT_TRUE(a.contains(name)) << name;
+    EXPECT_LT(relative_difference(a.at(name).view, tensor.view), 1e-3) << name;
+  }
+  EXPECT_EQ(a.at("model.layers.0.block_sparse_moe.input_linear.weight").view.shape, Shape({6, 14, 12}));
+  const std::vector<double> on = go_on(alone, whole.path(), 1);
+  EXPECT_NEAR(go_on(spread, parts.path(), 1).front(), on.front(), 1e-5 * on.front());
+}
+
 TEST(RankCheckpoint, AMomentThatIsNotAllThereIsRefused) {
   const ScratchDir dir;
   LocalGradients alone;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <filesystem>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -230,8 +231,8 @@ TEST(HfFamilies, OnlyWhatTheFamilyIgnoresMayBeThereBeside) {
 
 // Tensors are looked for under the names of the family that would write the model.
 TEST(HfFamilies, WhatAFamilyReadsIsWrittenAsThatFamily) {
-  for (const char* name : {"mamba_tiny", "mamba_bf16", "jamba_moe", "jamba_mixed_top1_sharded"}) {
-    const std::string dir = NATRIX_TEST_DATA "/hf/" + std::string(name);
+  for (const auto& entry : std::filesystem::directory_iterator(NATRIX_TEST_DATA "/hf")) {
+    const std::string dir = entry.path(), name = entry.path().filename();
     const json config = json::parse(test::read_file(dir + "/config.json"));
     EXPECT_EQ(hf_family(read_hf_config(dir)).model_type, config["model_type"].get<std::string>()) << name;
   }

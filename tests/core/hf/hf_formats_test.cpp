@@ -87,21 +87,13 @@ TEST(HfFormats, AutoRankIsASixteenthOfTheWidth) {
 }
 
 TEST(HfFormats, RefusesWhatItCannotRunByName) {
-  const std::vector<std::pair<const char*, const char*>> refused = {
-      {"bamba", "BambaForCausalLM"},
-      {"falcon_mamba", "FalconMambaForCausalLM"},
-      {"granite_moe_hybrid", "GraniteMoeHybridForCausalLM"},
-      {"mamba2", "Mamba2ForCausalLM"},
-      {"nemotron_h", "NemotronHForCausalLM"}};
-  for (const auto& [name, architecture] : refused) {
-    const std::string message = message_of<InputError>([&name = name] { read_hf_config(folder(name)); });
-    EXPECT_TRUE(mentions(message, folder(name) + "/config.json"));
-    EXPECT_TRUE(mentions(message, architecture));
-    EXPECT_TRUE(mentions(message, "MambaForCausalLM, JambaForCausalLM"));
-  }
-  const std::string attention = message_of<InputError>([&] { read_hf_config(folder("jamba_attention")); });
-  EXPECT_TRUE(mentions(attention, "attention layers is not supported yet"));
-  EXPECT_TRUE(mentions(attention, "layer 2 of 4"));
+  json config = config_of("llama");
+  config["model_type"] = "mistral";
+  config["architectures"] = {"MistralForCausalLM"};
+  const std::string message = message_of<InputError>([&] { parse(config); });
+  EXPECT_TRUE(mentions(message, "dir/config.json"));
+  EXPECT_TRUE(mentions(message, "MistralForCausalLM"));
+  for (const HfFamily& family : hf_families()) EXPECT_TRUE(mentions(message, std::string(family.reads)));
 }
 
 TEST(HfFormats, ImpossibleValuesAreRefusedByFileAndKey) {
