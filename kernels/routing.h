@@ -1,7 +1,9 @@
 // Routing of tokens to experts: scores, choice, permutation by expert, and the weighted sum of their results.
 //
 //   scores = softmax(logits)  or  σ(logits)                     [T, E]
-//   expert = the top_k largest of scores + bias, largest first; ties go to the smaller index
+//   expert = the top_k largest of scores + bias, largest first; ties go to the smaller index. With groups, only
+//            experts of the top_groups best groups; a group of E/groups experts in a row is worth the sum of
+//            its two largest scores + bias
 //   weight = score of each chosen expert, optionally divided by the sum of those scores, times scale
 //
 // T tokens (all leading dimensions collapsed), E experts, k = top_k, R ≤ T·k rows after the permutation.
@@ -30,10 +32,11 @@ struct RouteForward {
   RouterScore score = RouterScore::kSoftmax;
   bool renormalize = false;
   double scale = 1.0;
-  View scores;     // out, [T, E]
-  View expert;     // out, [T, k] i32
-  View weight;     // out, [T, k]
-  View logsumexp;  // out, [T]: logsumexp of the logits, for the z-loss
+  int64_t groups = 1, top_groups = 1;  // more than one group: backends reference and cpu
+  View scores;                         // out, [T, E]
+  View expert;                         // out, [T, k] i32
+  View weight;                         // out, [T, k]
+  View logsumexp;                      // out, [T]: logsumexp of the logits, for the z-loss
 };
 void route_forward(Context& ctx, const RouteForward& args);
 Cost cost(const RouteForward& args);

@@ -112,7 +112,8 @@ const LayerKinds& builtin_layer_kinds() {
       {'-', "dense MLP", "model.mlp",
        [](const LayerSite& s) -> std::unique_ptr<Layer> {
          const MlpConfig& mlp = s.config.mlp;
-         return std::make_unique<Mlp>(s.config.d_model, mlp.d_ff, mlp.activation, s.prefix);
+         return std::make_unique<Mlp>(s.config.d_model, mlp.d_ff, mlp.activation, s.prefix,
+                                      mlp.gate_multiplier, mlp.out_multiplier);
        }},
   });
   return kinds;

@@ -7,7 +7,7 @@ namespace natrix {
 
 Experts::Experts(const ModelConfig& config, int64_t first, int64_t count, const std::string& prefix)
     : activation_(config.moe.activation) {
-  const int64_t d = config.d_model, f = config.moe.d_ff;
+  const int64_t d = config.moe.latent.value_or(config.d_model), f = config.moe.d_ff;
   const auto inputs = input_projections(activation_);
   const auto halves = static_cast<int64_t>(inputs.size());
   in_ = make_param(prefix + "experts.in", {count, halves * f, d}, Init::kUniform, true);

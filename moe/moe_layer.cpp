@@ -29,8 +29,14 @@ MoeLayer::MoeLayer(const ModelConfig& config, int sublayer, const std::string& p
       experts_(config, exchange.first_expert(config.moe.num_experts),
                exchange.owned_experts(config.moe.num_experts), prefix) {
   if (config_.shared_experts > 0) {
-    shared_ = std::make_unique<Mlp>(config.d_model, config_.shared_experts * config_.d_ff, config_.activation,
-                                    prefix + "shared_experts.");
+    shared_ = std::make_unique<Mlp>(config.d_model,
+                                    config_.shared_experts * config_.shared_d_ff.value_or(config_.d_ff),
+                                    config_.activation, prefix + "shared_experts.");
+  }
+  if (config_.latent) {
+    down_ = std::make_unique<Linear>(prefix + "fc1_latent_proj", config.d_model, *config_.latent, false);
+    up_ = std::make_unique<Linear>(prefix + "fc2_latent_proj", *config_.latent, config.d_model, false,
+                                   Init::kResidualOut);
   }
 }
 
@@ -38,6 +44,8 @@ void MoeLayer::visit(const ParamVisitor& visitor) {
   router_.visit(visitor);
   experts_.visit(visitor);
   if (shared_) shared_->visit(visitor);
+  if (down_) down_->visit(visitor);
+  if (up_) up_->visit(visitor);
 }
 
 int64_t MoeLayer::active_parameters() {
@@ -83,9 +91,11 @@ bool MoeLayer::runs_ahead(int64_t tokens) const {
 
 View MoeLayer::forward_few(Pass& p, View x) const {
   const MoeRouter::Choice choice = router_.forward(p, x);
-  View y = p.arena().like(x);
+  const View latent = to_experts(p, x);
+  View y = p.arena().like(latent);
   combine_rows(p.ctx,
-               {.rows = experts_.forward_chosen(p, x, choice.expert), .weight = choice.weight, .y = y});
+               {.rows = experts_.forward_chosen(p, latent, choice.expert), .weight = choice.weight, .y = y});
+  if (up_) y = up_->forward(p, y);
   if (shared_) accumulate(p.ctx, {.x = shared_->forward(p, x), .y = y});
   return y;
 }
@@ -121,10 +131,12 @@ View MoeLayer::forward(Pass& p, View x) const {
   if (only_reads && p.ctx.memory() == Memory::kDevice && runs_ahead(x.rows())) return forward_few(p, x);
   std::vector<int64_t> offsets(static_cast<size_t>(config_.num_experts) + 1);
   Saved s = route(p, x, offsets);
-  s.plan = exchange_.plan(p.ctx, offsets, x.cols() * size_of(x.dtype));
+  s.latent = to_experts(p, x);
+  const int64_t width = s.latent.cols();
+  s.plan = exchange_.plan(p.ctx, offsets, width * size_of(x.dtype));
   stand_in_order(p.ctx, s, offsets);
-  View rows = p.arena().take(x.dtype, {offsets.back(), x.cols()});
-  gather_rows(p.ctx, {.x = x, .slot_of_row = s.slot_of_row, .top_k = config_.top_k, .rows = rows});
+  View rows = p.arena().take(x.dtype, {offsets.back(), width});
+  gather_rows(p.ctx, {.x = s.latent, .slot_of_row = s.slot_of_row, .top_k = config_.top_k, .rows = rows});
   s.rows = exchange_.room_at_owner(p.ctx, s.plan, rows);
   s.hidden = p.arena().take(x.dtype, {s.rows.rows(), experts_.hidden_width()});
   View out = p.arena().like(s.rows);
@@ -136,8 +148,10 @@ View MoeLayer::forward(Pass& p, View x) const {
         experts_.forward(p, part(s.rows), offsets_of(s.plan, go), part(s.hidden), part(out), between);
       });
 
-  View y = p.arena().like(x);
+  View y = p.arena().like(s.latent);
   combine_rows(p.ctx, {.rows = s.out, .row_of_slot = s.row_of_slot, .weight = s.choice.weight, .y = y});
+  s.mixed = y;
+  if (up_) y = up_->forward(p, y);
   if (p.keeps()) p.saved.push(std::move(s));
   if (shared_) accumulate(p.ctx, {.x = shared_->forward(p, x), .y = y});
   return y;
@@ -146,13 +160,14 @@ View MoeLayer::forward(Pass& p, View x) const {
 View MoeLayer::backward(Pass& p, View dy) {
   View dx_shared = shared_ ? shared_->backward(p, dy) : View{};
   const Saved s = p.saved.pop<Saved>();
+  const View dmixed = up_ ? up_->backward(p, s.mixed, dy) : dy;
 
   View dout = p.arena().like(s.out), dweight = p.arena().like(s.choice.weight);
   combine_rows_backward(p.ctx, {.rows = s.out,
                                 .row_of_slot = s.row_of_slot,
                                 .slot_of_row = s.slot_of_row,
                                 .weight = s.choice.weight,
-                                .dy = dy,
+                                .dy = dmixed,
                                 .drows = dout,
                                 .dweight = dweight});
   View dout_at_owner = exchange_.room_at_owner(p.ctx, s.plan, dout);
@@ -166,8 +181,9 @@ View MoeLayer::backward(Pass& p, View dy) {
                                      part(dout_at_owner), part(drows_at_owner), between);
                  });
 
-  View dx = p.arena().like(s.x);
-  gather_rows_backward(p.ctx, {.drows = drows, .row_of_slot = s.row_of_slot, .dx = dx});
+  View dlatent = p.arena().like(s.latent);
+  gather_rows_backward(p.ctx, {.drows = drows, .row_of_slot = s.row_of_slot, .dx = dlatent});
+  View dx = down_ ? down_->backward(p, s.x, dlatent) : dlatent;
   router_.backward(p, s.x, s.choice, dweight, dx);
   if (dx_shared) accumulate(p.ctx, {.x = dx_shared, .y = dx});
   return dx;

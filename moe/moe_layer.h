@@ -4,6 +4,9 @@
 // Tokens are sorted by expert and sent to the experts' owners through the RowExchange. Owners run grouped
 // products and send the results back, which are summed with their weights. No token is dropped unless the
 // model sets a capacity factor.
+//
+// Latent experts work on narrower rows: x is projected down before they are sent, and the weighted sum of the
+// results up. The router and the shared experts read x itself.
 #pragma once
 
 #include <memory>
@@ -37,11 +40,15 @@ class MoeLayer final : public Layer {
     MoeRouter::Choice choice;
     View row_of_slot, slot_of_row;
     RowPlan plan;
+    View latent;             // what the experts read
+    View mixed;              // the weighted sum of their results, if it is projected up
     View rows, hidden, out;  // on the owner: experts' inputs and hidden units; at home: experts' outputs
   };
   /// Start of a pass over all tokens: chooses and counts experts, and sorts the kept rows by expert. offsets
   /// [E + 1] receives the first row of each expert.
   Saved route(Pass& pass, View x, std::span<int64_t> offsets) const;
+  /// What the experts read: x, or its projection to the latent width.
+  View to_experts(Pass& pass, View x) const { return down_ ? down_->forward(pass, x) : x; }
   /// Forward for few tokens where kernels run ahead of the host: the host does not learn the chosen experts.
   View forward_few(Pass& pass, View x) const;
   /// Puts rows at home into the order of the plan, which ranks agree on in host memory.
@@ -54,6 +61,7 @@ class MoeLayer final : public Layer {
   MoeRouter router_;
   Experts experts_;
   std::unique_ptr<Mlp> shared_;
+  std::unique_ptr<Linear> down_, up_;  // to the latent width and back, if the model has one
 };
 
 }  // namespace natrix

@@ -52,6 +52,9 @@ MoeRouter::Choice MoeRouter::forward(Pass& p, View activations) const {
                         .bias = has_bias() ? bias_.value : View{},
                         .score = score_of(config_),
                         .renormalize = config_.renormalize,
+                        .scale = config_.routed_scaling,
+                        .groups = config_.groups,
+                        .top_groups = config_.top_groups,
                         .scores = c.scores,
                         .expert = c.expert,
                         .weight = c.weight,
@@ -100,6 +103,7 @@ void MoeRouter::backward(Pass& p, View x, const Choice& c, View dweight, View dx
                          .logsumexp = c.logsumexp,
                          .score = score_of(config_),
                          .renormalize = config_.renormalize,
+                         .scale = config_.routed_scaling,
                          .dweight = dweight,
                          .balance = balance(p),
                          .z_scale = config_.z_loss_coef / static_cast<double>(p.tally.tokens()),
@@ -113,7 +117,7 @@ void MoeRouter::backward(Pass& p, View x, const Choice& c, View dweight, View dx
 
 void MoeRouter::update_bias(const StepTally& tally) {
   const auto it = tally.layers().find(sublayer_);
-  if (!has_bias() || it == tally.layers().end()) return;
+  if (config_.bias_update_rate == 0 || it == tally.layers().end()) return;
   const double* n = it->second.counts.view().as<double>();
   double mean = 0;
   for (int64_t e = 0; e < config_.num_experts; ++e) mean += n[e] / static_cast<double>(config_.num_experts);

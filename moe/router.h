@@ -2,7 +2,9 @@
 // including auxiliary losses.
 //
 //   logits = x W_rᵀ            scores = softmax(logits) or σ(logits)
-//   chosen = top_k(scores + bias)        weight = score of the chosen [/ their sum]
+//   chosen = top_k(scores + bias)        weight = routed_scaling · score of the chosen [/ their sum]
+//
+// With groups, only experts of the best groups can be chosen (kernels/routing.h).
 //
 // Losses over all T tokens of the step. E experts; n_e slots chose expert e and are not differentiated:
 //
@@ -39,7 +41,7 @@ class MoeRouter {
 
  private:
   View balance(Pass& pass) const;  // ∂(load-balancing loss)/∂p_te: one value per expert
-  bool has_bias() const { return config_.bias_update_rate > 0; }
+  bool has_bias() const { return config_.selection_bias || config_.bias_update_rate > 0; }
 
   MoeConfig config_;
   int sublayer_;

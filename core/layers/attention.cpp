@@ -1,7 +1,9 @@
 #include "core/layers/attention.h"
 
 #include <cmath>
+#include <fmt/format.h>
 
+#include "core/layers/multiplier.h"
 #include "kernels/attention.h"
 #include "kernels/rotary.h"
 
@@ -37,10 +39,30 @@ double magnitude_of(const AttentionConfig& c) {
   return c.rope == Rope::kYarn ? c.rope_magnitude.value_or(yarn_magnitude(c.rope_factor)) : 1;
 }
 
+/// Throws InputError before anything is derived from numbers that do not fit together.
+int checked(const ModelConfig& c, int layer) {
+  const AttentionConfig& a = c.attention;
+  if (!a.head_dim && c.d_model % a.num_heads != 0) {
+    throw InputError(
+        fmt::format("model.attention.num_heads: {} does not divide d_model {}; set head_dim or another "
+                    "number",
+                    a.num_heads, c.d_model));
+  }
+  if (a.num_heads % c.kv_heads() != 0) {
+    throw InputError(fmt::format("model.attention.num_kv_heads: {} does not divide num_heads {}",
+                                 c.kv_heads(), a.num_heads));
+  }
+  if (a.rope != Rope::kNone && a.rope_fraction * static_cast<double>(c.attention_head_dim()) < 2) {
+    throw InputError(fmt::format("model.attention.rope_fraction: {} of {} channels is less than a pair",
+                                 a.rope_fraction, c.attention_head_dim()));
+  }
+  return layer;
+}
+
 }  // namespace
 
 Attention::Attention(const ModelConfig& config, int layer, int first_part, const std::string& prefix)
-    : layer_(layer),
+    : layer_(checked(config, layer)),
       part_(first_part),
       heads_(config.attention.num_heads),
       kv_heads_(config.kv_heads()),
@@ -48,6 +70,9 @@ Attention::Attention(const ModelConfig& config, int layer, int first_part, const
       window_(config.attention.window.value_or(0)),
       scale_(config.attention.scale.value_or(1 / std::sqrt(static_cast<double>(head_dim_)))),
       magnitude_(magnitude_of(config.attention)),
+      in_multiplier_(config.attention.in_multiplier),
+      out_multiplier_(config.attention.out_multiplier),
+      key_multiplier_(config.attention.key_multiplier),
       frequencies_(frequencies_of(config.attention, head_dim_)),
       qkv_(prefix + "qkv", config.d_model, (heads_ + 2 * kv_heads_) * head_dim_, config.attention.proj_bias),
       out_proj_(prefix + "o_proj", heads_ * head_dim_, config.d_model, config.attention.proj_bias,
@@ -92,7 +117,9 @@ void Attention::turn(Pass& p, View qkv, View position, bool back) const {
 }
 
 Attention::Appended Attention::append(Pass& p, View x) const {
-  Appended a{.qkv = qkv_.forward(p, x)};
+  Appended a{.x = times(p, x, in_multiplier_), .qkv = {}, .history = {}};
+  a.qkv = qkv_.forward(p, a.x);
+  multiply_by(p, keys(a.qkv), key_multiplier_);
   turn(p, a.qkv, p.segment.position, /*back=*/false);
   const RowFormat format{.dtype = a.qkv.dtype, .heads = kv_heads_, .head_dim = head_dim_};
   a.history = p.carry.append(p.ctx, key(), format, keys_values(a.qkv));
@@ -115,14 +142,16 @@ View Attention::forward(Pass& p, View x) const {
                             .lse = lse});
   if (p.keeps()) {
     p.saved.push(Saved{
-        .x = x, .qkv = a.qkv, .y = y, .lse = lse, .position = p.segment.position, .history = a.history});
+        .x = a.x, .qkv = a.qkv, .y = y, .lse = lse, .position = p.segment.position, .history = a.history});
   }
-  return out_proj_.forward(p, y);
+  View out = out_proj_.forward(p, y);
+  multiply_by(p, out, out_multiplier_);
+  return out;
 }
 
 View Attention::backward(Pass& p, View dout) {
   const Saved s = p.saved.pop<Saved>();
-  View dy = out_proj_.backward(p, s.y, dout);
+  View dy = out_proj_.backward(p, s.y, times(p, dout, out_multiplier_));
   View dqkv = p.arena().like(s.qkv);
   const History gradients = p.carry.row_gradients(key(), s.history);
   attention_backward(p.ctx, {.q = queries(s.qkv),
@@ -139,7 +168,10 @@ View Attention::backward(Pass& p, View dout) {
                              .dhistory = gradients.pages()});
   p.carry.collect(p.ctx, key(), gradients, keys_values(dqkv));
   turn(p, dqkv, s.position, /*back=*/true);
-  return qkv_.backward(p, s.x, dqkv);
+  multiply_by(p, keys(dqkv), key_multiplier_);
+  View dx = qkv_.backward(p, s.x, dqkv);
+  multiply_by(p, dx, in_multiplier_);
+  return dx;
 }
 
 }  // namespace natrix

@@ -1,5 +1,8 @@
 #include "core/layers/mamba2.h"
 
+#include <fmt/format.h>
+
+#include "core/layers/multiplier.h"
 #include "kernels/ssd.h"
 
 namespace natrix {
@@ -8,6 +11,20 @@ namespace {
 GatedNorm order_of(const Mamba2Config& c) {
   if (!c.norm) return GatedNorm::kGateOnly;
   return c.norm_before_gate ? GatedNorm::kNormThenGate : GatedNorm::kGateThenNorm;
+}
+
+void check(const ModelConfig& c) {
+  const Mamba2Config& m = c.mamba2;
+  if (!m.num_heads && (m.expand * c.d_model) % m.head_dim != 0) {
+    throw InputError(
+        fmt::format("model.mamba2.head_dim: {} does not divide expand * d_model = {}; set num_heads "
+                    "or another head_dim",
+                    m.head_dim, m.expand * c.d_model));
+  }
+  if (c.mamba2_heads() % m.n_groups != 0) {
+    throw InputError(
+        fmt::format("model.mamba2.n_groups: {} groups do not divide {} heads", m.n_groups, c.mamba2_heads()));
+  }
 }
 
 }  // namespace
@@ -25,13 +42,16 @@ Mamba2::Mamba2(const ModelConfig& config, int layer, int first_part, const std::
       dt_max_(config.mamba2.dt_max),
       norm_eps_(config.norm_eps),
       order_(order_of(config.mamba2)),
+      config_(config.mamba2),
       in_proj_(prefix + "in_proj", config.d_model, d_inner_ + mixed_ + heads_, config.mamba2.proj_bias),
       out_proj_(prefix + "out_proj", d_inner_, config.d_model, config.mamba2.proj_bias, Init::kResidualOut),
       conv_(prefix, mixed_, config.mamba2.d_conv, config.mamba2.conv_bias),
       A_log_(make_param(prefix + "A_log", {heads_}, Init::kALog, false)),
       D_(make_param(prefix + "D", {heads_}, Init::kOnes, false)),
       dt_bias_(make_param(prefix + "dt_bias", {heads_}, Init::kDtBias, false)),
-      norm_(make_param(prefix + "norm.weight", {d_inner_}, Init::kOnes, false)) {}
+      norm_(make_param(prefix + "norm.weight", {d_inner_}, Init::kOnes, false)) {
+  check(config);
+}
 
 void Mamba2::visit(const ParamVisitor& visitor) {
   visitor(A_log_);
@@ -52,6 +72,16 @@ Mamba2::Columns Mamba2::columns_of(View projected) const {
   return {.z = projected.columns(0, d_inner_),
           .u = projected.columns(d_inner_, mixed_),
           .dt = projected.columns(d_inner_ + mixed_, heads_)};
+}
+
+void Mamba2::scale_parts(Pass& p, View projected) const {
+  const Columns in = columns_of(projected);
+  const Inputs u = inputs_of(in.u);
+  multiply_by(p, in.z, config_.z_multiplier);
+  multiply_by(p, u.x, config_.x_multiplier);
+  multiply_by(p, u.B, config_.B_multiplier);
+  multiply_by(p, u.C, config_.C_multiplier);
+  multiply_by(p, in.dt, config_.dt_multiplier);
 }
 
 Mamba2::Inputs Mamba2::inputs_of(View c) const {
@@ -80,13 +110,17 @@ View Mamba2::gate(Pass& p, View y, View z, View inv_rms) const {
 
 View Mamba2::forward(Pass& p, View x) const {
   const Mixed mixed = mix(p, x);
-  return out_proj_.forward(p, gate(p, mixed.y, mixed.z, {}));
+  View out = out_proj_.forward(p, gate(p, mixed.y, mixed.z, {}));
+  multiply_by(p, out, config_.out_multiplier);
+  return out;
 }
 
-Mamba2::Mixed Mamba2::mix(Pass& p, View x) const {
+Mamba2::Mixed Mamba2::mix(Pass& p, View u) const {
+  const View x = times(p, u, config_.in_multiplier);
   const Segment& seg = p.segment;
   const Dtype dtype = wide(x.dtype);
   View projected = in_proj_.forward(p, x);
+  scale_parts(p, projected);
   const Columns in = columns_of(projected);
   const auto [c, tail] = conv_.forward(p, key(kConvTail), in.u);
   const Inputs mixed = inputs_of(c);
@@ -149,7 +183,7 @@ View Mamba2::backward(Pass& p, View dout) {
   const Columns din = columns_of(dprojected);
 
   const View rms = inv_rms(p, s.y);
-  View dgated = out_proj_.backward(p, gate(p, s.y, in.z, rms), dout);
+  View dgated = out_proj_.backward(p, gate(p, s.y, in.z, rms), times(p, dout, config_.out_multiplier));
   View dy = dgated;
   const bool normed = order_ != GatedNorm::kGateOnly;
   gated_norm_backward(p.ctx, {.x = s.y,
@@ -206,7 +240,10 @@ View Mamba2::backward(Pass& p, View dout) {
                        .dstate_in = dstate});
   p.carry.leave(key(kSsmState), dstate);
   conv_.backward(p, key(kConvTail), in.u, s.tail, dc, din.u);
-  return in_proj_.backward(p, s.x, dprojected);
+  scale_parts(p, dprojected);
+  View dx = in_proj_.backward(p, s.x, dprojected);
+  multiply_by(p, dx, config_.in_multiplier);
+  return dx;
 }
 
 }  // namespace natrix

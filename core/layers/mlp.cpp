@@ -1,5 +1,7 @@
 #include "core/layers/mlp.h"
 
+#include "core/layers/multiplier.h"
+
 namespace natrix {
 
 bool is_gated(MlpActivation a) {
@@ -43,8 +45,11 @@ View activate_backward(Pass& p, MlpActivation a, View hidden, View dactivated) {
   return dhidden;
 }
 
-Mlp::Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix)
+Mlp::Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix,
+         double gate_multiplier, double out_multiplier)
     : activation_(activation),
+      gate_multiplier_(gate_multiplier),
+      out_multiplier_(out_multiplier),
       in_(prefix + "in", d_model, (is_gated(activation) ? 2 : 1) * d_ff, false),
       down_(prefix + "down_proj", d_ff, d_model, false, Init::kResidualOut) {
   in_.weight.parts.clear();
@@ -57,14 +62,19 @@ Mlp::Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::str
 
 View Mlp::forward(Pass& p, View x) const {
   View hidden = in_.forward(p, x);
+  multiply_by(p, gate_of(hidden), gate_multiplier_);
   if (p.keeps()) p.saved.push(Saved{.x = x, .hidden = hidden});
-  return down_.forward(p, activate(p, activation_, hidden));
+  View y = down_.forward(p, activate(p, activation_, hidden));
+  multiply_by(p, y, out_multiplier_);
+  return y;
 }
 
 View Mlp::backward(Pass& p, View dy) {
   const Saved s = p.saved.pop<Saved>();
-  View dactivated = down_.backward(p, activate(p, activation_, s.hidden), dy);
-  return in_.backward(p, s.x, activate_backward(p, activation_, s.hidden, dactivated));
+  View dactivated = down_.backward(p, activate(p, activation_, s.hidden), times(p, dy, out_multiplier_));
+  View dhidden = activate_backward(p, activation_, s.hidden, dactivated);
+  multiply_by(p, gate_of(dhidden), gate_multiplier_);
+  return in_.backward(p, s.x, dhidden);
 }
 
 void Mlp::visit(const ParamVisitor& visitor) {

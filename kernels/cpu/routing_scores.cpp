@@ -78,10 +78,40 @@ LogSumExp Exponentials(const Tile& logit, int64_t experts, Tile& score) {
   return {largest, sum};
 }
 
+/// Lowers the keys of experts outside of the best groups to `taken`.
+void LimitToGroups(int64_t experts, int64_t groups, int64_t top_groups, int64_t tokens, Tile& key) {
+  const F32 d;
+  const int64_t size = experts / groups;
+  const VF taken = hn::Set(d, -std::numeric_limits<float>::infinity());
+  const VF lowest = hn::Set(d, std::numeric_limits<float>::lowest());
+  Tile worth(groups), allowed(groups);
+  for (int64_t g = 0; g < groups; ++g) {
+    VF first = key.get(g * size), second = taken;
+    for (int64_t e = g * size + 1; e < (g + 1) * size; ++e) {
+      second = hn::Max(second, hn::Min(first, key.get(e)));
+      first = hn::Max(first, key.get(e));
+    }
+    // A sum of lowest keys must stay above `taken`, so that top_groups different groups are chosen.
+    worth.set(g, size > 1 ? hn::Max(hn::Add(first, second), lowest) : first);
+  }
+  for (int64_t j = 0; j < top_groups; ++j) {
+    for (int64_t i = 0; i < tokens; ++i) {
+      int64_t best = 0;
+      for (int64_t g = 1; g < groups; ++g) best = worth.at(g, i) > worth.at(best, i) ? g : best;
+      worth.at(best, i) = -std::numeric_limits<float>::infinity();
+      allowed.at(best, i) = 1;
+    }
+  }
+  for (int64_t e = 0; e < experts; ++e) {
+    key.set(e, hn::IfThenElse(hn::Gt(allowed.get(e / size), hn::Zero(d)), key.get(e), taken));
+  }
+}
+
 /// chosen[j] of each lane: the top_k largest of score + bias, largest first; ties go to the smaller
 /// index. Overwrites `key`.
-void Choose(const Tile& score, const float* bias, int64_t experts, int64_t top_k, int64_t tokens, Tile& key,
-            const View& expert, int64_t begin) {
+void Choose(const RouteForward& a, const Tile& score, int64_t tokens, Tile& key, int64_t begin) {
+  const float* bias = a.bias.as<float>();
+  const int64_t experts = a.logits.cols(), top_k = a.expert.cols();
   const F32 d;
   const I32 di;
   const VF taken = hn::Set(d, -std::numeric_limits<float>::infinity());
@@ -91,6 +121,7 @@ void Choose(const Tile& score, const float* bias, int64_t experts, int64_t top_k
     // A NaN becomes `lowest`, which is above `taken`: the choice is always top_k different experts.
     key.set(e, hn::IfThenElse(hn::Ge(k, lowest), k, lowest));
   }
+  if (a.groups > 1) LimitToGroups(experts, a.groups, a.top_groups, tokens, key);
   HWY_ALIGN int32_t chosen[HWY_MAX_BYTES / sizeof(int32_t)] = {};
   for (int64_t j = 0; j < top_k; ++j) {
     VF best = taken;
@@ -102,7 +133,7 @@ void Choose(const Tile& score, const float* bias, int64_t experts, int64_t top_k
     }
     hn::Store(index, di, chosen);
     for (int64_t i = 0; i < tokens; ++i) {
-      expert.row<int32_t>(begin + i)[j] = chosen[i];
+      a.expert.row<int32_t>(begin + i)[j] = chosen[i];
       key.at(chosen[i], i) = -std::numeric_limits<float>::infinity();
     }
   }
@@ -143,7 +174,7 @@ void ForwardRange(const RouteForward& a, int64_t begin, int64_t end) {
                 a.score == RouterScore::kSoftmax ? hn::Mul(score.get(e), factor) : Sigmoid(d, logit.get(e)));
     }
     score.store(a.scores, t, tokens);
-    Choose(score, a.bias.as<float>(), experts, a.expert.cols(), tokens, key, a.expert, t);
+    Choose(a, score, tokens, key, t);
     Weigh(a, t, t + tokens);
 
     hn::Store(lse.largest, d, largest);

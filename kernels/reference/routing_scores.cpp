@@ -18,15 +18,44 @@ double log_sum_exp(const T* logit, int64_t experts) {
   return largest + std::log(sum);
 }
 
+/// Whether each expert belongs to one of the best groups.
+template <class Key>
+std::vector<bool> allowed_experts(const Key& key, int64_t experts, int64_t groups, int64_t top_groups) {
+  const int64_t size = experts / groups;
+  std::vector<bool> allowed(static_cast<size_t>(experts), groups == 1);
+  if (groups == 1) return allowed;
+  std::vector<double> worth;
+  for (int64_t g = 0; g < groups; ++g) {
+    std::vector<double> keys;
+    for (int64_t e = g * size; e < (g + 1) * size; ++e) keys.push_back(std::isnan(key(e)) ? -1e300 : key(e));
+    std::sort(keys.rbegin(), keys.rend());
+    worth.push_back(size > 1 ? keys[0] + keys[1] : keys[0]);
+  }
+  std::vector<bool> taken(static_cast<size_t>(groups));
+  for (int64_t j = 0; j < top_groups; ++j) {
+    size_t best = taken.size();
+    for (size_t g = 0; g < taken.size(); ++g) {
+      if (!taken[g] && (best == taken.size() || worth[g] > worth[best])) best = g;
+    }
+    taken[best] = true;
+  }
+  for (int64_t e = 0; e < experts; ++e)
+    allowed[static_cast<size_t>(e)] = taken[static_cast<size_t>(e / size)];
+  return allowed;
+}
+
 /// The top_k largest of score + bias, largest first; ties go to the smaller index. Always chooses top_k
 /// different experts, even among NaNs: a diverged run must end with its own message, not with a wild index.
 template <class T>
-void choose(const T* score, const T* bias, int64_t experts, int32_t* chosen, int64_t top_k) {
+void choose(const RouteForward& a, const T* score, int32_t* chosen) {
+  const T* bias = a.bias.as<T>();
+  const int64_t experts = a.logits.cols(), top_k = a.expert.cols();
   const auto key = [&](int64_t e) { return bias != nullptr ? score[e] + bias[e] : score[e]; };
+  const std::vector<bool> allowed = allowed_experts(key, experts, a.groups, a.top_groups);
   for (int64_t j = 0; j < top_k; ++j) {
     int64_t best = -1;
     for (int64_t e = 0; e < experts; ++e) {
-      const bool taken = std::find(chosen, chosen + j, e) != chosen + j;
+      const bool taken = !allowed[static_cast<size_t>(e)] || std::find(chosen, chosen + j, e) != chosen + j;
       if (!taken && (best < 0 || key(e) > key(best))) best = e;
     }
     chosen[j] = static_cast<int32_t>(best);
@@ -63,7 +92,7 @@ void forward(const RouteForward& a) {
       const double s = a.score == RouterScore::kSoftmax ? std::exp(x - logsumexp) : 1 / (1 + std::exp(-x));
       score[e] = static_cast<T>(s);
     }
-    choose(score, a.bias.as<T>(), experts, chosen, top_k);
+    choose(a, score, chosen);
     const double divisor = a.renormalize ? sum_of_chosen(score, chosen, top_k) : 1.0;
     for (int64_t j = 0; j < top_k; ++j) weight[j] = static_cast<T>(a.scale * score[chosen[j]] / divisor);
   }

@@ -18,11 +18,27 @@ const char* kFull =
     "  vocab_size: 300\n"
     "  tie_embeddings: false\n"
     "  norm_eps: 1e-5\n"
-    "  mamba: {d_state: 8, d_conv: 3, expand: 1, dt_rank: 2, inner_norms: false, conv_bias: false, "
-    "proj_bias: true}\n"
-    "  mlp: {d_ff: 7, activation: geglu}\n"
+    "  embedding_multiplier: 2\n"
+    "  residual_multiplier: 0.5\n"
+    "  logits_multiplier: 0.25\n"
+    "  mamba: {d_state: 8, d_conv: 3, expand: 1, dt_rank: 2, inner_norms: false, inner_norm_weights: false,\n"
+    "          inner_norm_eps: 1e-3, conv_bias: false, proj_bias: true}\n"
+    "  mamba2: {d_state: 8, d_conv: 3, expand: 1, head_dim: 4, num_heads: 6, n_groups: 3, chunk: 16,\n"
+    "           time_step_limit: [0.5, 2], norm: false, norm_before_gate: true, conv_bias: false, "
+    "proj_bias: true,\n"
+    "           in_multiplier: 2, out_multiplier: 3, z_multiplier: 4, x_multiplier: 5, B_multiplier: 6, "
+    "C_multiplier: 7,\n"
+    "           dt_multiplier: 8}\n"
+    "  attention: {num_heads: 4, num_kv_heads: 2, head_dim: 6, proj_bias: true, window: 5, scale: 0.3, rope: "
+    "yarn,\n"
+    "              rope_theta: 500, rope_fraction: 0.5, rope_factor: 2, rope_original_length: 64,\n"
+    "              rope_low_freq_factor: 2, rope_high_freq_factor: 3, rope_beta_fast: 16, rope_beta_slow: "
+    "2,\n"
+    "              rope_magnitude: 1.5, in_multiplier: 2, out_multiplier: 3, key_multiplier: 4}\n"
+    "  mlp: {d_ff: 7, activation: geglu, gate_multiplier: 2, out_multiplier: 3}\n"
     "  moe: {num_experts: 3, top_k: 3, d_ff: 9, activation: gelu, router: sigmoid, renormalize: true, "
-    "shared_experts: 1,\n"
+    "shared_experts: 1, shared_d_ff: 5, latent: 6, groups: 3, top_groups: 3, routed_scaling: 2.5,\n"
+    "        selection_bias: true,\n"
     "        capacity_factor: 1.1, aux_loss_coef: 0.1, z_loss_coef: 0.2, bias_update_rate: 0.3}\n"
     "sequence: {length: 100, chunk: 10, gradient: truncated, boundary_memory: 1000001, carry_state: true}\n"
     "data: {train: ['null', \"q\\\"\\\\\"], eval: ['[x]', '- y', ./~z, \"caf\u00e9\"], tokenizer: tok, "
@@ -137,7 +153,7 @@ TEST(Print, SectionsNest) {
   EXPECT_TRUE(yaml.starts_with("run:\n  dir: /")) << yaml;
   EXPECT_TRUE(contains(yaml, "\nmodel:\n  init_from: none\n  pattern: ME\n")) << yaml;
   EXPECT_TRUE(contains(yaml, "\n  mamba:\n    d_state: 16\n")) << yaml;
-  EXPECT_TRUE(contains(yaml, "    proj_bias: false\n  mlp:\n    d_ff: 1024\n")) << yaml;
+  EXPECT_TRUE(contains(yaml, "    proj_bias: false\n  mamba2:\n    d_state: 128\n")) << yaml;
   EXPECT_TRUE(contains(yaml, "\nsequence:\n  length: 4096\n")) << yaml;
 }
 
