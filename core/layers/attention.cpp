@@ -46,7 +46,8 @@ Attention::Attention(const ModelConfig& config, int layer, int first_part, const
       kv_heads_(config.kv_heads()),
       head_dim_(config.attention_head_dim()),
       window_(config.attention.window.value_or(0)),
-      scale_(config.attention.scale.value_or(1 / std::sqrt(static_cast<double>(head_dim_)))),
+      scale_(config.attention.key_multiplier *  // a factor of the keys is one of the scores
+             config.attention.scale.value_or(1 / std::sqrt(static_cast<double>(head_dim_)))),
       magnitude_(magnitude_of(config.attention)),
       frequencies_(frequencies_of(config.attention, head_dim_)),
       qkv_(prefix + "qkv", config.d_model, (heads_ + 2 * kv_heads_) * head_dim_, config.attention.proj_bias),

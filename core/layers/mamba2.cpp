@@ -1,5 +1,6 @@
 #include "core/layers/mamba2.h"
 
+#include "core/layers/scaled.h"
 #include "kernels/ssd.h"
 
 namespace natrix {
@@ -25,6 +26,11 @@ Mamba2::Mamba2(const ModelConfig& config, int layer, int first_part, const std::
       dt_max_(config.mamba2.dt_max),
       norm_eps_(config.norm_eps),
       order_(order_of(config.mamba2)),
+      z_factor_(config.mamba2.z_multiplier),
+      x_factor_(config.mamba2.x_multiplier),
+      B_factor_(config.mamba2.B_multiplier),
+      C_factor_(config.mamba2.C_multiplier),
+      dt_factor_(config.mamba2.dt_multiplier),
       in_proj_(prefix + "in_proj", config.d_model, d_inner_ + mixed_ + heads_, config.mamba2.proj_bias),
       out_proj_(prefix + "out_proj", d_inner_, config.d_model, config.mamba2.proj_bias, Init::kResidualOut),
       conv_(prefix, mixed_, config.mamba2.d_conv, config.mamba2.conv_bias),
@@ -60,6 +66,16 @@ Mamba2::Inputs Mamba2::inputs_of(View c) const {
       .x = c.columns(0, d_inner_), .B = c.columns(d_inner_, width), .C = c.columns(d_inner_ + width, width)};
 }
 
+void Mamba2::scale_parts(Pass& p, View projected) const {
+  const Columns parts = columns_of(projected);
+  const Inputs mixed = inputs_of(parts.u);
+  scale_in_place(p, parts.z, z_factor_);
+  scale_in_place(p, mixed.x, x_factor_);
+  scale_in_place(p, mixed.B, B_factor_);
+  scale_in_place(p, mixed.C, C_factor_);
+  scale_in_place(p, parts.dt, dt_factor_);
+}
+
 View Mamba2::inv_rms(Pass& p, View y) const {
   if (order_ == GatedNorm::kGateOnly) return {};
   return p.arena().take(y.dtype, {y.rows(), groups_});
@@ -87,6 +103,7 @@ Mamba2::Mixed Mamba2::mix(Pass& p, View x) const {
   const Segment& seg = p.segment;
   const Dtype dtype = wide(x.dtype);
   View projected = in_proj_.forward(p, x);
+  scale_parts(p, projected);
   const Columns in = columns_of(projected);
   const auto [c, tail] = conv_.forward(p, key(kConvTail), in.u);
   const Inputs mixed = inputs_of(c);
@@ -206,6 +223,7 @@ View Mamba2::backward(Pass& p, View dout) {
                        .dstate_in = dstate});
   p.carry.leave(key(kSsmState), dstate);
   conv_.backward(p, key(kConvTail), in.u, s.tail, dc, din.u);
+  scale_parts(p, dprojected);
   return in_proj_.backward(p, s.x, dprojected);
 }
 

@@ -1,5 +1,7 @@
 #include "core/layers/mlp.h"
 
+#include "core/layers/scaled.h"
+
 namespace natrix {
 
 bool is_gated(MlpActivation a) {
@@ -43,8 +45,10 @@ View activate_backward(Pass& p, MlpActivation a, View hidden, View dactivated) {
   return dhidden;
 }
 
-Mlp::Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix)
+Mlp::Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix,
+         double gate_multiplier)
     : activation_(activation),
+      gate_multiplier_(is_gated(activation) ? gate_multiplier : 1),
       in_(prefix + "in", d_model, (is_gated(activation) ? 2 : 1) * d_ff, false),
       down_(prefix + "down_proj", d_ff, d_model, false, Init::kResidualOut) {
   in_.weight.parts.clear();
@@ -55,8 +59,13 @@ Mlp::Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::str
   }
 }
 
+void Mlp::scale_gate(Pass& p, View hidden) const {
+  scale_in_place(p, hidden.columns(0, hidden.cols() / 2), gate_multiplier_);
+}
+
 View Mlp::forward(Pass& p, View x) const {
   View hidden = in_.forward(p, x);
+  if (gate_multiplier_ != 1) scale_gate(p, hidden);
   if (p.keeps()) p.saved.push(Saved{.x = x, .hidden = hidden});
   return down_.forward(p, activate(p, activation_, hidden));
 }
@@ -64,7 +73,9 @@ View Mlp::forward(Pass& p, View x) const {
 View Mlp::backward(Pass& p, View dy) {
   const Saved s = p.saved.pop<Saved>();
   View dactivated = down_.backward(p, activate(p, activation_, s.hidden), dy);
-  return in_.backward(p, s.x, activate_backward(p, activation_, s.hidden, dactivated));
+  View dhidden = activate_backward(p, activation_, s.hidden, dactivated);
+  if (gate_multiplier_ != 1) scale_gate(p, dhidden);
+  return in_.backward(p, s.x, dhidden);
 }
 
 void Mlp::visit(const ParamVisitor& visitor) {

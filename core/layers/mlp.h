@@ -19,7 +19,8 @@ View activate_backward(Pass& pass, MlpActivation activation, View hidden, View d
 
 class Mlp final : public Layer {
  public:
-  Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix);
+  Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix,
+      double gate_multiplier = 1);
 
   View forward(Pass& pass, View x) const override;
   bool leaves_behind(Visit) const override { return false; }
@@ -30,8 +31,10 @@ class Mlp final : public Layer {
   struct Saved {
     View x, hidden;
   };
+  void scale_gate(Pass& pass, View hidden) const;
   MlpActivation activation_;
-  Linear in_, down_;  // in_ stacks the gate's rows on up's, so one product computes both
+  double gate_multiplier_;  // of the gate before its activation
+  Linear in_, down_;        // in_ stacks the gate's rows on up's, so one product computes both
 };
 
 }  // namespace natrix
