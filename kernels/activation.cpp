@@ -47,10 +47,6 @@ Cost cost(const SoftplusBackward& a) {
   return {.exps = static_cast<double>(a.y.count()), .bytes = bytes_of({a.y, a.dy, a.dx})};
 }
 
-Cost cost(const Scale& a) {
-  return {.bytes = bytes_of({a.x, a.y})};
-}
-
 Cost cost(const Accumulate& a) {
   return {.bytes = bytes_of({a.x, a.y, a.y})};
 }
@@ -105,12 +101,6 @@ void accumulate(Context& ctx, const Accumulate& args) {
   dispatch<Accumulate>(
       ctx, "accumulate", args,
       {.reference = reference::accumulate, .cpu = cpu::accumulate, .cuda = if_cuda<cuda::accumulate>()});
-}
-
-void scale(Context& ctx, const Scale& args) {
-  check_matrix(args.x, args.y.dtype, args.y.rows(), args.y.cols(), "scale: x");
-  check_matrix(args.y, args.y.dtype, args.y.rows(), args.y.cols(), "scale: y");
-  dispatch<Scale>(ctx, "scale", args, {.reference = reference::scale, .cpu = reference::scale});
 }
 
 void cast(Context& ctx, const Cast& args) {

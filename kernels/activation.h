@@ -72,15 +72,6 @@ struct Accumulate {
 void accumulate(Context& ctx, const Accumulate& args);
 Cost cost(const Accumulate& args);
 
-/// y = factor · x. No CUDA kernel exists.
-struct Scale {
-  View x;
-  double factor = 1;
-  View y;  // may alias x
-};
-void scale(Context& ctx, const Scale& args);
-Cost cost(const Scale& args);
-
 /// to = from, converted: f32 to bf16 (round to nearest), bf16 to f32, or a copy where the dtypes are equal.
 struct Cast {
   View from, to;
@@ -94,7 +85,6 @@ void activation_backward(Context& ctx, const ActivationBackward& args);
 void softplus_forward(Context& ctx, const SoftplusForward& args);
 void softplus_backward(Context& ctx, const SoftplusBackward& args);
 void accumulate(Context& ctx, const Accumulate& args);
-void scale(Context& ctx, const Scale& args);
 void cast(Context& ctx, const Cast& args);
 }  // namespace reference
 namespace cpu {

@@ -9,6 +9,7 @@
 #include "core/layers/mamba2.h"
 #include "core/layers/mlp.h"
 #include "core/layers/parallel.h"
+#include "core/layers/scaled.h"
 #include "moe/moe_layer.h"
 
 namespace natrix {
@@ -97,12 +98,14 @@ const LayerKinds& builtin_layer_kinds() {
        }},
       {'S', "Mamba-2", "model.mamba2",
        [](const LayerSite& s) -> std::unique_ptr<Layer> {
-         return std::make_unique<Mamba2>(s.config, s.sublayer, s.first_part, s.prefix);
+         return with_factors(std::make_unique<Mamba2>(s.config, s.sublayer, s.first_part, s.prefix),
+                             s.config.mamba2.in_multiplier, s.config.mamba2.out_multiplier);
        },
        "mamba"},
       {'*', "attention", "model.attention",
        [](const LayerSite& s) -> std::unique_ptr<Layer> {
-         return std::make_unique<Attention>(s.config, s.sublayer, s.first_part, s.prefix);
+         return with_factors(std::make_unique<Attention>(s.config, s.sublayer, s.first_part, s.prefix),
+                             s.config.attention.in_multiplier, s.config.attention.out_multiplier);
        },
        "self_attn"},
       {'E', "mixture of experts", "model.moe",
@@ -112,8 +115,9 @@ const LayerKinds& builtin_layer_kinds() {
       {'-', "dense MLP", "model.mlp",
        [](const LayerSite& s) -> std::unique_ptr<Layer> {
          const MlpConfig& mlp = s.config.mlp;
-         return std::make_unique<Mlp>(s.config.d_model, mlp.d_ff, mlp.activation, s.prefix,
-                                      mlp.gate_multiplier, mlp.out_multiplier);
+         return with_factors(
+             std::make_unique<Mlp>(s.config.d_model, mlp.d_ff, mlp.activation, s.prefix, mlp.gate_multiplier),
+             1, mlp.out_multiplier);
        }},
   });
   return kinds;

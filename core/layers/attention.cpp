@@ -3,7 +3,6 @@
 #include <cmath>
 #include <fmt/format.h>
 
-#include "core/layers/multiplier.h"
 #include "kernels/attention.h"
 #include "kernels/rotary.h"
 
@@ -44,8 +43,7 @@ int checked(const ModelConfig& c, int layer) {
   const AttentionConfig& a = c.attention;
   if (!a.head_dim && c.d_model % a.num_heads != 0) {
     throw InputError(
-        fmt::format("model.attention.num_heads: {} does not divide d_model {}; set head_dim or another "
-                    "number",
+        fmt::format("model.attention.num_heads: {} does not divide d_model {}; set head_dim or another number",
                     a.num_heads, c.d_model));
   }
   if (a.num_heads % c.kv_heads() != 0) {
@@ -68,11 +66,9 @@ Attention::Attention(const ModelConfig& config, int layer, int first_part, const
       kv_heads_(config.kv_heads()),
       head_dim_(config.attention_head_dim()),
       window_(config.attention.window.value_or(0)),
-      scale_(config.attention.scale.value_or(1 / std::sqrt(static_cast<double>(head_dim_)))),
+      scale_(config.attention.key_multiplier *  // a factor of the keys is one of the scores
+             config.attention.scale.value_or(1 / std::sqrt(static_cast<double>(head_dim_)))),
       magnitude_(magnitude_of(config.attention)),
-      in_multiplier_(config.attention.in_multiplier),
-      out_multiplier_(config.attention.out_multiplier),
-      key_multiplier_(config.attention.key_multiplier),
       frequencies_(frequencies_of(config.attention, head_dim_)),
       qkv_(prefix + "qkv", config.d_model, (heads_ + 2 * kv_heads_) * head_dim_, config.attention.proj_bias),
       out_proj_(prefix + "o_proj", heads_ * head_dim_, config.d_model, config.attention.proj_bias,
@@ -117,9 +113,7 @@ void Attention::turn(Pass& p, View qkv, View position, bool back) const {
 }
 
 Attention::Appended Attention::append(Pass& p, View x) const {
-  Appended a{.x = times(p, x, in_multiplier_), .qkv = {}, .history = {}};
-  a.qkv = qkv_.forward(p, a.x);
-  multiply_by(p, keys(a.qkv), key_multiplier_);
+  Appended a{.qkv = qkv_.forward(p, x)};
   turn(p, a.qkv, p.segment.position, /*back=*/false);
   const RowFormat format{.dtype = a.qkv.dtype, .heads = kv_heads_, .head_dim = head_dim_};
   a.history = p.carry.append(p.ctx, key(), format, keys_values(a.qkv));
@@ -142,16 +136,14 @@ View Attention::forward(Pass& p, View x) const {
                             .lse = lse});
   if (p.keeps()) {
     p.saved.push(Saved{
-        .x = a.x, .qkv = a.qkv, .y = y, .lse = lse, .position = p.segment.position, .history = a.history});
+        .x = x, .qkv = a.qkv, .y = y, .lse = lse, .position = p.segment.position, .history = a.history});
   }
-  View out = out_proj_.forward(p, y);
-  multiply_by(p, out, out_multiplier_);
-  return out;
+  return out_proj_.forward(p, y);
 }
 
 View Attention::backward(Pass& p, View dout) {
   const Saved s = p.saved.pop<Saved>();
-  View dy = out_proj_.backward(p, s.y, times(p, dout, out_multiplier_));
+  View dy = out_proj_.backward(p, s.y, dout);
   View dqkv = p.arena().like(s.qkv);
   const History gradients = p.carry.row_gradients(key(), s.history);
   attention_backward(p.ctx, {.q = queries(s.qkv),
@@ -168,10 +160,7 @@ View Attention::backward(Pass& p, View dout) {
                              .dhistory = gradients.pages()});
   p.carry.collect(p.ctx, key(), gradients, keys_values(dqkv));
   turn(p, dqkv, s.position, /*back=*/true);
-  multiply_by(p, keys(dqkv), key_multiplier_);
-  View dx = qkv_.backward(p, s.x, dqkv);
-  multiply_by(p, dx, in_multiplier_);
-  return dx;
+  return qkv_.backward(p, s.x, dqkv);
 }
 
 }  // namespace natrix

@@ -32,7 +32,6 @@ class Attention final : public Layer {
 
  private:
   struct Appended {
-    View x;    // the input of the projection
     View qkv;  // [B, T, (H + 2 G) D]: turned queries and keys, and values
     History history;
   };
@@ -44,14 +43,12 @@ class Attention final : public Layer {
   /// Turns queries and keys in place, or back.
   void turn(Pass& pass, View qkv, View position, bool back) const;
   View queries(View qkv) const { return qkv.columns(0, heads_ * head_dim_); }
-  View keys(View qkv) const { return qkv.columns(heads_ * head_dim_, kv_heads_ * head_dim_); }
   View keys_values(View qkv) const { return qkv.columns(heads_ * head_dim_, 2 * kv_heads_ * head_dim_); }
   CarryKey key() const { return {layer_, part_}; }
 
   int layer_, part_;
   int64_t heads_, kv_heads_, head_dim_, window_;
   double scale_, magnitude_;
-  double in_multiplier_, out_multiplier_, key_multiplier_;
   std::vector<double> frequencies_;  // empty without rotary embeddings
   Linear qkv_, out_proj_;
 };

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "core/layers/multiplier.h"
+#include "core/layers/scaled.h"
 #include "kernels/ssd.h"
 
 namespace natrix {
@@ -13,7 +13,8 @@ GatedNorm order_of(const Mamba2Config& c) {
   return c.norm_before_gate ? GatedNorm::kNormThenGate : GatedNorm::kGateThenNorm;
 }
 
-void check(const ModelConfig& c) {
+/// Throws InputError before anything is derived from numbers that do not fit together.
+int checked(const ModelConfig& c, int layer) {
   const Mamba2Config& m = c.mamba2;
   if (!m.num_heads && (m.expand * c.d_model) % m.head_dim != 0) {
     throw InputError(
@@ -22,15 +23,16 @@ void check(const ModelConfig& c) {
                     m.head_dim, m.expand * c.d_model));
   }
   if (c.mamba2_heads() % m.n_groups != 0) {
-    throw InputError(
-        fmt::format("model.mamba2.n_groups: {} groups do not divide {} heads", m.n_groups, c.mamba2_heads()));
+    throw InputError(fmt::format("model.mamba2.n_groups: {} groups do not divide {} heads", m.n_groups,
+                                 c.mamba2_heads()));
   }
+  return layer;
 }
 
 }  // namespace
 
 Mamba2::Mamba2(const ModelConfig& config, int layer, int first_part, const std::string& prefix)
-    : layer_(layer),
+    : layer_(checked(config, layer)),
       first_part_(first_part),
       heads_(config.mamba2_heads()),
       head_dim_(config.mamba2.head_dim),
@@ -42,16 +44,18 @@ Mamba2::Mamba2(const ModelConfig& config, int layer, int first_part, const std::
       dt_max_(config.mamba2.dt_max),
       norm_eps_(config.norm_eps),
       order_(order_of(config.mamba2)),
-      config_(config.mamba2),
+      z_factor_(config.mamba2.z_multiplier),
+      x_factor_(config.mamba2.x_multiplier),
+      B_factor_(config.mamba2.B_multiplier),
+      C_factor_(config.mamba2.C_multiplier),
+      dt_factor_(config.mamba2.dt_multiplier),
       in_proj_(prefix + "in_proj", config.d_model, d_inner_ + mixed_ + heads_, config.mamba2.proj_bias),
       out_proj_(prefix + "out_proj", d_inner_, config.d_model, config.mamba2.proj_bias, Init::kResidualOut),
       conv_(prefix, mixed_, config.mamba2.d_conv, config.mamba2.conv_bias),
       A_log_(make_param(prefix + "A_log", {heads_}, Init::kALog, false)),
       D_(make_param(prefix + "D", {heads_}, Init::kOnes, false)),
       dt_bias_(make_param(prefix + "dt_bias", {heads_}, Init::kDtBias, false)),
-      norm_(make_param(prefix + "norm.weight", {d_inner_}, Init::kOnes, false)) {
-  check(config);
-}
+      norm_(make_param(prefix + "norm.weight", {d_inner_}, Init::kOnes, false)) {}
 
 void Mamba2::visit(const ParamVisitor& visitor) {
   visitor(A_log_);
@@ -74,20 +78,20 @@ Mamba2::Columns Mamba2::columns_of(View projected) const {
           .dt = projected.columns(d_inner_ + mixed_, heads_)};
 }
 
-void Mamba2::scale_parts(Pass& p, View projected) const {
-  const Columns in = columns_of(projected);
-  const Inputs u = inputs_of(in.u);
-  multiply_by(p, in.z, config_.z_multiplier);
-  multiply_by(p, u.x, config_.x_multiplier);
-  multiply_by(p, u.B, config_.B_multiplier);
-  multiply_by(p, u.C, config_.C_multiplier);
-  multiply_by(p, in.dt, config_.dt_multiplier);
-}
-
 Mamba2::Inputs Mamba2::inputs_of(View c) const {
   const int64_t width = groups_ * d_state_;
   return {
       .x = c.columns(0, d_inner_), .B = c.columns(d_inner_, width), .C = c.columns(d_inner_ + width, width)};
+}
+
+void Mamba2::scale_parts(Pass& p, View projected) const {
+  const Columns parts = columns_of(projected);
+  const Inputs mixed = inputs_of(parts.u);
+  scale_in_place(p, parts.z, z_factor_);
+  scale_in_place(p, mixed.x, x_factor_);
+  scale_in_place(p, mixed.B, B_factor_);
+  scale_in_place(p, mixed.C, C_factor_);
+  scale_in_place(p, parts.dt, dt_factor_);
 }
 
 View Mamba2::inv_rms(Pass& p, View y) const {
@@ -110,13 +114,10 @@ View Mamba2::gate(Pass& p, View y, View z, View inv_rms) const {
 
 View Mamba2::forward(Pass& p, View x) const {
   const Mixed mixed = mix(p, x);
-  View out = out_proj_.forward(p, gate(p, mixed.y, mixed.z, {}));
-  multiply_by(p, out, config_.out_multiplier);
-  return out;
+  return out_proj_.forward(p, gate(p, mixed.y, mixed.z, {}));
 }
 
-Mamba2::Mixed Mamba2::mix(Pass& p, View u) const {
-  const View x = times(p, u, config_.in_multiplier);
+Mamba2::Mixed Mamba2::mix(Pass& p, View x) const {
   const Segment& seg = p.segment;
   const Dtype dtype = wide(x.dtype);
   View projected = in_proj_.forward(p, x);
@@ -183,7 +184,7 @@ View Mamba2::backward(Pass& p, View dout) {
   const Columns din = columns_of(dprojected);
 
   const View rms = inv_rms(p, s.y);
-  View dgated = out_proj_.backward(p, gate(p, s.y, in.z, rms), times(p, dout, config_.out_multiplier));
+  View dgated = out_proj_.backward(p, gate(p, s.y, in.z, rms), dout);
   View dy = dgated;
   const bool normed = order_ != GatedNorm::kGateOnly;
   gated_norm_backward(p.ctx, {.x = s.y,
@@ -241,9 +242,7 @@ View Mamba2::backward(Pass& p, View dout) {
   p.carry.leave(key(kSsmState), dstate);
   conv_.backward(p, key(kConvTail), in.u, s.tail, dc, din.u);
   scale_parts(p, dprojected);
-  View dx = in_proj_.backward(p, s.x, dprojected);
-  multiply_by(p, dx, config_.in_multiplier);
-  return dx;
+  return in_proj_.backward(p, s.x, dprojected);
 }
 
 }  // namespace natrix

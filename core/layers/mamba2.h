@@ -47,7 +47,7 @@ class Mamba2 final : public Layer {
   Mixed mix(Pass& pass, View x) const;
   View gate(Pass& pass, View y, View z, View inv_rms) const;
   Columns columns_of(View projected) const;
-  /// Scales the parts of in_proj's output, or of its gradient, by the model's multipliers.
+  /// Multiplies the parts of in_proj's output, or of its gradient, by their factors.
   void scale_parts(Pass& pass, View projected) const;
   Inputs inputs_of(View c) const;
   CarryKey key(Part part) const { return {layer_, first_part_ + part}; }
@@ -58,7 +58,7 @@ class Mamba2 final : public Layer {
   int64_t heads_, head_dim_, d_state_, groups_, d_inner_, mixed_;  // mixed_: channels of the convolution
   double dt_min_, dt_max_, norm_eps_;
   GatedNorm order_;
-  Mamba2Config config_;  // for its multipliers
+  double z_factor_, x_factor_, B_factor_, C_factor_, dt_factor_;  // of the parts of in_proj's output
   Linear in_proj_, out_proj_;
   ShortConv conv_;
   Param A_log_, D_, dt_bias_, norm_;

@@ -1,6 +1,6 @@
 #include "core/layers/mlp.h"
 
-#include "core/layers/multiplier.h"
+#include "core/layers/scaled.h"
 
 namespace natrix {
 
@@ -46,10 +46,9 @@ View activate_backward(Pass& p, MlpActivation a, View hidden, View dactivated) {
 }
 
 Mlp::Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix,
-         double gate_multiplier, double out_multiplier)
+         double gate_multiplier)
     : activation_(activation),
-      gate_multiplier_(gate_multiplier),
-      out_multiplier_(out_multiplier),
+      gate_multiplier_(is_gated(activation) ? gate_multiplier : 1),
       in_(prefix + "in", d_model, (is_gated(activation) ? 2 : 1) * d_ff, false),
       down_(prefix + "down_proj", d_ff, d_model, false, Init::kResidualOut) {
   in_.weight.parts.clear();
@@ -60,20 +59,22 @@ Mlp::Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::str
   }
 }
 
+void Mlp::scale_gate(Pass& p, View hidden) const {
+  scale_in_place(p, hidden.columns(0, hidden.cols() / 2), gate_multiplier_);
+}
+
 View Mlp::forward(Pass& p, View x) const {
   View hidden = in_.forward(p, x);
-  multiply_by(p, gate_of(hidden), gate_multiplier_);
+  if (gate_multiplier_ != 1) scale_gate(p, hidden);
   if (p.keeps()) p.saved.push(Saved{.x = x, .hidden = hidden});
-  View y = down_.forward(p, activate(p, activation_, hidden));
-  multiply_by(p, y, out_multiplier_);
-  return y;
+  return down_.forward(p, activate(p, activation_, hidden));
 }
 
 View Mlp::backward(Pass& p, View dy) {
   const Saved s = p.saved.pop<Saved>();
-  View dactivated = down_.backward(p, activate(p, activation_, s.hidden), times(p, dy, out_multiplier_));
+  View dactivated = down_.backward(p, activate(p, activation_, s.hidden), dy);
   View dhidden = activate_backward(p, activation_, s.hidden, dactivated);
-  multiply_by(p, gate_of(dhidden), gate_multiplier_);
+  if (gate_multiplier_ != 1) scale_gate(p, dhidden);
   return in_.backward(p, s.x, dhidden);
 }
 

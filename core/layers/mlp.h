@@ -1,5 +1,4 @@
-// Dense MLP: down(f(gate x) ⊙ up x) for gated activations, down(f(up x)) for the others. Multipliers may scale
-// what f reads, and the output.
+// Dense MLP: down(f(gate x) ⊙ up x) for gated activations, down(f(up x)) for the others.
 #pragma once
 
 #include "configs/schema/model.h"
@@ -21,7 +20,7 @@ View activate_backward(Pass& pass, MlpActivation activation, View hidden, View d
 class Mlp final : public Layer {
  public:
   Mlp(int64_t d_model, int64_t d_ff, MlpActivation activation, const std::string& prefix,
-      double gate_multiplier = 1, double out_multiplier = 1);
+      double gate_multiplier = 1);
 
   View forward(Pass& pass, View x) const override;
   bool leaves_behind(Visit) const override { return false; }
@@ -32,14 +31,10 @@ class Mlp final : public Layer {
   struct Saved {
     View x, hidden;
   };
-  /// The part of the hidden units, or of their gradient, that the activation reads.
-  View gate_of(View hidden) const {
-    return hidden.columns(0, hidden.cols() / (is_gated(activation_) ? 2 : 1));
-  }
-
+  void scale_gate(Pass& pass, View hidden) const;
   MlpActivation activation_;
-  double gate_multiplier_, out_multiplier_;
-  Linear in_, down_;  // in_ stacks the gate's rows on up's, so one product computes both
+  double gate_multiplier_;  // of the gate before its activation
+  Linear in_, down_;        // in_ stacks the gate's rows on up's, so one product computes both
 };
 
 }  // namespace natrix

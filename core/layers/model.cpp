@@ -4,9 +4,9 @@
 #include <optional>
 
 #include "core/layers/linear.h"
-#include "core/layers/multiplier.h"
 #include "core/layers/param_store.h"
 #include "core/layers/position.h"
+#include "core/layers/scaled.h"
 #include "core/layers/weights.h"
 #include "kernels/base/range.h"
 #include "kernels/embedding.h"
@@ -122,7 +122,7 @@ void Model::zero_gradients(Context& ctx) {
 View Model::embed(Pass& p, View tokens) const {
   View x = p.arena().take(dtype(), Shape{p.segment.batch, p.segment.tokens, config_.d_model});
   look_up(p.ctx, tokens, embedding_, x);
-  multiply_by(p, x, config_.embedding_multiplier);
+  scale_in_place(p, x, config_.embedding_multiplier);
   return x;
 }
 
@@ -152,7 +152,7 @@ Model::Stream Model::through(Pass& p, size_t i, const Stream& before) const {
   {
     const Range range(p.ctx, stack_[i].forward_name.c_str());
     y = stack_[i].layer->forward(p, before.u);
-    multiply_by(p, y, config_.residual_multiplier);
+    scale_in_place(p, y, config_.residual_multiplier);
   }
   if (p.observe != nullptr) (*p.observe)(p.segment, static_cast<int>(i), y);
   rms_norm_forward(p.ctx, {.x = before.x,
@@ -181,8 +181,7 @@ View Model::hidden(Pass& p, View tokens) const {
   }
   if (p.observe != nullptr) (*p.observe)(p.segment, static_cast<int>(stack_.size()), s.u);
   if (p.keeps()) p.saved.push(std::move(saved));
-  // The head is linear: to scale what it reads is to scale the logits.
-  multiply_by(p, s.u, config_.logits_multiplier);
+  scale_in_place(p, s.u, config_.logits_multiplier);  // the head is linear
   return s.u;
 }
 
@@ -206,7 +205,7 @@ bool Model::runs_ahead(int64_t tokens) const {
 void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
   const std::vector<size_t> first = done ? first_params() : std::vector<size_t>{};
   const Saved saved = p.saved.pop<Saved>();
-  multiply_by(p, dhidden, config_.logits_multiplier);
+  scale_in_place(p, dhidden, config_.logits_multiplier);
   View dx = p.arena().take(dtype(), dhidden.shape);  // the gradient of the residual stream
   View rounded = activations_ == dtype() ? View{} : p.arena().take(activations_, dx.shape);  // dx in bf16
   rms_norm_backward(p.ctx, {.sum = saved.sums.back(),
@@ -220,7 +219,8 @@ void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
   for (size_t i = stack_.size(); i-- > 0;) {
     Arena::Frame frame(p.arena());
     const Range range(p.ctx, stack_[i].backward_name.c_str());
-    View du = stack_[i].layer->backward(p, times(p, rounded ? rounded : dx, config_.residual_multiplier));
+    View dy = scaled(p, rounded ? rounded : dx, config_.residual_multiplier);
+    View du = stack_[i].layer->backward(p, dy);
     rms_norm_backward(p.ctx, {.sum = saved.sums[i],
                               .weight = stack_[i].norm.value,
                               .inv_rms = saved.inv_rms[i],
@@ -231,8 +231,9 @@ void Model::backward(Pass& p, View dhidden, const GradientsDone& done) {
                               .dweight = stack_[i].norm.grad});
     if (done) done(first[i]);
   }
-  multiply_by(p, dx, config_.embedding_multiplier);
-  embedding_backward(p.ctx, {.tokens = saved.tokens, .dy = dx, .dweight = embedding_.grad});
+  embedding_backward(p.ctx, {.tokens = saved.tokens,
+                             .dy = scaled(p, dx, config_.embedding_multiplier),
+                             .dweight = embedding_.grad});
   visit([](const Param& param) {
     require(!param.grad_unset, "a backward pass left out a weight, or the head did not come before it");
   });

@@ -2,10 +2,6 @@
 // All operands of an element are read before its results are written, so operands and results may alias.
 #include "kernels/activation.h"
 
-#include <algorithm>
-
-#include "kernels/base/parallel.h"
-
 namespace natrix::reference {
 namespace {
 
@@ -80,20 +76,6 @@ void softplus_backward(Context&, const SoftplusBackward& args) {
 
 void accumulate(Context&, const Accumulate& args) {
   for_float(args.x.dtype, [&](auto zero) { add_to<decltype(zero)>(args); });
-}
-
-void scale(Context& ctx, const Scale& a) {
-  for_float(a.x.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    const auto factor = static_cast<T>(a.factor);
-    parallel_for(ctx, a.x.rows(), std::max<int64_t>(1, 65536 / a.x.cols()), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const T* x = a.x.row<T>(r);
-        T* y = a.y.row<T>(r);
-        for (int64_t c = 0; c < a.x.cols(); ++c) y[c] = factor * x[c];
-      }
-    });
-  });
 }
 
 void cast(Context&, const Cast& a) {
