@@ -87,7 +87,6 @@ const MalformedInput kExperiments[] = {
     {"no_pattern", train(), yaml("  pattern: ME\n", ""), {"model.pattern", "missing"}},
     {"no_width", train(), yaml("  d_model: 16\n", ""), {"model.d_model", "missing"}},
     {"unknown_layer", train({"model.pattern=MX"}), kNothing, {"model.pattern", "'X'", "M (Mamba-1)"}},
-    {"unknown_layer", train({"model.pattern=Mx"}), kNothing, {"model.pattern", "'x' is not a layer", "- (dense MLP)"}},
     {"more_chosen_than_experts", train({"model.moe.top_k=5"}), kNothing, {"model.moe.top_k", "5 of 4 experts"}},
     {"chunk_longer_than_the_sequence", train({"sequence.chunk=33"}), kNothing, {"sequence.chunk", "33", "sequence.length 32"}},
     {"several_ranks", train({"parallel.dp=2"}), kNothing, {"parallel", "dp 2", "1 was started", "mpirun -n 2"}},

@@ -115,7 +115,8 @@ INSTANTIATE_TEST_SUITE_P(
     All, OracleTest,
     ::testing::Combine(::testing::Values("mamba_tiny", "mamba_untied_bias_n8_k3", "mamba_bf16", "jamba_moe",
                                          "jamba_mixed_top1_sharded", "jamba_long", "falcon_mamba",
-                                         "mamba2_groups", "bamba", "llama", "falcon_h1", "falcon_h1_plain"),
+                                         "mamba2_groups", "bamba", "llama", "falcon_h1", "falcon_h1_plain",
+                                         "nemotron3", "granite_rope"),
                        ::testing::ValuesIn(backends())),
     [](const auto& info) { return std::get<0>(info.param) + "_" + name_of(std::get<1>(info.param)); });
 

@@ -81,6 +81,69 @@ TEST_P(RoutingScoresOnTargets, ForwardMatchesReferenceAndDefinition) {
   }
 }
 
+/// The definition of the choice limited to groups, written out: the best groups by their two largest keys.
+std::vector<int32_t> ranked_in_groups(const Routed& r, int64_t t, int64_t groups, int64_t top_groups) {
+  const int64_t size = r.experts() / groups;
+  const float *score = r.scores.view().row<float>(t), *bias = r.bias.view().as<float>();
+  const auto key = [&](int64_t e) { return score[e] + (r.options.bias ? bias[e] : 0.0f); };
+  std::vector<std::pair<float, int64_t>> worth;  // negated, so that ties keep the smaller group first
+  for (int64_t g = 0; g < groups; ++g) {
+    std::vector<float> keys;
+    for (int64_t e = g * size; e < (g + 1) * size; ++e) keys.push_back(key(e));
+    std::sort(keys.rbegin(), keys.rend());
+    worth.emplace_back(-(size > 1 ? keys[0] + keys[1] : keys[0]), g);
+  }
+  std::sort(worth.begin(), worth.end());
+  std::set<int64_t> best;
+  for (int64_t j = 0; j < top_groups; ++j) best.insert(worth[static_cast<size_t>(j)].second);
+  std::vector<int32_t> order = ranked(r, t);
+  std::erase_if(order, [&](int32_t e) { return !best.contains(e / size); });
+  return order;
+}
+
+TEST_P(RoutingScoresOnTargets, AChoiceLimitedToGroupsFollowsItsDefinition) {
+  Random random;
+  SCOPED_TRACE("NATRIX_TEST_SEED=" + std::to_string(random.seed()));
+  Context reference(Backend::kReference), cpu(backend());
+  for (const RouteOptions& options : RouteOptions::all()) {
+    for (const auto& [groups, size] : {std::pair<int64_t, int64_t>{2, 1}, {2, 3}, {4, 2}, {8, 8}, {5, 7}}) {
+      const int64_t top_groups = random.integer(1, groups), top_k = random.integer(1, top_groups * size);
+      for (Context* ctx : {&reference, &cpu}) {
+        Routed r(random, Dtype::kF32, 37, groups * size, top_k, options);
+        RouteForward args = r.args();
+        args.groups = groups;
+        args.top_groups = top_groups;
+        route_forward(*ctx, args);
+        for (int64_t t = 0; t < r.tokens(); ++t) {
+          std::vector<int32_t> want = ranked_in_groups(r, t, groups, top_groups);
+          want.resize(static_cast<size_t>(top_k));
+          const int32_t* chosen = r.expert.view().row<int32_t>(t);
+          ASSERT_EQ(std::vector<int32_t>(chosen, chosen + top_k), want) << r.to_string() << ", token " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(RoutingScoresOnTargets, NansInGroupsStillChooseDifferentExperts) {
+  Random random;
+  Context cpu(backend());
+  Routed r(random, Dtype::kF32, 17, 12, 6, {});
+  for (int64_t t = 0; t < 17; ++t) {
+    for (int64_t e = 0; e < 12; ++e) {
+      if ((t + e) % 2 == 0) r.logits.view().row<float>(t)[e] = std::numeric_limits<float>::quiet_NaN();
+    }
+  }
+  RouteForward args = r.args();
+  args.groups = 4;
+  args.top_groups = 2;
+  route_forward(cpu, args);
+  for (int64_t t = 0; t < 17; ++t) {
+    const int32_t* chosen = r.expert.view().row<int32_t>(t);
+    EXPECT_EQ(std::set<int32_t>(chosen, chosen + 6).size(), 6u) << "token " << t;
+  }
+}
+
 TEST_P(RoutingScoresOnTargets, BackwardMatchesReference) {
   Random random;
   SCOPED_TRACE("NATRIX_TEST_SEED=" + std::to_string(random.seed()));
