@@ -39,13 +39,6 @@ void check(const GatedNormBackward& a) {
   if (a.dweight) check_dense(a.dweight, a.x.dtype, {a.x.cols()}, "gated_norm_backward: dweight");
 }
 
-void refuse_cuda(const Context& ctx) {
-  if (ctx.like() == Backend::kCuda) {
-    throw InputError(
-        "the gated norm of Mamba-2 has no CUDA kernel yet; use --backend cpu (or device.backend: cpu)");
-  }
-}
-
 }  // namespace
 
 Cost cost(const GatedNormForward& a) {
@@ -58,14 +51,12 @@ Cost cost(const GatedNormBackward& a) {
 }
 
 void gated_norm_forward(Context& ctx, const GatedNormForward& args) {
-  refuse_cuda(ctx);
   check(args);
   dispatch<GatedNormForward>(ctx, "gated_norm_forward", args,
                              {.reference = reference::gated_norm_forward, .cpu = cpu::gated_norm_forward});
 }
 
 void gated_norm_backward(Context& ctx, const GatedNormBackward& args) {
-  refuse_cuda(ctx);
   check(args);
   dispatch<GatedNormBackward>(ctx, "gated_norm_backward", args,
                               {.reference = reference::gated_norm_backward, .cpu = cpu::gated_norm_backward});

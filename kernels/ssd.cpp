@@ -129,12 +129,6 @@ struct Products {
   }
 };
 
-void refuse_cuda(const Context& ctx) {
-  if (ctx.like() == Backend::kCuda) {
-    throw InputError("Mamba-2 (ssd) has no CUDA kernel yet; use --backend cpu (or device.backend: cpu)");
-  }
-}
-
 double steps_of(View dt) {
   constexpr double kTile = 64;
   return static_cast<double>(dt.count()) * (kTile / 2 + 4);  // decays between tokens of a tile, and softplus
@@ -174,28 +168,24 @@ Cost cost(const SsdSummaryBackward& a) {
 }
 
 void ssd_forward(Context& ctx, const SsdForward& args) {
-  refuse_cuda(ctx);
   check(ctx, args);
   dispatch<SsdForward>(ctx, "ssd_forward", args,
                        {.reference = reference::ssd_forward, .cpu = cpu::ssd_forward});
 }
 
 void ssd_backward(Context& ctx, const SsdBackward& args) {
-  refuse_cuda(ctx);
   check(ctx, args);
   dispatch<SsdBackward>(ctx, "ssd_backward", args,
                         {.reference = reference::ssd_backward, .cpu = cpu::ssd_backward});
 }
 
 void ssd_summary(Context& ctx, const SsdSummary& args) {
-  refuse_cuda(ctx);
   check(args);
   dispatch<SsdSummary>(ctx, "ssd_summary", args,
                        {.reference = reference::ssd_summary, .cpu = cpu::ssd_summary});
 }
 
 void ssd_summary_backward(Context& ctx, const SsdSummaryBackward& args) {
-  refuse_cuda(ctx);
   check(args);
   dispatch<SsdSummaryBackward>(
       ctx, "ssd_summary_backward", args,

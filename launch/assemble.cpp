@@ -27,6 +27,11 @@ AssembledModel build_model(const ModelConfig& config, std::unique_ptr<RowExchang
   return a;
 }
 
+/// Whatever runs on a device has its weights there. A dry run has none, so it may imitate a device.
+void check_backend(const ModelConfig& config, Memory memory, const LayerKinds& kinds) {
+  if (memory == Memory::kDevice) kinds.check_cuda(config.pattern);
+}
+
 }  // namespace
 
 ModelConfig read_checkpoint_model(const std::string& dir, const std::function<void(const std::string&)>& warn,
@@ -43,6 +48,7 @@ AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExch
 
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients, Memory memory,
                               std::unique_ptr<RowExchange> exchange, const LayerKinds& kinds) {
+  check_backend(config, memory, kinds);
   AssembledModel a = build_model(config, std::move(exchange), kinds);
   a->allocate(dtype, with_gradients, memory);
   return a;
@@ -50,6 +56,7 @@ AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_
 
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
                           Memory memory, std::unique_ptr<RowExchange> exchange, const LayerKinds& kinds) {
+  check_backend(config, memory, kinds);
   AssembledModel a = build_model(config, std::move(exchange), kinds);
   const AssembledModel whole = describe_model(config, nullptr, kinds);
   check_weights(dir, config, whole->params());  // before memory is taken for what the files may not hold

@@ -62,6 +62,24 @@ void LayerKinds::check_groups(const std::string& pattern, const std::string& whe
     throw InputError(fmt::format("{}: a parenthesis of {} is not closed", where, excerpt(pattern)));
 }
 
+std::string LayerKinds::without_cuda(const std::string& stack) const {
+  std::string found;
+  for (const LayerKind& kind : rows_) {
+    if (kind.has_cuda || stack.find(kind.letter) == std::string::npos) continue;
+    found += fmt::format("{}{} ({})", found.empty() ? "" : ", ", kind.letter, kind.name);
+  }
+  return found;
+}
+
+void LayerKinds::check_cuda(const std::string& stack) const {
+  const std::string missing = without_cuda(stack);
+  if (missing.empty()) return;
+  throw InputError(fmt::format(
+      "backend cuda: these layers of the model have no CUDA kernels yet: {}; use --backend cpu (or "
+      "device.backend: cpu)",
+      missing));
+}
+
 bool LayerKinds::uses(const std::string& stack, const std::string& key) const {
   return std::ranges::none_of(rows_, [&](const LayerKind& kind) {
     const std::string section = kind.section;
@@ -101,13 +119,13 @@ const LayerKinds& builtin_layer_kinds() {
          return with_factors(std::make_unique<Mamba2>(s.config, s.sublayer, s.first_part, s.prefix),
                              s.config.mamba2.in_multiplier, s.config.mamba2.out_multiplier);
        },
-       "mamba"},
+       "mamba", /*has_cuda=*/false},
       {'*', "attention", "model.attention",
        [](const LayerSite& s) -> std::unique_ptr<Layer> {
          return with_factors(std::make_unique<Attention>(s.config, s.sublayer, s.first_part, s.prefix),
                              s.config.attention.in_multiplier, s.config.attention.out_multiplier);
        },
-       "self_attn"},
+       "self_attn", /*has_cuda=*/false},
       {'E', "mixture of experts", "model.moe",
        [](const LayerSite& s) -> std::unique_ptr<Layer> {
          return std::make_unique<MoeLayer>(s.config, s.sublayer, s.prefix, s.exchange);

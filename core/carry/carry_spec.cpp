@@ -35,6 +35,13 @@ int64_t bytes_per_token(const CarryList& list) {
   return n;
 }
 
+int64_t bytes_of_rows(const CarryList& list, int64_t batch, int64_t tokens) {
+  int64_t n = 0;
+  for (const CarriedState& c : list)
+    n += c.appends() ? RowStore::bytes_for(c.row_format(), batch, tokens) : 0;
+  return n;
+}
+
 int64_t fewest_tokens(const CarryList& list) {
   int64_t n = 1;
   for (const CarriedState& c : list) n = std::max(n, c.spec.fewest_tokens);

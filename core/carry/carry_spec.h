@@ -49,6 +49,9 @@ int64_t bytes_of(const CarryList& list, int64_t batch);
 /// Bytes that the append carries of one row of the batch grow by with every token; 0 for a model without any.
 int64_t bytes_per_token(const CarryList& list);
 
+/// Bytes of the pages in which append carries hold `tokens` tokens of `batch` rows.
+int64_t bytes_of_rows(const CarryList& list, int64_t batch, int64_t tokens);
+
 /// The fewest tokens of a segment whose maps can all be computed without the entering states.
 int64_t fewest_tokens(const CarryList& list);
 

@@ -22,6 +22,11 @@ int64_t RowStore::bytes() const {
   return n;
 }
 
+int64_t RowStore::bytes_for(const RowFormat& format, int64_t batch, int64_t tokens, int64_t first) {
+  return (pages_for(tokens) - first / kPageRows) * batch * page_elements(format.heads, format.head_dim) *
+         size_of(format.dtype);
+}
+
 RowStore::Page RowStore::new_page() const {
   return std::make_shared<Buffer>(format_.dtype,
                                   Shape{batch_, page_elements(format_.heads, format_.head_dim)}, memory_);

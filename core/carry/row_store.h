@@ -37,6 +37,9 @@ class RowStore {
   /// Memory of all pages that this store holds; shared pages count fully.
   int64_t bytes() const;
 
+  /// Memory of the pages for rows of the tokens [first, tokens).
+  static int64_t bytes_for(const RowFormat& format, int64_t batch, int64_t tokens, int64_t first = 0);
+
   /// Writes rows [B, T, width] of the tokens [first, first + T). first ≤ length(). Rows beyond stay valid: a
   /// segment that runs again writes what is there already.
   void write(Context& ctx, int64_t first, View rows);

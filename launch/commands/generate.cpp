@@ -19,6 +19,7 @@
 #include "core/report/memory.h"
 #include "core/report/progress.h"
 #include "core/report/say.h"
+#include "core/report/units.h"
 #include "core/sequence/diagnose.h"
 #include "core/text/tokenizer.h"
 #include "distributed/mpi_communicator.h"
@@ -234,6 +235,15 @@ class Generation {
     } catch (const NonfiniteError& e) {
       throw NonfiniteError(fmt::format("{}: {}", e.what(), where_nonfinite(session, feed)));
     }
+    report_state();
+  }
+
+  /// A model with attention has no state of constant size.
+  void report_state() {
+    const int64_t per_token = bytes_per_token(model_->carries());
+    if (per_token == 0 || quiet()) return;
+    fmt::print(stderr, "natrix: {}: {}; it grows by {} bytes a token\n", flags_.state_out,
+               human_bytes(static_cast<int64_t>(std::filesystem::file_size(flags_.state_out))), per_token);
   }
 
   std::vector<int64_t> ends(const Tokenizer* tokenizer) const {
@@ -345,7 +355,8 @@ void add_generate(CLI::App& app, Action& chosen, const Program& program) {
   as_path(c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given"))
       ->excludes("--tokens");
   as_path(c->add_option("--state-in", f->state_in, "Go on from a saved state"));
-  as_path(c->add_option("--state-out", f->state_out, "Save the state at the end: a file of constant size"));
+  as_path(c->add_option("--state-out", f->state_out,
+                        "Save the state at the end; without attention, a file of constant size"));
   add_common_flags(*c, f->common);
   add_weights_flag(*c, f->common);
   c->footer(

@@ -37,19 +37,17 @@ nlohmann::ordered_json model_facts(const ModelConfig& c, const LayerKinds& kinds
           {"active_parameters", n.active},
           {"weight_bytes_fp32", 4 * n.total},
           {"state_bytes_per_sequence", bytes_of(model->carries(), 1)},
+          {"key_value_bytes_per_token", bytes_per_token(model->carries())},
           {"activation_bytes_per_token", activation_bytes_per_token(c, kinds)}};
 }
 
 nlohmann::ordered_json experiment_facts(const Experiment& e) {
   const RankMemory m = training_memory(e);
   nlohmann::ordered_json j = model_facts(e.config.model, *e.kinds);
-  j["training_memory"] = {{"weights", m.weights + m.rounded},
-                          {"gradients", m.gradients},
-                          {"optimizer", m.optimizer},
-                          {"activations", m.activations},
-                          {"boundary_states", m.boundaries},
-                          {"carried_states", m.carried},
-                          {"total", m.total()}};
+  j["training_memory"] = {{"weights", m.weights + m.rounded}, {"gradients", m.gradients},
+                          {"optimizer", m.optimizer},         {"activations", m.activations},
+                          {"boundary_states", m.boundaries},  {"carried_states", m.carried},
+                          {"keys_and_values", m.keys_values}, {"total", m.total()}};
   return j;
 }
 

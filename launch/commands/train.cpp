@@ -80,7 +80,8 @@ void describe(const Experiment& e, int ranks, RunLog& log) {
                        name_of(e.backend()), e.threads()));
   log.info(fmt::format("memory: {} weights, {} gradients, {} optimizer, {} activations, {} boundary states",
                        human_bytes(m.weights + m.rounded), human_bytes(m.gradients), human_bytes(m.optimizer),
-                       human_bytes(m.activations), human_bytes(m.boundaries)));
+                       human_bytes(m.activations), human_bytes(m.boundaries)) +
+           (m.keys_values > 0 ? fmt::format(", {} keys and values", human_bytes(m.keys_values)) : ""));
 }
 
 RunLog rank_log_of(const Experiment& e, const RunDirectory& run, const Ranks& ranks, Context& ctx) {

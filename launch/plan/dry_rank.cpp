@@ -23,11 +23,13 @@ bool same(const Ledger& a, const Ledger& b) {
   return true;
 }
 
-/// A route that records the work of a layer between enter() and leave().
+/// A route that records the work of a layer between enter() and leave(). Appended rows stay on this rank: a
+/// plan counts their messages apart from runs.
 class Metered final : public CarryRoute {
  public:
-  Metered(CarryRoute& inner, Context& ctx, const CountingCommunicator& ep)
-      : inner_(inner), ctx_(ctx), ep_(ep) {}
+  /// before: the appended rows that precede the run. Borrowed.
+  Metered(CarryRoute& inner, Context& ctx, const CountingCommunicator& ep, const CarryStates& before)
+      : inner_(inner), ctx_(ctx), ep_(ep), before_(before) {}
 
   void resume(const CarryStates* states) override { inner_.resume(states); }
   void rejoin(const CarryStates& boundary) override { inner_.rejoin(boundary); }
@@ -53,13 +55,13 @@ class Metered final : public CarryRoute {
   }
 
   History append(Context& ctx, CarryKey key, const RowFormat& format, View rows) override {
-    return inner_.append(ctx, key, format, rows);
+    return append_to(ctx, before_.rows_at(key), format, rows);
   }
   History row_gradients(CarryKey key, const History& history) override {
-    return inner_.row_gradients(key, history);
+    return cut_.row_gradients(key, history);
   }
   void collect(Context& ctx, CarryKey key, const History& gradients, View rows) override {
-    inner_.collect(ctx, key, gradients, rows);
+    cut_.collect(ctx, key, gradients, rows);
   }
 
   /// Moves what was recorded since the last call into `part`.
@@ -86,6 +88,8 @@ class Metered final : public CarryRoute {
   CarryRoute& inner_;
   Context& ctx_;
   const CountingCommunicator& ep_;
+  const CarryStates& before_;
+  CutRoute cut_;  // whose gradients of rows cost as much as those of any route
   std::map<CarryKey, Ledger> since_;
   std::vector<Hop> hops_;
   int64_t meetings_ = 0, seen_ = 0;
@@ -145,9 +149,16 @@ void DryRank::take_part(RunPart& part, const Ledger& before) {
 }
 
 RunCost DryRank::measure(const RunKey& key) {
-  CarryStates zeros;
-  for (const CarriedState& c : model_->carries())
-    zeros.make(c.key, c.spec.dtype, c.shape(key.rows), Memory::kDry);
+  CarryStates zeros, before_run;
+  for (const CarriedState& c : model_->carries()) {
+    if (c.appends()) {
+      auto rows = std::make_shared<RowStore>(c.row_format(), key.rows, Memory::kDry);
+      rows->fill_zero(key.history, key.history);  // a dry run reads no page
+      before_run.put_rows(c.key, {rows, key.history});
+    } else {
+      zeros.make(c.key, c.spec.dtype, c.shape(key.rows), Memory::kDry);
+    }
+  }
   const bool scans = mesh_.shape().cp > 1 && config_.parallel.cp_link == CarryLinkKind::kScan;
   LocalRoute local, local_back;
   CarryScan scan(mesh_.cp(), ctx_, Direction::kForward), scan_back(mesh_.cp(), ctx_, Direction::kBackward);
@@ -155,8 +166,8 @@ RunCost DryRank::measure(const RunKey& key) {
     const bool meets = entry == RunKey::Entry::kFirst || entry == RunKey::Entry::kNext;
     return scans && meets ? between : alone;
   };
-  Metered states(route(key.states, scan, local), ctx_, axis(mesh_.ep()));
-  Metered gradients(route(key.gradients, scan_back, local_back), ctx_, axis(mesh_.ep()));
+  Metered states(route(key.states, scan, local), ctx_, axis(mesh_.ep()), before_run);
+  Metered gradients(route(key.gradients, scan_back, local_back), ctx_, axis(mesh_.ep()), before_run);
   prepare(states, key.states, zeros, scans);
   prepare(gradients, key.gradients, zeros, scans);
 

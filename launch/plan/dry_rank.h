@@ -22,6 +22,7 @@ struct RunKey {
   bool recorded = false;  // recorded and then run backward; otherwise passed over
   Visit visit = Visit::kFirst;
   Entry states = Entry::kNone, gradients = Entry::kNone;
+  int64_t history = 0;  // tokens whose keys and values precede the run; 0 for a model without attention
   auto operator<=>(const RunKey&) const = default;
 };
 

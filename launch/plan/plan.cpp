@@ -17,6 +17,16 @@ Backend backend_of(const MachineConfig& machine) {
   }
 }
 
+/// Layers without CUDA kernels have none in bf16 either, on any backend.
+const ExperimentConfig& checked(const ExperimentConfig& config, const LayerKinds& kinds) {
+  const std::string missing = kinds.without_cuda(config.model.pattern);
+  if (config.device.dtype == DeviceDtype::kBf16 && !missing.empty()) {
+    throw InputError("device.dtype: bf16 is not planned for layers that compute in fp32 only: " + missing +
+                     "; set device.dtype=fp32");
+  }
+  return config;
+}
+
 }  // namespace
 
 double StepPlan::seconds() const {
@@ -26,7 +36,7 @@ double StepPlan::seconds() const {
 
 StepPlanner::StepPlanner(const ExperimentConfig& config, MachineConfig machine, const LayerKinds& kinds)
     : machine_(std::move(machine)),
-      counter_(std::make_unique<StepCounter>(config, backend_of(machine_), kinds)) {}
+      counter_(std::make_unique<StepCounter>(checked(config, kinds), backend_of(machine_), kinds)) {}
 
 StepPlanner::~StepPlanner() = default;
 

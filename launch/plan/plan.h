@@ -30,9 +30,11 @@ struct RankMemory {
   int64_t activations = 0;  // the arena's peak; most scratch of kernels is not included
   int64_t boundaries = 0;   // boundary states held at once
   int64_t carried = 0;      // states in flight between segments and between ranks
+  int64_t keys_values = 0;  // rows of append carries and their gradients: the whole sequence
   int64_t sums = 0;         // receive buffers of sums over ranks
   int64_t total() const {
-    return weights + rounded + gradients + optimizer + activations + boundaries + carried + sums;
+    return weights + rounded + gradients + optimizer + activations + boundaries + carried + keys_values +
+           sums;
   }
 };
 

@@ -108,6 +108,7 @@ void print_memory(const PlanReport& r, const StepPlan& p) {
                                     {"activations", m.activations},
                                     {"boundary states", m.boundaries},
                                     {"carried states", m.carried},
+                                    {"keys and values", m.keys_values},
                                     {"sums under way", m.sums},
                                     {"together", m.total()}}) {
     fmt::print("  {:<22} {:>12}\n", name, human_bytes(bytes));
@@ -155,6 +156,7 @@ nlohmann::ordered_json plan_json(const PlanReport& r, const StepPlan& p) {
                                 {"activations", p.memory.activations},
                                 {"boundary_states", p.memory.boundaries},
                                 {"carried_states", p.memory.carried},
+                                {"keys_and_values", p.memory.keys_values},
                                 {"sums_under_way", p.memory.sums},
                                 {"total", p.memory.total()}}},
                               {"seconds", p.seconds()},

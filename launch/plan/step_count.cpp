@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <functional>
 #include <initializer_list>
 #include <numeric>
 #include <utility>
@@ -39,6 +41,7 @@ void add(CommunicationTerm& t, const Traffic& sent, std::initializer_list<int64_
 struct Sort {
   SegmentRun run;  // run.segment is 1 for the last segment of a row and 0 for all others
   bool recorded = false, gradient_first = false, gradient_last = false;
+  int64_t history = 0;  // RunKey::history: the mean of these runs, as the cost of a run is linear in it
 
   static constexpr size_t kSorts = 512;
   size_t index() const {
@@ -58,7 +61,9 @@ struct Sort {
 /// A SegmentRunner that only counts the runs that SweepOrder asks for.
 class RunCounter final : public SegmentRunner {
  public:
-  explicit RunCounter(int64_t segments) : segments_(segments) {}
+  /// history: how many tokens precede a segment. Empty for a model without attention.
+  RunCounter(int64_t segments, std::function<int64_t(int64_t)> history)
+      : segments_(segments), history_(std::move(history)) {}
 
   void pass_over(const SegmentRun& run, bool kept) override {
     count({.run = run});
@@ -75,23 +80,29 @@ class RunCounter final : public SegmentRunner {
   std::vector<std::pair<Sort, int64_t>> take() const {
     std::vector<std::pair<Sort, int64_t>> all;
     for (size_t i = 0; i < Sort::kSorts; ++i) {
-      if (counts_[i] > 0) all.emplace_back(sorts_[i], counts_[i]);
+      if (counts_[i] == 0) continue;
+      all.emplace_back(sorts_[i], counts_[i]);
+      all.back().first.history = std::llround(before_[i] / static_cast<double>(counts_[i]));
     }
     return all;
   }
 
  private:
   void count(Sort sort) {
+    const int64_t before = history_ ? history_(sort.run.segment) : 0;
     sort.run.segment = sort.run.segment == segments_ - 1 ? 1 : 0;
     const size_t i = sort.index();
     sorts_[i] = sort;
     ++counts_[i];
+    before_[i] += static_cast<double>(before);
   }
 
   int64_t segments_, held_ = 0, most_held_ = 0;
+  std::function<int64_t(int64_t)> history_;
   SegmentRun recorded_;
   std::array<Sort, Sort::kSorts> sorts_{};
   std::array<int64_t, Sort::kSorts> counts_{};
+  std::array<double, Sort::kSorts> before_{};  // sums of histories
 };
 
 /// The runs of one micro-batch, in the order of SegmentSchedule::step.
@@ -146,7 +157,9 @@ class StepCounter::Step {
     scans_ = shape_.cp > 1 && mesh.cp_link == CarryLinkKind::kScan;
     carried_bytes_ = bytes_of(c_.needs_.carries, mesh.micro_batch);
     for (const CarriedState& state : c_.needs_.carries) {
-      zeros_.make(state.key, state.spec.dtype, state.shape(mesh.micro_batch), Memory::kDry);
+      appends_ += state.appends() ? 1 : 0;
+      if (!state.appends())
+        zeros_.make(state.key, state.spec.dtype, state.shape(mesh.micro_batch), Memory::kDry);
     }
     order_ = step_order(
         {.gradient = s.gradient, .boundary_memory = s.boundary_memory, .needs_tally = c_.needs_.needs_tally},
@@ -156,7 +169,7 @@ class StepCounter::Step {
 
   /// Stops as soon as memory exceeds `most`.
   StepCount count(int64_t most) {
-    RunCounter counter(segments_);
+    RunCounter counter(segments_, histories());
     SweepOrder sweep(segments_, order_.slots, counter);
     walk(sweep, order_);
     const std::vector<std::pair<Sort, int64_t>> sorts = counter.take();
@@ -175,6 +188,7 @@ class StepCounter::Step {
     // holds its states from before and after the step.
     const bool carries_on = config_.sequence.carry_state;
     n.memory.carried = carried_bytes_ * (2 * (scans_ ? 3 : 2) + (carries_on ? 2 * micro_batches_ : 0));
+    n.memory.keys_values = keys_values();
     // Recorded runs take the most memory, so a step that does not fit is detected first.
     for (const bool recorded : {true, false}) {
       for (const auto& [sort, times] : sorts) {
@@ -209,6 +223,31 @@ class StepCounter::Step {
     }
   }
 
+  /// Of the last rank of a cp group, which has the most.
+  std::function<int64_t(int64_t)> histories() const {
+    if (appends_ == 0) return {};
+    const int64_t window = config_.model.attention.window.value_or(0);
+    return [=, this](int64_t segment) {
+      const int64_t cp = shape_.cp, whole = cp * mesh_.chunk, own = segment == segments_ - 1 ? rest_ : whole;
+      const int64_t before = segment * whole + own - part(own, cp - 1);
+      return window > 0 ? std::min(before, window) : before;
+    };
+  }
+
+  /// The last rank of a cp group holds rows of the whole sequence, and in exact training as much again of their
+  /// gradients. Truncated, a layer holds gradients of the segment's rows while it runs backward.
+  int64_t keys_values() const {
+    const int64_t rows = mesh_.micro_batch, length = config_.sequence.length;
+    const int64_t held = bytes_of_rows(c_.needs_.carries, rows, length);
+    int64_t gradients = order_.exact ? held : 0;
+    for (const CarriedState& state : c_.needs_.carries) {
+      if (order_.exact || !state.appends()) continue;
+      const int64_t last = rest_ / shape_.cp, tokens = std::min(length, std::max(mesh_.chunk, last));
+      gradients = std::max(gradients, RowStore::bytes_for(state.row_format(), rows, tokens + kPageRows - 1));
+    }
+    return held * (order_.together ? micro_batches_ : 1) + gradients;
+  }
+
   RunKey key_of(const Sort& sort, int64_t tokens) const {
     const bool alone = segments_ * shape_.cp == 1,
                next = sort.run.entry == Entry::kAfterStart || sort.run.entry == Entry::kAfterBoundary;
@@ -217,6 +256,7 @@ class StepCounter::Step {
     };
     RunKey key{
         .rows = mesh_.micro_batch, .tokens = tokens, .recorded = sort.recorded, .visit = sort.run.visit};
+    key.history = sort.history;
     key.states = between(next                               ? RunKey::Entry::kNext
                          : sort.run.entry == Entry::kReplay ? RunKey::Entry::kAlone
                                                             : RunKey::Entry::kFirst);
@@ -266,6 +306,7 @@ class StepCounter::Step {
         add_maps(gradients_, cost.backward, times);
       }
     }
+    if (cp > 1 && appends_ > 0) share_rows(sort, times);
     if (cp == 1 || scans_) return;
     if (sort.run.entry != Entry::kReplay)
       relay(states_, Direction::kForward, sort.run.entry, sort.run.last, times);
@@ -282,6 +323,41 @@ class StepCounter::Step {
   void add_maps(CommunicationTerm& t, const RunPart& part, int64_t times) const {
     add(t, part.maps.all, {times, shape_.ranks() / shape_.cp});
     t.calls += times * part.maps.calls;
+  }
+
+  /// Counts the appended rows that the ranks of a cp group send each other in a run, and their gradients: what
+  /// SharedRows::append and collect send.
+  void share_rows(const Sort& sort, int64_t times) {
+    const int64_t cp = shape_.cp, row = mesh_.micro_batch * bytes_per_token(c_.needs_.carries);
+    const int64_t tokens = sort.run.segment == 1 ? rest_ : cp * mesh_.chunk;
+    const bool starts = sort.run.entry == Entry::kStart;
+    if (starts || sort.run.entry == Entry::kAfterStart) {
+      // A message of 8 bytes, how many rows there are, comes before each message of rows.
+      Traffic sent{.messages = starts ? (cp - 1) * appends_ : 0};
+      sent.bytes = 8 * sent.messages;
+      for (int64_t q = 0; q < cp; ++q) {
+        const int64_t peers = sort.run.last ? cp - 1 - q + (scans_ && q > 0 ? 1 : 0) : cp - 1;
+        sent.messages += 2 * appends_ * peers;
+        sent.bytes += peers * (8 * appends_ + part(tokens, q) * row);
+      }
+      add(keys_values_, sent, {times, shape_.dp});
+      keys_values_.calls += times * 2 * appends_ * (cp - 1);
+    }
+    if (!sort.recorded || !order_.exact) return;
+    Traffic sent;
+    for (int64_t q = 0; q < cp; ++q) {
+      // From the ranks after rank q; and from those before it, of its slice one super-segment earlier.
+      const int64_t earlier = sort.gradient_last ? 0 : q;
+      sent.messages += appends_ * (cp - 1 - q + earlier);
+      sent.bytes += row * ((cp - 1 - q) * part(tokens, q) + earlier * mesh_.chunk);
+    }
+    add(row_gradients_, sent, {times, shape_.dp});
+    row_gradients_.calls += times * appends_ * (cp - 1);
+  }
+
+  /// Tokens of one rank of a cp group.
+  int64_t part(int64_t tokens, int64_t rank) const {
+    return tokens / shape_.cp + (rank < tokens % shape_.cp ? 1 : 0);
   }
 
   /// Counts the messages of a run between the ranks of a cp group, by running CarryRelay. The ranks between
@@ -315,6 +391,12 @@ class StepCounter::Step {
     CountingCommunicator axis(shape_.cp - 1, shape_.cp);
     send_states(axis, ctx_, zeros_, 0);
     add(states_, axis.count(Kind::kMessage).mine, {micro_batches_, shape_.dp});
+    const int64_t header = 8 * 8;  // send_states sends one before the rows of each layer
+    add(keys_values_,
+        {.messages = 2 * appends_,
+         .bytes = header * appends_ +
+                  mesh_.micro_batch * config_.sequence.length * bytes_per_token(c_.needs_.carries)},
+        {micro_batches_, shape_.dp});
   }
 
   void add_communication(StepCount& n) {
@@ -346,7 +428,8 @@ class StepCounter::Step {
         if (t.axis == axis) with(t);
       }
     }
-    for (const CommunicationTerm& t : {choices_, rows_, states_, gradients_}) with(t);
+    for (const CommunicationTerm& t : {choices_, rows_, states_, gradients_, keys_values_, row_gradients_})
+      with(t);
     for (const CommunicationTerm& t : terms) {
       if (t.axis == MeshAxis::kWorld || t.axis == MeshAxis::kEp) with(t);
     }
@@ -358,6 +441,7 @@ class StepCounter::Step {
   const ExperimentConfig& config_;
   Context ctx_;
   int64_t micro_batches_, segments_, rest_, carried_bytes_;
+  int64_t appends_ = 0;  // append carries
   bool scans_;
   StepOrder order_;
   CarryStates zeros_;
@@ -366,6 +450,8 @@ class StepCounter::Step {
   CommunicationTerm rows_{.name = "tokens to experts", .axis = MeshAxis::kEp};
   CommunicationTerm states_{.name = "states", .axis = MeshAxis::kCp};
   CommunicationTerm gradients_{.name = "gradients of states", .axis = MeshAxis::kCpBackward};
+  CommunicationTerm keys_values_{.name = "keys and values", .axis = MeshAxis::kCp};
+  CommunicationTerm row_gradients_{.name = "gradients of keys, values", .axis = MeshAxis::kCpBackward};
 };
 
 StepCounter::StepCounter(ExperimentConfig config, Backend like, const LayerKinds& kinds)

@@ -143,5 +143,18 @@ INSTANTIATE_TEST_SUITE_P(Patterns, ToyLayer, ::testing::Values("T", "TM-", "P", 
   return name;
 });
 
+TEST(LayerKinds, CudaIsRefusedByNameWhereALayerHasNoKernels) {
+  const LayerKinds& kinds = builtin_layer_kinds();
+  kinds.check_cuda("ME-");
+  EXPECT_EQ(kinds.without_cuda("M(S*)E"), "S (Mamba-2), * (attention)");
+  try {
+    kinds.check_cuda("M*E");
+    FAIL();
+  } catch (const InputError& e) {
+    EXPECT_NE(std::string(e.what()).find("* (attention)"), std::string::npos) << e.what();
+    EXPECT_EQ(std::string(e.what()).find("Mamba-2"), std::string::npos) << e.what();
+  }
+}
+
 }  // namespace
 }  // namespace natrix::test
