@@ -7,16 +7,16 @@
 namespace natrix::test {
 namespace {
 
-constexpr RowFormat kFormat{.dtype = Dtype::kF32, .heads = 2, .head_dim = 3};
+constexpr RowFormat kStoreFormat{.dtype = Dtype::kF32, .heads = 2, .head_dim = 3};
 constexpr int64_t kRowBatch = 2;
 
 /// Rows [B, count, width] whose numbers name the branch, the token, the row of the batch and the channel.
 Buffer rows_of_branch(int64_t branch, int64_t first, int64_t count) {
-  Buffer rows(kFormat.dtype, {kRowBatch, count, kFormat.width()});
+  Buffer rows(kStoreFormat.dtype, {kRowBatch, count, kStoreFormat.width()});
   auto* x = rows.view().as<float>();
   for (int64_t b = 0; b < kRowBatch; ++b) {
     for (int64_t t = 0; t < count; ++t) {
-      for (int64_t c = 0; c < kFormat.width(); ++c)
+      for (int64_t c = 0; c < kStoreFormat.width(); ++c)
         *x++ = static_cast<float>(100000 * branch + 100 * (first + t) + 50 * b + c + 1);
     }
   }
@@ -25,12 +25,12 @@ Buffer rows_of_branch(int64_t branch, int64_t first, int64_t count) {
 
 class RowStoreTest : public ::testing::Test {
  protected:
-  RowStore store() const { return {kFormat, kRowBatch, Memory::kHost}; }
+  RowStore store() const { return {kStoreFormat, kRowBatch, Memory::kHost}; }
   void write(RowStore& s, int64_t branch, int64_t first, int64_t count) {
     s.write(ctx_, first, rows_of_branch(branch, first, count).view());
   }
   std::vector<float> read(const RowStore& s, int64_t first, int64_t count) {
-    const Buffer rows(kFormat.dtype, {kRowBatch, count, kFormat.width()});
+    const Buffer rows(kStoreFormat.dtype, {kRowBatch, count, kStoreFormat.width()});
     s.read(ctx_, first, rows.view());
     const auto* x = rows.view().as<float>();
     return {x, x + rows.view().count()};
@@ -42,7 +42,8 @@ class RowStoreTest : public ::testing::Test {
   }
   /// Memory of so many pages.
   static int64_t pages(int64_t n) {
-    return n * kRowBatch * page_elements(kFormat.heads, kFormat.head_dim) * size_of(kFormat.dtype);
+    return n * kRowBatch * page_elements(kStoreFormat.heads, kStoreFormat.head_dim) *
+           size_of(kStoreFormat.dtype);
   }
   static bool same_page(const RowStore& a, const RowStore& b, int64_t page) {
     return a.pages(a.length()).keys<float>(kRowBatch, 0, 0, page) ==
@@ -136,7 +137,7 @@ TEST_F(RowStoreTest, DroppedRowsReadAsZero) {
   EXPECT_EQ(s.begin(), 128) << "only whole pages are dropped";
   EXPECT_EQ(s.bytes(), pages(2));
   EXPECT_EQ(s.length(), 200);
-  const std::vector<float> zero(static_cast<size_t>(kRowBatch * 128 * kFormat.width()), 0.0F);
+  const std::vector<float> zero(static_cast<size_t>(kRowBatch * 128 * kStoreFormat.width()), 0.0F);
   EXPECT_EQ(read(s, 0, 128), zero);
   // A kernel may write gradients for rows that are not held.
   s.pages(200).keys<float>(kRowBatch, 1, 0, 0)[0] = 5;
@@ -156,7 +157,7 @@ TEST_F(RowStoreTest, ZerosFromAToken) {
   EXPECT_EQ(s.begin(), 64);
   EXPECT_EQ(s.bytes(), pages(3));
   EXPECT_EQ(read(s, 0, 200),
-            std::vector<float>(static_cast<size_t>(kRowBatch * 200 * kFormat.width()), 0.0F));
+            std::vector<float>(static_cast<size_t>(kRowBatch * 200 * kStoreFormat.width()), 0.0F));
   EXPECT_THROW(s.fill_zero(10), ContractError);
 }
 
@@ -175,9 +176,10 @@ TEST_F(RowStoreTest, WrongRowsAreRefused) {
   write(s, 0, 0, 10);
   EXPECT_THROW(write(s, 0, 11, 1), ContractError) << "a gap";
   EXPECT_THROW(read(s, 5, 6), ContractError) << "beyond the end";
-  EXPECT_THROW(s.write(ctx_, 10, Buffer(Dtype::kF64, {kRowBatch, 1, kFormat.width()}).view()), ContractError);
+  EXPECT_THROW(s.write(ctx_, 10, Buffer(Dtype::kF64, {kRowBatch, 1, kStoreFormat.width()}).view()),
+               ContractError);
   EXPECT_THROW(s.write(ctx_, 10, Buffer(Dtype::kF32, {kRowBatch, 1, 3}).view()), ContractError);
-  EXPECT_THROW(s.write(ctx_, 10, Buffer(Dtype::kF32, {1, 1, kFormat.width()}).view()), ContractError);
+  EXPECT_THROW(s.write(ctx_, 10, Buffer(Dtype::kF32, {1, 1, kStoreFormat.width()}).view()), ContractError);
 }
 
 }  // namespace
