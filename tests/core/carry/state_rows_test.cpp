@@ -137,6 +137,23 @@ TEST_F(AppendedStates, RowGradientsGoBackThroughTheSegments) {
   }
 }
 
+// A caller may start another sweep from the same gradients.
+TEST_F(AppendedStates, GradientsThatASweepStartsFromStayAsTheyAre) {
+  const CarryStates rows = states(0, 2, 100), end = states(3, 2, 100);
+  const History history{.rows = rows.rows_at(kAppendedKey).store, .first = 40, .length = 100};
+  LocalRoute gradients;
+  for (int again = 0; again < 2; ++again) {
+    gradients.resume(&end);
+    gradients.begin_segment(/*last=*/true);
+    const History g = gradients.row_gradients(kAppendedKey, history);
+    g.pages().keys<float>(2, 0, 0, 0)[41] += 1;
+    const Buffer own(kAppendedFormat.dtype, {2, 60, kAppendedFormat.width()});
+    gradients.collect(ctx_, kAppendedKey, g, own.view());
+    EXPECT_EQ(own.view().as<float>()[kAppendedFormat.width()], wanted(3, 1, 41, 1)[0] + 1);
+    EXPECT_EQ(last(end, 100), wanted(3, 2, 0, 100));
+  }
+}
+
 TEST_F(AppendedStates, ACutGradientIsThatOfTheOwnRowsOnly) {
   LocalRoute states;
   CutRoute gradients;
