@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/base/transfer.h"
+
 namespace natrix {
 namespace {
 
@@ -62,6 +64,7 @@ void RowStore::write(Context& ctx, int64_t first, View rows) {
 void RowStore::read(Context& ctx, int64_t first, View rows) const {
   require(first >= 0 && first + rows.extent(1) <= length_, "rows that a store does not hold");
   if (rows.extent(1) == 0) return;
+  if (spare_) natrix::fill_zero(ctx, spare_->view());  // kernels may have written into it
   const int64_t half = format_.width() / 2;
   read_rows(
       ctx,
