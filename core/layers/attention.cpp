@@ -42,9 +42,9 @@ double magnitude_of(const AttentionConfig& c) {
 int checked(const ModelConfig& c, int layer) {
   const AttentionConfig& a = c.attention;
   if (!a.head_dim && c.d_model % a.num_heads != 0) {
-    throw InputError(
-        fmt::format("model.attention.num_heads: {} does not divide d_model {}; set head_dim or another number",
-                    a.num_heads, c.d_model));
+    throw InputError(fmt::format(
+        "model.attention.num_heads: {} does not divide d_model {}; set head_dim or another number",
+        a.num_heads, c.d_model));
   }
   if (a.num_heads % c.kv_heads() != 0) {
     throw InputError(fmt::format("model.attention.num_kv_heads: {} does not divide num_heads {}",

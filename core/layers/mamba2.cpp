@@ -23,8 +23,8 @@ int checked(const ModelConfig& c, int layer) {
                     m.head_dim, m.expand * c.d_model));
   }
   if (c.mamba2_heads() % m.n_groups != 0) {
-    throw InputError(fmt::format("model.mamba2.n_groups: {} groups do not divide {} heads", m.n_groups,
-                                 c.mamba2_heads()));
+    throw InputError(
+        fmt::format("model.mamba2.n_groups: {} groups do not divide {} heads", m.n_groups, c.mamba2_heads()));
   }
   return layer;
 }

@@ -1,6 +1,6 @@
 // Any bytes as a prefix state: refused with InputError, or taken whole.
-#include "core/io/state_file.h"
 #include "core/carry/carry_spec.h"
+#include "core/io/state_file.h"
 #include "memory_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -125,7 +125,7 @@ double objective(Model& model, Context& ctx, const Sequences& rows, const MoeCon
   return sum;
 }
 
-constexpr int kVariants = 7;
+constexpr int kVariants = 11, kFirstHybrid = 7;
 class WholeModel : public ::testing::TestWithParam<int> {};
 
 ModelConfig variant(int i) {
@@ -159,6 +159,50 @@ ModelConfig variant(int i) {
       c.moe.renormalize = true;
       break;
     case 6: c.moe.capacity_factor = 0.7; break;
+    case 7:
+      c = small_config("S*E-", 1);
+      c.attention.rope = Rope::kDefault;
+      break;
+    case 8:
+      c = small_config("(S*)", 2);
+      c.attention.window = 6;
+      c.attention.rope = Rope::kYarn;
+      c.attention.rope_factor = 4;
+      c.attention.rope_original_length = 8;
+      c.attention.rope_fraction = 0.7;
+      c.attention.in_multiplier = 1.3;
+      c.attention.out_multiplier = 0.7;
+      c.attention.key_multiplier = 1.4;
+      c.mamba2.norm_before_gate = true;
+      c.mamba2.in_multiplier = 0.9;
+      c.mamba2.z_multiplier = 1.2;
+      c.mamba2.B_multiplier = 0.8;
+      c.mamba2.dt_multiplier = 1.1;
+      c.residual_multiplier = 0.6;
+      break;
+    case 9:
+      c = small_config("S*S", 1);
+      c.mamba2.norm = false;
+      c.mamba2.proj_bias = c.attention.proj_bias = true;
+      c.mamba2.dt_max = 0.7;
+      c.attention.num_kv_heads = 4;
+      c.embedding_multiplier = 2;
+      c.logits_multiplier = 0.3;
+      break;
+    case 10:
+      c = small_config("*E", 1);
+      c.moe.num_experts = 6;
+      c.moe.groups = 3;
+      c.moe.top_groups = 2;
+      c.moe.router = Router::kSigmoid;
+      c.moe.renormalize = true;
+      c.moe.routed_scaling = 2.5;
+      c.moe.selection_bias = true;
+      c.moe.latent = 5;
+      c.moe.shared_experts = 1;
+      c.moe.shared_d_ff = 9;
+      c.mlp.gate_multiplier = 1.5;
+      break;
     default: break;
   }
   return c;
@@ -189,6 +233,8 @@ class F32WholeModel : public ::testing::TestWithParam<std::tuple<Backend, int>> 
 
 TEST_P(F32WholeModel, EqualsTheReferenceInDouble) {
   const auto [backend, which] = GetParam();
+  if (backend == Backend::kCuda && which >= kFirstHybrid)
+    GTEST_SKIP() << "Mamba-2, attention and groups of experts have no CUDA kernels yet";
   const ModelConfig config = variant(which);
   Context reference(Backend::kReference), ctx(backend);
   AssembledModel exact = small_model(config, Dtype::kF64),

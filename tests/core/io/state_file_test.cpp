@@ -53,8 +53,7 @@ TEST(StateFile, AnotherModelIsRefusedWithBothNames) {
   const ScratchDir dir;
   const ToyState state;
   write_state_file(dir / "s", {kModel, 5, "M × 1"}, state.tensors);
-  const std::string message =
-      message_of<InputError>([&] { StateFile(dir / "s", "fedcba9876543210"); });
+  const std::string message = message_of<InputError>([&] { StateFile(dir / "s", "fedcba9876543210"); });
   for (const char* part : {"another model", kModel, "fedcba9876543210", "M", "read the text again"}) {
     EXPECT_TRUE(mentions(message, part));
   }
@@ -75,8 +74,7 @@ TEST(StateFile, EveryTruncationAndEveryDamagedByteOfTheTensorsIsRefused) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ 1);
     test::write_file(dir / "bad", bad);
-    EXPECT_TRUE(mentions(message_of<InputError>([&] { StateFile(dir / "bad", kModel); }),
-                         "damaged"));
+    EXPECT_TRUE(mentions(message_of<InputError>([&] { StateFile(dir / "bad", kModel); }), "damaged"));
   }
 }
 
