@@ -54,7 +54,7 @@ MoeRouter::Choice MoeRouter::forward(Pass& p, View activations) const {
                         .renormalize = config_.renormalize,
                         .scale = config_.routed_scaling,
                         .groups = config_.groups,
-                        .top_groups = config_.top_groups,
+                        .top_groups = std::min(config_.top_groups, config_.groups),
                         .scores = c.scores,
                         .expert = c.expert,
                         .weight = c.weight,

@@ -112,7 +112,7 @@ std::vector<Contradiction> contradictions(const ModelConfig& m) {
   const MoeConfig& e = m.moe;
   c.expect(e.num_experts % e.groups == 0, "model.moe.groups",
            fmt::format("{} groups do not divide {} experts", e.groups, e.num_experts));
-  c.expect(e.top_groups <= e.groups, "model.moe.top_groups",
+  c.expect(e.groups == 1 || e.top_groups <= e.groups, "model.moe.top_groups",
            fmt::format("{} of {} groups; it can be at most model.moe.groups", e.top_groups, e.groups));
   c.expect(e.groups == 1 || e.top_k <= e.num_experts / e.groups * e.top_groups, "model.moe.top_k",
            fmt::format("{} experts, but {} groups hold {}", e.top_k, e.top_groups,

@@ -156,7 +156,7 @@ const MalformedInput kModels[] = {
     {"config_gone", kScore, remove("model/config.json"), {"/model", "config.json"}},
     {"config_no_json", kScore, put("model/config.json", "{"), {"config.json", "not valid JSON"}},
     {"config_with_a_key_twice", kScore, replace("model/config.json", "{", "{\"vocab_size\": 3,"), {"config.json", "vocab_size", "twice"}},
-    {"config_of_another_class", kScore, config("model_type", "llama"), {"config.json", "llama", "not supported"}},
+    {"config_of_another_class", kScore, config("model_type", "gpt2"), {"config.json", "gpt2", "not supported"}},
     {"config_with_attention", kScore, both(config("attn_layer_period", 1), config("attn_layer_offset", 0)), {"config.json", "attention"}},
     {"config_of_absurd_width", kScore, config("hidden_size", int64_t{1} << 40), {"config.json", "hidden_size"}},
     {"config_of_absurd_depth", kScore, config("num_hidden_layers", 1000000000), {"config.json", "num_hidden_layers"}},

@@ -27,7 +27,9 @@ std::string refusal(const std::string& pattern, const LayerKinds& kinds = builti
 TEST(LayerKinds, AnUnknownLetterIsReportedWithTheLettersThatThereAre) {
   EXPECT_EQ(refusal("ME-M"), "");
   EXPECT_THAT(refusal("MxE"), HasSubstr("book.yaml:4: model.pattern: 'x'"));
-  EXPECT_THAT(refusal("MxE"), HasSubstr("M (Mamba-1), E (mixture of experts), - (dense MLP)"));
+  EXPECT_THAT(refusal("MxE"),
+              HasSubstr("M (Mamba-1), S (Mamba-2), * (attention), E (mixture of experts), - (dense "
+                        "MLP)"));
   EXPECT_THAT(refusal("MT"), HasSubstr("'T'"));
   EXPECT_EQ(refusal("MT", toy_kinds()), "");
   EXPECT_THROW(describe_model(small_config("MT")), InputError);
