@@ -22,7 +22,7 @@ inline bool set_other_value(const Field& field) {
   for (const std::string& word : field.words) {
     if (takes(word)) return true;
   }
-  return takes(int64_t{3}) || takes(0.25) || takes(std::string("EM")) || takes(std::string("[0.25, 3]"));
+  return takes(int64_t{11}) || takes(0.25) || takes(std::string("EM")) || takes(std::string("[0.25, 3]"));
 }
 
 }  // namespace natrix::test
