@@ -41,6 +41,7 @@ train: {steps: 40, batch_size: 2, eval_every: 0}
 optimizer: {lr: 1.0e-2, warmup_steps: 5}
 checkpoint: {every: 10}
 log: {every: 1}
+device: {backend: cpu}
 )");
 }
 
