@@ -19,7 +19,7 @@
 #include "configs/schema/load.h"
 #include "core/generate/session.h"
 #include "core/layers/init.h"
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 #include "core/train/optimizer.h"
 #include "core/train/train_step.h"
 #include "kernels/base/transfer.h"

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "configs/schema/load.h"
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 #include "launch/assemble.h"
 #include "launch/warning.h"
 

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "kernels/base/check.h"
+
 namespace natrix::hf {
 namespace {
 

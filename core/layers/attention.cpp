@@ -39,7 +39,7 @@ double magnitude_of(const AttentionConfig& c) {
 }
 
 /// Throws InputError before anything is derived from numbers that do not fit together.
-int checked(const ModelConfig& c, int layer) {
+int checked_attention(const ModelConfig& c, int layer) {
   const AttentionConfig& a = c.attention;
   if (!a.head_dim && c.d_model % a.num_heads != 0) {
     throw InputError(fmt::format(
@@ -60,7 +60,7 @@ int checked(const ModelConfig& c, int layer) {
 }  // namespace
 
 Attention::Attention(const ModelConfig& config, int layer, int first_part, const std::string& prefix)
-    : layer_(checked(config, layer)),
+    : layer_(checked_attention(config, layer)),
       part_(first_part),
       heads_(config.attention.num_heads),
       kv_heads_(config.kv_heads()),

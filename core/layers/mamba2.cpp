@@ -14,7 +14,7 @@ GatedNorm order_of(const Mamba2Config& c) {
 }
 
 /// Throws InputError before anything is derived from numbers that do not fit together.
-int checked(const ModelConfig& c, int layer) {
+int checked_mamba2(const ModelConfig& c, int layer) {
   const Mamba2Config& m = c.mamba2;
   if (!m.num_heads && (m.expand * c.d_model) % m.head_dim != 0) {
     throw InputError(
@@ -32,7 +32,7 @@ int checked(const ModelConfig& c, int layer) {
 }  // namespace
 
 Mamba2::Mamba2(const ModelConfig& config, int layer, int first_part, const std::string& prefix)
-    : layer_(checked(config, layer)),
+    : layer_(checked_mamba2(config, layer)),
       first_part_(first_part),
       heads_(config.mamba2_heads()),
       head_dim_(config.mamba2.head_dim),

@@ -11,7 +11,7 @@
 
 #include "configs/schema/experiment.h"
 #include "core/text/corpus.h"
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 #include "kernels/base/buffer.h"
 
 namespace natrix {

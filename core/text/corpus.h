@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "core/text/source_files.h"
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 
 namespace natrix {
 

@@ -9,7 +9,7 @@
 #include "core/files/json.h"
 #include "core/files/mapped_file.h"
 #include "core/hf/hf_formats.h"
-#include "core/text/byte_tokenizer_json.h"
+#include "core/tokenizers/byte_tokenizer_json.h"
 #include "kernels/base/check.h"
 
 namespace natrix {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 
 namespace natrix {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 
 namespace natrix {
 

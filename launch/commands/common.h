@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 #include "launch/api/machine.h"
 #include "launch/assemble.h"
 

@@ -21,7 +21,7 @@
 #include "core/report/say.h"
 #include "core/report/units.h"
 #include "core/sequence/diagnose.h"
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 #include "distributed/mpi_communicator.h"
 #include "launch/api/text.h"
 #include "launch/api/token_rows.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/text/corpus.h"
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 #include "kernels/base/buffer.h"
 #include "kernels/base/check.h"
 #include "tests/files.h"

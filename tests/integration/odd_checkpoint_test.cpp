@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/files/safetensors.h"
-#include "core/text/byte_tokenizer_json.h"
+#include "core/tokenizers/byte_tokenizer_json.h"
 #include "kernels/base/buffer.h"
 #include "tests/launch/ranks.h"
 #include "tests/launch/spoil.h"

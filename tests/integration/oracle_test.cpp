@@ -43,7 +43,8 @@ class OracleTest : public ::testing::TestWithParam<std::tuple<std::string, Backe
     const ModelConfig model = configuration(name);
     const std::string missing = builtin_layer_kinds().without_cuda(model.stack());
     if (backend == Backend::kCuda && (!missing.empty() || model.moe.groups > 1))
-      GTEST_SKIP() << "CUDA has no kernels for " << (missing.empty() ? "a choice limited to groups" : missing);
+      GTEST_SKIP() << "CUDA has no kernels for "
+                   << (missing.empty() ? "a choice limited to groups" : missing);
   }
 };
 

@@ -5,7 +5,7 @@
 #include <natrix/natrix.h>
 #include <string>
 
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 #include "kernels/base/context.h"
 #include "launch/api/machine.h"
 #include "launch/assemble.h"

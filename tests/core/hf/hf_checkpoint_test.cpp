@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/hf/hf_formats.h"
-#include "core/text/byte_tokenizer_json.h"
+#include "core/tokenizers/byte_tokenizer_json.h"
 #include "kernels/base/buffer.h"
 #include "tests/core/io_helpers.h"
 

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "core/text/byte_tokenizer_json.h"
+#include "core/tokenizers/byte_tokenizer_json.h"
 #include "kernels/base/check.h"
 #include "tests/core/io_helpers.h"
 

@@ -1,4 +1,4 @@
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 
 #include "tests/core/text_helpers.h"
 

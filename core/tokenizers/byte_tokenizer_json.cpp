@@ -1,4 +1,4 @@
-#include "core/text/byte_tokenizer_json.h"
+#include "core/tokenizers/byte_tokenizer_json.h"
 
 #include <algorithm>
 #include <fmt/format.h>

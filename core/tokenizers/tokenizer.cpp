@@ -1,4 +1,4 @@
-#include "core/text/tokenizer.h"
+#include "core/tokenizers/tokenizer.h"
 
 #include <algorithm>
 #include <fmt/format.h>
