@@ -19,7 +19,7 @@ void require_agreement(const std::vector<Agreed>& list, Collectives& world, Cont
   require_same({"the program", hash_file("/proc/self/exe"), "install the same build on every host"}, world,
                ctx);
   for (const Agreed& a : list) require_same(a, world, ctx);
-  world.barrier(ctx);  // rank 0 has compared itself with itself: it waits for the others before it goes on
+  world.barrier(ctx);  // rank 0 always agrees with itself, so it waits here for the others
 }
 
 void require_agreement(const Experiment& experiment, const BatchSource& data, Collectives& world,

@@ -25,7 +25,7 @@ bool contradict(const Field& asked, const Field& found, const ModelConfig& check
     case BesideCheckpoint::kRepeats: return asked.get() != found.get();
     case BesideCheckpoint::kReplaces: return false;
     case BesideCheckpoint::kStaysOnOff:
-      // The weights have a selection bias or not; one that is there may be updated or left alone.
+      // Weights have a selection bias or not. An existing one may be updated or kept fixed.
       return !checkpoint.moe.selection_bias && (asked.get() == Scalar(0.0)) != (found.get() == Scalar(0.0));
   }
   contract_broken("unknown meaning", std::source_location::current());
@@ -50,7 +50,7 @@ std::vector<std::string> differing_model_keys(const ModelConfig& a, const ModelC
 
 namespace {
 
-/// What the experiment does not set is the checkpoint's.
+/// Takes every key that the experiment does not set from the checkpoint.
 void take_unset(ModelConfig& asked, const ModelConfig& found, const LoadedConfig& loaded) {
   ModelConfig copy = found;
   const std::vector<Field> to = model_fields_of(asked), from = model_fields_of(copy);

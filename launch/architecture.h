@@ -1,5 +1,5 @@
-// Compares two models as networks, independent of how their settings are written. Which keys there are, and
-// what each means beside a checkpoint, is said in the list of fields (configs/schema/fields.cpp).
+// Compares two models as networks, independent of how their settings are written. The list of fields
+// (configs/schema/fields.cpp) defines the keys and how each relates to a checkpoint.
 #pragma once
 
 #include <string>
@@ -19,11 +19,11 @@ std::vector<std::string> differing_model_keys(const ModelConfig& a, const ModelC
 /// The keys of the model block that were set and contradict the model of a checkpoint.
 std::vector<std::string> set_against_checkpoint(const LoadedConfig& loaded, const ModelConfig& found);
 
-/// The model of a checkpoint with the settings of training that were set; where the checkpoint's family holds
-/// none, with all that the configuration has.
+/// The model of a checkpoint with the training settings that were set. If the checkpoint's family stores no
+/// training settings, all of them come from the configuration.
 ModelConfig with_training_settings(const ModelConfig& found, const LoadedConfig& loaded);
 
-/// The model of a checkpoint with the settings of training of another.
+/// The model of a checkpoint with the training settings of another model.
 ModelConfig with_training_settings(const ModelConfig& found, const ModelConfig& of);
 
 }  // namespace natrix

@@ -27,7 +27,7 @@ AssembledModel build_model(const ModelConfig& config, std::unique_ptr<RowExchang
   return a;
 }
 
-/// Whatever runs on a device has its weights there. A dry run has none, so it may imitate a device.
+/// A model in device memory needs CUDA kernels. A dry run has no memory, so it may imitate a device.
 void check_backend(const ModelConfig& config, Memory memory, const LayerKinds& kinds) {
   if (memory == Memory::kDevice) kinds.check_cuda(config.pattern);
 }
@@ -59,7 +59,8 @@ AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dty
   check_backend(config, memory, kinds);
   AssembledModel a = build_model(config, std::move(exchange), kinds);
   const AssembledModel whole = describe_model(config, nullptr, kinds);
-  check_weights(dir, config, whole->params());  // before memory is taken for what the files may not hold
+  check_weights(dir, config,
+                whole->params());  // before memory is allocated for weights that the files may not contain
   a->allocate(dtype, with_gradients, memory);
   load_weights(dir, config, a->params(), whole->params());
   return a;

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kRunsOwn = "config.yaml";
 
-/// The record marks a run; those of earlier versions have none, but a curve and checkpoints.
+/// run.json marks a run. Runs of earlier versions lack it, but have metrics and checkpoints.
 bool lies_in_run(const fs::path& file) {
   std::error_code error;
   if (file.filename() != kRunsOwn) return false;
@@ -25,7 +25,7 @@ bool lies_in_run(const fs::path& file) {
          fs::exists(fs::symlink_status(dir / "checkpoints", error));
 }
 
-/// Where a path would be that kept its place relative to the run; empty if nothing is there.
+/// The path of a file that moved together with the run; empty if there is no such file.
 std::string moved_along(const ConfigSource& source, const std::string& path) {
   std::error_code error;
   const fs::path from_run = fs::path(path).lexically_relative(source.recorded_dir);
@@ -37,7 +37,7 @@ std::string moved_along(const ConfigSource& source, const std::string& path) {
 void require_recorded(const ConfigSource& source, const std::string& key,
                       const std::vector<std::string>& paths, bool list) {
   std::error_code error;
-  if (!source.loaded.origin_of(key).starts_with(source.file)) return;  // the command line says it
+  if (!source.loaded.origin_of(key).starts_with(source.file)) return;  // it was given on the command line
   std::string missing;
   std::vector<std::string> now;
   bool all_found = true;

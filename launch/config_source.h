@@ -21,8 +21,8 @@ struct ConfigSource {
 /// ConfigError or InputError if the file cannot be read, or if a directory holds no run.
 ConfigSource load_config(const std::string& config, std::span<const std::string> overrides);
 
-/// InputError if a run's own config.yaml names data that are missing. The message says which, and how to give
-/// their new place. Whoever opens other files reports missing ones.
+/// InputError if a run's own config.yaml names data files that are missing. The message names them and says how
+/// to give their new place. For other YAML files, the code that opens the data reports missing files.
 void require_recorded_data(const ConfigSource& source);
 
 }  // namespace natrix

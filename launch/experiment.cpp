@@ -16,10 +16,10 @@
 namespace natrix {
 namespace {
 
-/// model.init_from decides the architecture; keys that are set all the same must agree with it.
+/// model.init_from sets the architecture. Keys of the architecture that are also set must agree with it.
 void adopt_checkpoint(Experiment& e, const std::function<void(const std::string&)>& warn) {
   e.init_dir = resolve_model_dir(e.config.model.init_from);
-  std::string untied;  // why the head is not tied, although config.json ties it
+  std::string untied;  // the reason why the head is not tied although config.json ties it; or empty
   const ModelConfig found = read_checkpoint_model(
       e.init_dir, [&](const std::string& why) { untied = why; }, *e.kinds);
   for (const std::string& key : set_against_checkpoint(e.loaded, found)) {
@@ -38,8 +38,8 @@ void adopt_checkpoint(Experiment& e, const std::function<void(const std::string&
   e.config.model.init_from = init_from;
 }
 
-/// The text's tokenizer. That of init_from is not read as bytes because natrix cannot read it otherwise:
-/// somebody has to ask for that.
+/// The tokenizer of the text. If natrix cannot read init_from's own tokenizer, it does not silently read bytes
+/// instead: the user has to ask for that.
 std::unique_ptr<Tokenizer> tokenizer_of_text(const Experiment& e, const OwnTokenizer& own) {
   const std::optional<int64_t>& size = e.config.model.vocab_size;
   const bool asked = e.loaded.was_set("data.tokenizer") && own.kind != OwnTokenizer::Kind::kBytes;
@@ -52,7 +52,7 @@ std::unique_ptr<Tokenizer> tokenizer_of_text(const Experiment& e, const OwnToken
       "with data.tokenizer=bytes");
 }
 
-/// The model that the run in run.dir has, if it has checkpoints and says: it resolved init_from when it
+/// The model of the run in run.dir, if it has checkpoints and recorded its model. It resolved init_from when it
 /// began.
 std::optional<ModelConfig> model_of_run(const ExperimentConfig& config) {
   const std::string& dir = config.run.dir;
@@ -62,7 +62,7 @@ std::optional<ModelConfig> model_of_run(const ExperimentConfig& config) {
   return load_experiment(dir + "/config.yaml").config.model;
 }
 
-/// What init_from names, if it is still there; else nothing.
+/// The directory of init_from if it still exists; otherwise nothing.
 std::string init_dir_if_any(const std::string& init_from) {
   try {
     return resolve_model_dir(init_from);
@@ -71,15 +71,15 @@ std::string init_dir_if_any(const std::string& init_from) {
   }
 }
 
-/// A run that goes on has its weights in its own checkpoints, so that init_from may have moved or be gone.
-/// Keys that are not set are the run's; RunDirectory compares those that are.
+/// A resumed run has its weights in its own checkpoints, so init_from may have moved or be gone. Keys that are
+/// not set are taken from the run. RunDirectory compares those that are set.
 void adopt_run(Experiment& e, const ModelConfig& of_run,
                const std::function<void(const std::string&)>& warn) {
   const std::string init_from = e.config.model.init_from;
   ModelConfig model = of_run;
   const std::vector<Field> from = model_fields_of(model), to = model_fields_of(e.config.model);
   const auto was_set = [&](const std::string& key) {
-    if (key == "model.pattern" || key == "model.repeat")  // one of them says what the other means
+    if (key == "model.pattern" || key == "model.repeat")  // the two keys have a meaning only together
       return e.loaded.was_set("model.pattern") || e.loaded.was_set("model.repeat");
     return e.loaded.was_set(key);
   };
@@ -119,7 +119,7 @@ void settle_vocabulary(Experiment& e) {
   if (!size) size = e.tokenizer->vocab_size();
 }
 
-/// The printed configuration says what was left open, and where that came from.
+/// Records the resolved values and their origins for the printed configuration.
 void record_resolved(Experiment& e) {
   const std::string source = e.config.model.init_from.empty() ? "the tokenizer" : "model.init_from";
   ExperimentConfig resolved = e.config;

@@ -34,7 +34,7 @@ std::string LayerKinds::known_letters() const {
 void LayerKinds::check(const std::string& pattern, const std::string& where) const {
   for (const char letter : pattern) {
     if (find(letter) != nullptr || letter == '(' || letter == ')') continue;
-    std::string shown = excerpt({&letter, 1});  // a file's letter may be any byte
+    std::string shown = excerpt({&letter, 1});  // a letter from a file may be any byte
     shown.front() = shown.back() = '\'';
     throw InputError(fmt::format("{}: {} is not a layer that natrix has; the letters are {}", where, shown,
                                  known_letters()));

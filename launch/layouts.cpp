@@ -52,7 +52,7 @@ LayoutStep step_under_layout(const Experiment& experiment, const ParallelConfig&
   LayoutStep result;
   run_ranks(ranks, parallel.timeout, [&](Transport& world) {
     Context ctx(experiment.backend(), 1);
-    // Ranks are threads here, and share a device if they compute on one.
+    // Ranks are threads here. They share the device if there is one.
     RunMesh mesh(config, ctx, &world, DeviceLink::kStaged);
     const Ranks ranks = mesh.ranks();
     AssembledModel model = experiment.make_model(mesh.exchange());

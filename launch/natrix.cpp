@@ -1,4 +1,4 @@
-// The natrix program, with the layers that Natrix comes with.
+// The natrix program with the built-in layers.
 #include "launch/program.h"
 
 int main(int argc, char** argv) {

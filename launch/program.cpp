@@ -61,7 +61,7 @@ int run(const Action& action, const MpiSession& session) {
   return kFailed;
 }
 
-/// An unknown word is reported before a missing one: it may be the missing one, misspelt.
+/// Reports an unknown word before a missing one, because it may be a misspelling of the missing one.
 std::string usage_error(const CLI::App& app, const CLI::ParseError& e) {
   const auto commands = app.get_subcommands();
   const std::string command = commands.empty() ? "" : commands.front()->get_name() + " ";
@@ -119,7 +119,7 @@ int run_program(int argc, char** argv, const LayerKinds& kinds) {
     return kBadInput;
   }
   const int status = flush_results(run(chosen, *session));
-  // A rank that failed does not wait for the others, who may wait for it.
+  // A failed rank does not wait for the others, because they may be waiting for it.
   if (status != 0 && status != kExitStopped) session->abort(status);
   return status;
 }

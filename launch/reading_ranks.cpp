@@ -20,7 +20,7 @@ bool is_setting(const std::string& word) {
 ParallelConfig parse_parallel(const std::vector<std::string>& settings, Reads reads, int ranks) {
   ExperimentConfig config;
   std::vector<Field> fields = fields_of(config);
-  std::erase_if(fields, [](const Field& f) {  // what is read has no gradients and no optimizer
+  std::erase_if(fields, [](const Field& f) {  // reading has no gradients and no optimizer
     return !f.key.starts_with("parallel.") || f.key == "parallel.zero" || f.key == "parallel.bucket";
   });
   std::map<std::string, std::string> origin;
@@ -82,7 +82,7 @@ void ReadingRanks::require_agreement(Model& model, std::vector<Agreed> list) {
                   fmt::format("{} {} {} {} {} {} {} {}", s.dp, s.cp, s.ep, static_cast<int>(p.cp_link),
                               flags_.chunk, flags_.backend, flags_.dtype, flags_.weights),
                   "start all ranks with the same flags"});
-  // Ranks that share experts hold different weights.
+  // With expert parallelism, ranks hold different weights.
   if (s.ep == 1)
     list.push_back({"the model", hash_weights(model.params()), "give all hosts the same checkpoint"});
   natrix::require_agreement(list, ranks().world, ctx_);

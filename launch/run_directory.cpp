@@ -54,7 +54,7 @@ RunDirectory::RunDirectory(const Experiment& experiment)
   if (fs::exists(path("config.yaml"))) compare_with_earlier();
 }
 
-/// A run that had checkpoints must not start again at step 0 over what is left of it.
+/// A run that had checkpoints must not start again at step 0 and overwrite its remaining files.
 void RunDirectory::refuse_lost_checkpoints() const {
   std::error_code error;
   std::string lost = missing_checkpoint(path("checkpoints"));
@@ -76,7 +76,7 @@ void RunDirectory::refuse_lost_checkpoints() const {
 void RunDirectory::compare_with_earlier() {
   earlier_ = load_experiment(path("config.yaml")).config;
   ExperimentConfig now = experiment_.config;
-  make_paths_absolute(now);  // as those of config.yaml are
+  make_paths_absolute(now);  // as the paths in config.yaml are
   const std::vector<std::string> of_model =
       differing_model_keys(earlier_->model, now.model, *experiment_.kinds);
   const std::vector<Field> before = fields_of(*earlier_), after = fields_of(now);
@@ -85,7 +85,8 @@ void RunDirectory::compare_with_earlier() {
     const std::string& key = after[i].key;
     if (key == "run.dir" || before[i].print() == after[i].print()) continue;
     const bool contradicts = std::find(of_model.begin(), of_model.end(), key) != of_model.end();
-    if (key.starts_with("model.") && key != "model.init_from" && !contradicts) continue;  // another spelling
+    if (key.starts_with("model.") && key != "model.init_from" && !contradicts)
+      continue;  // the same architecture, written differently
     const std::string change = fmt::format("{}: {}, was {}", key, after[i].print(), before[i].print());
     changes_.push_back(fmt::format("{}: {}", kSince, change));
     if (!contradicts) continue;
@@ -113,7 +114,7 @@ void RunDirectory::compare_with_origin(const ConfigSource& source, const BatchSo
                                        const EvalWindows* held_out) {
   const std::optional<RunOrigin> before = read_run_origin(path("run.json"));
   origin_ = origin_of(experiment_, source.file, data, held_out, before.value_or(RunOrigin()));
-  if (source.is_runs) {  // the file that it began with stays the one it began with
+  if (source.is_runs) {  // keep the file that the run was started with
     const auto origin =
         goes_on_ ? before : read_run_origin((fs::path(source.file).parent_path() / "run.json").string());
     origin_.config_file = origin ? origin->config_file : "";
@@ -132,8 +133,8 @@ void RunDirectory::compare_with_origin(const ConfigSource& source, const BatchSo
   refuse_unfit_states(train_change);
 }
 
-/// Two files of the same name in different folders mean the same run.dir unless they set it. A file that
-/// moved, or a copy of it, is still the same experiment.
+/// Two files of the same name in different folders have the same default run.dir. A file that was moved or
+/// copied is still the same experiment.
 void RunDirectory::compare_file(const RunOrigin& before, const ConfigSource& source, bool same_data) {
   if (experiment_.loaded.was_set("run.dir") || before.config_file.empty()) return;
   if (before.config_file == origin_.config_file) return;
@@ -148,7 +149,7 @@ void RunDirectory::compare_file(const RunOrigin& before, const ConfigSource& sou
       dir_, before.config_file, source.file, dir_));
 }
 
-/// Carried states are those of the text just before the next step's: of nothing else can a row go on.
+/// Carried states belong to the text just before the next step's, so a row can continue only with that text.
 void RunDirectory::refuse_unfit_states(const std::string& data_change) const {
   const bool carried = earlier_ && earlier_->sequence.carry_state && experiment_.config.sequence.carry_state;
   const auto newest = newest_with_texts(path("checkpoints"));

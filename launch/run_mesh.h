@@ -54,10 +54,10 @@ DeviceLink device_link(int gpus, int ranks, bool nccl, bool share);
 /// NCCL if every rank can use it, because machines may differ; else all ranks use host memory. Collective.
 DeviceLink agreed_link(Transport& world, DeviceLink mine);
 
-/// This process among the ranks of its machine, from the launcher's environment; 0 without one.
+/// The index of this process among the ranks of its machine, from the launcher's environment; 0 without one.
 int place_on_host();
 
-/// Threads of a rank that was not told how many: its part of the processors that the ranks of a host may use.
+/// The default number of threads of a rank: its share of the processors that the ranks of its host may use.
 int threads_of_a_rank();
 
 }  // namespace natrix

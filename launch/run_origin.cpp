@@ -70,7 +70,7 @@ void write_run_origin(const std::string& path, const RunOrigin& origin) {
                      {"version", kRunVersion},
                      {"config", {{"file", origin.config_file}, {"xxh3", origin.config_hash}}},
                      {"data", data}};
-  // A path need not be UTF-8; JSON must be.
+  // JSON must be UTF-8, but a path may contain any bytes.
   write_file(path, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 

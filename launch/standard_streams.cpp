@@ -22,7 +22,7 @@ void guard_standard_streams() {
   std::signal(SIGPIPE, SIG_IGN);
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(fd, F_GETFD) >= 0) continue;
-    // The lowest free descriptor is fd. Its mode is the wrong one: results that go nowhere must be an error.
+    // The lowest free descriptor is fd. It is opened in the wrong mode, so that writing results to it fails.
     if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
   }
 }

@@ -8,7 +8,7 @@
 namespace natrix {
 namespace {
 
-/// The arena's peak for a segment that is recorded and run backward. The machine does not matter.
+/// The arena's peak for a segment that is recorded and run backward. It does not depend on the machine.
 class Activations {
  public:
   Activations(ExperimentConfig config, const LayerKinds& kinds)
@@ -61,7 +61,7 @@ RankMemory training_memory(const Experiment& e, int ranks) {
 }
 
 int64_t activation_bytes_per_token(const ModelConfig& model, const LayerKinds& kinds) {
-  constexpr int64_t kTokens = 4096;  // more than a tile of the head
+  constexpr int64_t kTokens = 4096;  // longer than a tile of the head
   ExperimentConfig config;
   config.model = model;
   Activations activations(config, kinds);

@@ -5,7 +5,8 @@
 namespace natrix {
 
 void print_warning(const std::string& what) {
-  std::fputs(("natrix: warning: " + what + "\n").c_str(), stderr);  // fmt::print throws where stderr is full
+  std::fputs(("natrix: warning: " + what + "\n").c_str(),
+             stderr);  // fmt::print would throw if stderr is full
 }
 
 }  // namespace natrix

@@ -19,9 +19,9 @@ class TokenModel {
   /// Appends the ids of one piece. Any number of threads may call it at once.
   virtual void encode(std::string_view piece, std::vector<int64_t>& ids) const = 0;
 
-  virtual int64_t vocab_size() const = 0;                           // all ids are below it
+  virtual int64_t vocab_size() const = 0;  // all ids are below it
   virtual std::optional<int64_t> id(std::string_view token) const = 0;
-  virtual std::string_view token(int64_t id) const = 0;             // as the file spells it; empty if there is none
+  virtual std::string_view token(int64_t id) const = 0;  // as the file spells it; empty if there is none
 };
 
 }  // namespace natrix

@@ -6,7 +6,7 @@
 namespace natrix {
 namespace {
 
-/// CLI11 appends what a value is checked against: "INT:INT in [1 - 8]", "TEXT:{bash,zsh}".
+/// CLI11 appends a value's check to its type: "INT:INT in [1 - 8]", "TEXT:{bash,zsh}".
 void split_type(const std::string& type, FlagText& flag) {
   const size_t colon = type.find(':');
   flag.value = type.substr(0, colon);

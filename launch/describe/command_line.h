@@ -1,4 +1,4 @@
-// What the program's parser defines, as plain data: the single source of manual pages and shell completions.
+// The definitions of the program's parser as plain data. Manual pages and shell completions are made from it.
 #pragma once
 
 #include <string>
@@ -11,15 +11,15 @@ class App;
 namespace natrix {
 
 struct FlagText {
-  std::vector<std::string> names;    // as typed, "-o" before "--out"; of a positional, its one name
+  std::vector<std::string> names;    // as typed, "-o" before "--out"; a positional has one name
   std::string help;                  // one line
   std::string value;                 // TEXT, INT, …; empty for a flag without a value
   std::string range;                 // "[1 - 4096]" or empty
   std::vector<std::string> choices;  // empty: any value
-  std::string default_value;         // empty: none, or not worth a word
+  std::string default_value;         // empty: none, or not worth showing
   bool required = false, repeats = false;
 
-  /// Whether a value may be a path: of a number or a choice it cannot.
+  /// Whether a value may be a path. A number or a choice cannot.
   bool takes_path() const { return value == "TEXT" && choices.empty(); }
 };
 

@@ -21,7 +21,7 @@ std::string replaced(std::string_view text, std::string_view characters, std::st
   return out;
 }
 
-/// In single quotes, for a POSIX shell: a quote ends them, stands escaped, and begins them again.
+/// Quotes text for a POSIX shell. A single quote inside becomes '\'': end, escaped quote, begin.
 std::string shell_quoted(std::string_view text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? "'\\''" : std::string(1, c);
@@ -47,7 +47,7 @@ bool takes_path(const std::vector<FlagText>& positionals) {
   return false;
 }
 
-/// What bash does behind a flag with a value, or for an argument. A number completes to nothing.
+/// The bash command that completes the value of a flag or an argument. Numbers have no completion.
 std::string bash_values(const FlagText& flag) {
   if (flag.takes_path()) return "files=1";
   return flag.choices.empty() ? ":" : "words=" + shell_quoted(joined(flag.choices));
@@ -68,7 +68,7 @@ std::string bash_command(const CommandText& command) {
   return text + " ;;\n      esac\n      ;;\n";
 }
 
-/// Text within a specification of _arguments, in single quotes.
+/// Escapes text inside a single-quoted specification of zsh's _arguments.
 std::string zsh_text(std::string_view text) {
   return replaced(text, "[]:\\", "\\");
 }
@@ -78,7 +78,8 @@ std::string zsh_action(const FlagText& flag) {
   return flag.takes_path() ? "_files" : " ";
 }
 
-/// One specification for each name; the others are no longer offered where one is given, unless it repeats.
+/// Returns one specification per name. Once one name is given, zsh no longer offers the others, unless the flag
+/// may be repeated.
 std::string zsh_flag(const FlagText& flag) {
   std::string text;
   for (const std::string& name : flag.names) {
@@ -104,7 +105,7 @@ std::string zsh_command(const CommandText& command) {
   return text + "\n      ;;\n";
 }
 
-/// fish knows but one escape within single quotes.
+/// Inside single quotes, fish has escapes for the backslash and the quote only.
 std::string fish_text(std::string_view text) {
   return "'" + replaced(text, "\\'", "\\") + "'";
 }

@@ -1,5 +1,4 @@
-// Completion scripts of shells, from what the parser defines: commands, flags, choices, and paths where a value may be
-// one.
+// Makes completion scripts for shells from the parser's definitions: commands, flags, choices and paths.
 #pragma once
 
 #include <string>
@@ -8,7 +7,7 @@
 
 namespace natrix {
 
-/// Needs nothing but bash 4.4; the package bash-completion loads it where it finds it.
+/// Needs only bash 4.4. The package bash-completion loads it if it is installed in the usual place.
 std::string bash_completion(const ProgramText& program);
 std::string zsh_completion(const ProgramText& program);
 std::string fish_completion(const ProgramText& program);

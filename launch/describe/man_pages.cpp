@@ -7,7 +7,8 @@
 namespace natrix {
 namespace {
 
-/// Text within a line. A hyphen is one that a terminal can paste; other characters beyond ASCII go by number.
+/// Escapes text inside a line. A hyphen stays a hyphen that can be pasted; characters beyond ASCII are written
+/// by number.
 std::string roff(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -18,7 +19,7 @@ std::string roff(std::string_view text) {
       out += "\\-";
     } else if (byte < 0x80) {
       out += text[i];
-    } else {  // the first byte of UTF-8 says how many follow, each with six bits
+    } else {  // the first byte of UTF-8 gives the number of bytes that follow, six bits each
       const int more = byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : 1;
       unsigned code = byte & (0x3fu >> more);
       for (int k = 0; k < more && i + 1 < text.size(); ++k) {
@@ -30,7 +31,7 @@ std::string roff(std::string_view text) {
   return out;
 }
 
-/// A line of text of its own: one that begins with a point or a quote would be a request.
+/// Escapes a whole line. A line that begins with a full stop or a quote would be a roff request.
 std::string line(std::string_view text) {
   const bool request = !text.empty() && (text[0] == '.' || text[0] == '\'');
   return (request ? "\\&" : "") + roff(text) + "\n";
@@ -48,7 +49,7 @@ std::string heading(const ProgramText& program, const std::string& page, const s
                      roff(program.version), roff(page), roff(what));
 }
 
-/// Square brackets around what may be left out, points behind what may be repeated.
+/// Puts optional words in square brackets, and dots after words that may be repeated.
 std::string synopsis_of(const FlagText& positional) {
   const std::string name = italic(positional.names[0]) + (positional.repeats ? "..." : "");
   return positional.required ? name : "[" + name + "]";
@@ -78,7 +79,7 @@ std::string section(const char* title, const std::vector<FlagText>& flags, bool 
   return text;
 }
 
-/// A footer is "Example: command", or "Examples:" and lines that are indented, and then remarks.
+/// A footer is "Example: command", or "Examples:" followed by indented lines; remarks may follow.
 std::string examples(const std::string& footer) {
   if (footer.empty()) return "";
   std::istringstream lines(footer);

@@ -1,4 +1,4 @@
-// Manual pages in roff (man(7)), from what the parser defines.
+// Makes manual pages in roff (man(7)) from the parser's definitions.
 #pragma once
 
 #include <string>

@@ -177,7 +177,7 @@ RunCost DryRank::measure(const RunKey& key) {
   StepTally tally;
   const std::unique_ptr<SegmentRunner> runner =
       schedule.runner(dry_rows(key.rows, 2 * key.tokens), tally, result);
-  // prepare() has moved the routes to where the run begins, so the entry is one that leaves them there.
+  // prepare() has moved the routes to where the run begins. This entry does not move them.
   const SegmentRun run{
       .segment = 1, .entry = SegmentRun::Entry::kAfterStart, .visit = key.visit, .last = true};
   tally.begin_step(1);
@@ -212,7 +212,7 @@ Ledger DryRank::head_work(const RunKey& key) {
   return ctx_.ledger().since(before);
 }
 
-/// In the order of TrainStep::compute and Trainer::one_step.
+/// Follows the order of TrainStep::compute and Trainer::one_step.
 RestCost DryRank::rest(const MeshShape& shape, int rank) {
   run({.visit = Visit::kFirst});  // fills the tally, whose size is needed below
   ProcessMesh mesh(shape, rank);

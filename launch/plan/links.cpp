@@ -19,7 +19,7 @@ const LinkFigures& existing(const MachineConfig& m, const LinkFigures& link, con
                   shape.ranks(), &link == &m.network ? m.node_devices : 1));
 }
 
-/// The number of an axis' ranks that are on one node.
+/// The number of ranks of an axis that share a node.
 int64_t on_a_node(const MachineConfig& m, const MeshShape& shape, MeshAxis axis) {
   const int64_t stride = axis == MeshAxis::kExpertData ? shape.ep : 1;
   return std::clamp<int64_t>(m.node_devices / stride, 1, axis_size(shape, axis));

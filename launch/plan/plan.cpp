@@ -17,7 +17,7 @@ Backend backend_of(const MachineConfig& machine) {
   }
 }
 
-/// Layers without CUDA kernels have none in bf16 either, on any backend.
+/// A layer without CUDA kernels has no bf16 kernels on any backend.
 const ExperimentConfig& checked(const ExperimentConfig& config, const LayerKinds& kinds) {
   const std::string missing = kinds.without_cuda(config.model.pattern);
   if (config.device.dtype == DeviceDtype::kBf16 && !missing.empty()) {

@@ -24,7 +24,7 @@ std::string name_of(const PlannedMesh& m) {
                      m.shape.cp > 1 ? fmt::format(", {}", name_of(m.cp_link)) : "");
 }
 
-/// Seconds, minutes or hours: steps of a plan may take any of them.
+/// Prints a time in seconds, minutes or hours. The steps of a plan may take any of them.
 std::string duration(double seconds) {
   if (seconds < 600) return human_seconds(seconds);
   return seconds < 36000 ? fmt::format("{:.0f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);
@@ -63,7 +63,7 @@ void print_table(const PlanReport& r, int64_t top) {
   }
 }
 
-/// What sets the first plan apart from the one after it, or from what a rank can hold.
+/// How the first plan compares with the second, or with a rank's memory.
 void print_verdict(const PlanReport& r) {
   const StepPlan& best = r.search.plans.front();
   const int64_t usable = r.machine.usable_bytes();

@@ -7,7 +7,7 @@
 
 namespace natrix {
 
-/// The question and its answer.
+/// The experiment that was planned, and the plans.
 struct PlanReport {
   std::string config_path;
   const ExperimentConfig& config;

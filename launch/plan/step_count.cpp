@@ -184,7 +184,7 @@ class StepCounter::Step {
     for (const auto& [sort, times] : sorts) n.forward_runs += times * micro_batches_;
     n.memory.boundaries = counter.most_held() * carried_bytes_ * (order_.together ? micro_batches_ : 1);
     // Each sweep (forward, backward) holds the states that it entered with and those that it left. A scan
-    // also holds the states at the start and at the end of a stretch. With carry_state, each micro-batch
+    // also holds the states at the start and at the end of its slice. With carry_state, each micro-batch
     // holds its states from before and after the step.
     const bool carries_on = config_.sequence.carry_state;
     n.memory.carried = carried_bytes_ * (2 * (scans_ ? 3 : 2) + (carries_on ? 2 * micro_batches_ : 0));
@@ -223,7 +223,7 @@ class StepCounter::Step {
     }
   }
 
-  /// Of the last rank of a cp group, which has the most.
+  /// The figure of the last rank of a cp group, which is the largest.
   std::function<int64_t(int64_t)> histories() const {
     if (appends_ == 0) return {};
     const int64_t window = config_.model.attention.window.value_or(0);
@@ -332,7 +332,7 @@ class StepCounter::Step {
     const int64_t tokens = sort.run.segment == 1 ? rest_ : cp * mesh_.chunk;
     const bool starts = sort.run.entry == Entry::kStart;
     if (starts || sort.run.entry == Entry::kAfterStart) {
-      // A message of 8 bytes, how many rows there are, comes before each message of rows.
+      // Each message of rows follows a message of 8 bytes with their number.
       Traffic sent{.messages = starts ? (cp - 1) * appends_ : 0};
       sent.bytes = 8 * sent.messages;
       for (int64_t q = 0; q < cp; ++q) {
@@ -346,7 +346,7 @@ class StepCounter::Step {
     if (!sort.recorded || !order_.exact) return;
     Traffic sent;
     for (int64_t q = 0; q < cp; ++q) {
-      // From the ranks after rank q; and from those before it, of its slice one super-segment earlier.
+      // Rank q receives from the ranks after it, and from those before it for its previous super-segment.
       const int64_t earlier = sort.gradient_last ? 0 : q;
       sent.messages += appends_ * (cp - 1 - q + earlier);
       sent.bytes += row * ((cp - 1 - q) * part(tokens, q) + earlier * mesh_.chunk);
@@ -355,7 +355,7 @@ class StepCounter::Step {
     row_gradients_.calls += times * appends_ * (cp - 1);
   }
 
-  /// Tokens of one rank of a cp group.
+  /// The number of tokens of one rank of a cp group.
   int64_t part(int64_t tokens, int64_t rank) const {
     return tokens / shape_.cp + (rank < tokens % shape_.cp ? 1 : 0);
   }

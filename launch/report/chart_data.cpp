@@ -15,7 +15,7 @@ struct Bin {
   size_t middle() const { return (begin + end - 1) / 2; }
 };
 
-/// At most `most` bins of consecutive items, as even as integers allow.
+/// Divides items into at most `most` bins of consecutive items, whose sizes differ by at most one.
 std::vector<Bin> bins_of(size_t items, size_t most) {
   const size_t count = std::min(items, most);
   std::vector<Bin> bins;
@@ -23,7 +23,7 @@ std::vector<Bin> bins_of(size_t items, size_t most) {
   return bins;
 }
 
-/// Six digits are more than a screen resolves, and half the page.
+/// Six digits are more than a screen resolves, and make the page half as large.
 json rounded(double x) {
   return std::isfinite(x) ? json(std::stod(fmt::format("{:.6g}", x))) : json();
 }
@@ -41,7 +41,7 @@ json curve(const std::vector<double>& values, const std::vector<Bin>& bins) {
       most = std::max(most, values[j]);
       ++finite;
     }
-    y.push_back(rounded(sum / static_cast<double>(finite)));  // null for none
+    y.push_back(rounded(sum / static_cast<double>(finite)));  // null if there is none
     lo.push_back(rounded(least));
     hi.push_back(rounded(most));
     if (finite < bins[i].end - bins[i].begin) broken.push_back(i);
@@ -94,7 +94,7 @@ json step_curves(const std::vector<StepMetrics>& steps) {
   return data;
 }
 
-/// Tokens seen by a step that may lie between two logged ones.
+/// The number of tokens trained on up to a step, interpolated between logged steps.
 double tokens_at(int64_t step, const std::vector<StepMetrics>& steps) {
   const auto after = std::ranges::lower_bound(steps, step, {}, &StepMetrics::step);
   if (steps.empty()) return 0;
@@ -114,7 +114,7 @@ json eval_curves(const Metrics& m) {
           {"bits_per_byte", curve(values_of(m.evals, &EvalMetrics::eval_bits_per_byte), bins)}};
 }
 
-/// Of the latest evaluation that has it.
+/// The loss by position of the latest evaluation that recorded it.
 json loss_by_position(const std::vector<EvalMetrics>& evals) {
   const auto latest = std::find_if(evals.rbegin(), evals.rend(),
                                    [](const EvalMetrics& e) { return !e.loss_by_position.empty(); });
@@ -133,7 +133,7 @@ bool same_shape(const std::vector<std::vector<double>>& a, const std::vector<std
 }
 
 json expert_loads(const std::vector<StepMetrics>& steps) {
-  std::vector<const StepMetrics*> items;  // steps with the last one's layers and experts
+  std::vector<const StepMetrics*> items;  // the steps with the same layers and experts as the last step
   for (const auto& m : steps) {
     if (!m.expert_load.empty() && same_shape(m.expert_load, steps.back().expert_load)) items.push_back(&m);
   }

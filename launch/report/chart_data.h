@@ -1,8 +1,8 @@
 // What the report's script draws, as JSON: metrics thinned to a bounded number of points.
 //
-// A run with more than kMostPoints logged steps is cut into that many bins of consecutive steps; a curve then
-// has the mean of each bin in "y" and the extremes in "lo" and "hi", so that no spike is lost. "broken" lists
-// the points that hold a number that was not finite. A curve without one finite number is null.
+// A run with more than kMostPoints logged steps is divided into that many bins of consecutive steps. A curve
+// then has the mean of each bin in "y", and its extremes in "lo" and "hi", so that no spike is lost. "broken"
+// lists the points with a number that is not finite. A curve without any finite number is null.
 //
 //   {"steps": {"step": […], "tokens": […], "loss": CURVE, "grad_norm": CURVE, …},
 //    "evals": {"step": […], "tokens": […], "loss": CURVE, "bits_per_byte": CURVE},
@@ -18,15 +18,15 @@
 
 namespace natrix {
 
-inline constexpr size_t kMostPoints = 1500;      // of a curve; a wide screen has twice as many columns
+inline constexpr size_t kMostPoints = 1500;      // of a curve: half the columns of a wide screen
 inline constexpr size_t kMostHeatColumns = 240;  // of an expert's heat map …
 inline constexpr size_t kMostHeatCells =
-    400'000;  // … fewer where layers × experts are many: a few MB of page
+    400'000;  // fewer columns for many layers and experts: the page stays at a few MB
 inline constexpr size_t kFewestHeatColumns = 40;
 
 nlohmann::json chart_data(const Metrics& metrics);
 
-/// Experts, over all layers, that got less than a tenth of an even share.
+/// The number of experts, over all layers, that received less than a tenth of an even share of the tokens.
 double starved_experts(const std::vector<std::vector<double>>& expert_load);
 
 }  // namespace natrix

@@ -1,5 +1,5 @@
-// The parts of the report's page, embedded from launch/report/page at build time (cmake/NatrixEmbed.cmake), so
-// that an installed program needs no file beside it.
+// The parts of the report's page. The build embeds them from launch/report/page (cmake/NatrixEmbed.cmake), so
+// an installed program needs no other file.
 #pragma once
 
 #include <string_view>

@@ -34,7 +34,7 @@ std::string escaped(std::string_view text) {
   return html;
 }
 
-/// JSON that may stand inside a <script>: no "</script>" can appear in it, nor bytes that are not UTF-8.
+/// JSON for use inside a <script> element: it contains no "</script>" and only valid UTF-8.
 std::string script_json(const nlohmann::json& value) {
   std::string text;
   for (const char c : value.dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace)) {
@@ -47,7 +47,7 @@ std::string script_json(const nlohmann::json& value) {
   return text;
 }
 
-/// Replaces each {{name}} once; what is put in is not looked at again.
+/// Replaces each {{name}} once. Inserted text is not searched again.
 std::string fill(std::string_view html, const std::map<std::string_view, std::string>& parts) {
   std::string page;
   while (true) {
@@ -81,7 +81,7 @@ struct Figure {
 };
 
 void add_training_figures(const std::vector<StepMetrics>& steps, std::vector<Figure>& figures) {
-  // One step's loss is noise; a twentieth of the run is what the eye reads off the curve's end.
+  // The loss of one step is noise, so this is the mean over the last twentieth of the run.
   const size_t tail = std::max<size_t>(1, steps.size() / 20);
   double sum = 0, memory = 0;
   for (size_t i = steps.size() - tail; i < steps.size(); ++i) sum += steps[i].loss;
@@ -125,9 +125,9 @@ std::vector<Figure> final_figures(const Metrics& m) {
   return figures;
 }
 
-constexpr size_t kColors = 8;  // of the page's style
+constexpr size_t kColors = 8;  // colours that the page's style defines
 
-/// A row for each run, a column for each figure that any of them has.
+/// A table with one row per run and one column per figure that any run has.
 std::string figures_table(const std::vector<RunRecord>& runs) {
   std::vector<std::string> labels;
   std::vector<std::map<std::string, Figure>> rows;

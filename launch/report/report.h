@@ -1,8 +1,8 @@
-// The report of one or several runs: one HTML page that needs nothing but itself.
+// The report of one or several runs, as one HTML page without external resources.
 //
-// The page carries its style, its script and its data, and forbids itself any network. Its size is bounded
-// whatever the length of the runs: curves are binned (chart_data.h). What a run has not measured (no
-// evaluation yet, no experts) is left out; several runs are laid over each other.
+// The page contains its style, its script and its data, and its content policy forbids network access. Its size
+// is bounded for runs of any length, because curves are binned (chart_data.h). Charts without data (no
+// evaluation yet, no experts) are left out. Several runs share each chart.
 #pragma once
 
 #include <string>
@@ -19,18 +19,18 @@ struct RunRecord {
   Metrics metrics;
 };
 
-/// Runs by their directories or metrics.jsonl files; names are the directories', or whole paths where those
-/// are equal. InputError for a run that does not exist or has logged nothing.
+/// Reads runs, given as directories or metrics.jsonl files. A run's name is that of its directory, or the whole
+/// path if two directories have the same name. InputError for a run that does not exist or has logged nothing.
 std::vector<RunRecord> read_runs(const std::vector<std::string>& runs);
 
-/// The page. All text of a run (its name, its configuration) is escaped.
+/// Returns the page. All text from a run (its name, its configuration) is escaped.
 std::string render_report(const std::vector<RunRecord>& runs);
 
-/// report.html in a run's directory. InputError if there is no such run.
+/// The path of report.html in a run's directory. InputError if there is no such run.
 std::string report_path(const std::string& run);
 
-/// Writes the page of these runs to `out`, or to report.html in the first run's directory where `out` is
-/// empty; returns its path.
+/// Writes the page of these runs to `out`, or to report.html in the first run's directory if `out` is empty.
+/// Returns the path.
 std::string write_report(const std::vector<std::string>& runs, std::string out = {});
 
 }  // namespace natrix
