@@ -64,7 +64,7 @@ void pack_for_reading(Model& model, Context& ctx, const MachineOptions& options)
   }
   try {
     model.pack(ctx, format);
-  } catch (const InputError&) {  // what int8 cannot hold
+  } catch (const InputError&) {  // int8 cannot represent this tensor
     const std::string weight = nonfinite_weight(model);
     if (weight.empty()) throw;
     throw NonfiniteError(fmt::format("--weights {}: the weight {} is not finite", options.weights, weight));

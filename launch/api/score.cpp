@@ -18,7 +18,7 @@ Buffer columns_of(View v, int64_t first, int64_t count) {
   return part;
 }
 
-/// The first row of logits that says nothing; −1: there is none.
+/// The first row of logits with a number that is not finite; −1 if there is none.
 int64_t first_without_choice(View logits) {
   for (int64_t r = 0; r < logits.rows(); ++r) {
     if (!has_choice({logits.row<float>(r), static_cast<size_t>(logits.cols())})) return r;

@@ -19,8 +19,8 @@ struct ScoreFigures {
 /// Receives the logits [t, V] f32 in host memory of positions first … first + t − 1 of a row.
 using LogitsVisitor = std::function<void(int64_t row, int64_t first, View logits)>;
 
-/// tokens [B, T] i64. NonfiniteError where logits or the loss are not finite: it says where that began and
-/// ends with `consequence`.
+/// tokens [B, T] i64. NonfiniteError if logits or the loss are not finite. Its message says where that began,
+/// and ends with `consequence`.
 ScoreFigures score_tokens(Model& model, Context& ctx, View tokens, int64_t chunk,
                           const std::string& consequence, const LogitsVisitor& visit);
 

@@ -26,7 +26,9 @@ std::vector<int64_t> end_of_text_ids(const std::string& dir, const Tokenizer* to
   if (tokenizer != nullptr && tokenizer->eod() != kNoEod &&
       std::ranges::find(ids, tokenizer->eod()) == ids.end())
     ids.push_back(tokenizer->eod());
-  std::erase_if(ids, [&](int64_t id) { return id >= vocab_size; });  // an ended row is padded with the first
+  std::erase_if(ids, [&](int64_t id) {
+    return id >= vocab_size;
+  });  // rows that ended are padded with the first of these ids
   return ids;
 }
 

@@ -17,7 +17,9 @@ ModelConfig cross_entropy_only(ModelConfig config) {
 
 F32Parts f32_parts(Model& model, View Param::*which) {
   std::vector<Param*> params = model.params();
-  std::erase_if(params, [&](const Param* p) { return !(p->*which); });  // a buffer has no gradient
+  std::erase_if(params, [&](const Param* p) {
+    return !(p->*which);
+  });  // buffers (parameters that are not trained) have no gradient
   const FileTensors tensors(params, which);
   F32Parts parts{.named = tensors.list(), .memory = {}};
   for (NamedTensor& t : parts.named) {

@@ -26,7 +26,8 @@ struct TokenGradients {
   CarryStates end;     // states after the last token
 };
 
-/// Adds to Param::grad. NonfiniteError if the loss or a gradient is not finite: it says where that began.
+/// Adds to Param::grad. NonfiniteError if the loss or a gradient is not finite; its message says where that
+/// began.
 TokenGradients token_gradients(Model& model, Context& ctx, const GradientRequest& request);
 
 /// Param::value or Param::grad of every part, under the checkpoint's names, in f32 and in host memory.

@@ -1,4 +1,4 @@
-// What several commands share: flags of the machine, the model argument, and JSON results.
+// Parts that commands share: flags of the machine, the model argument, and JSON results.
 #pragma once
 
 #include <functional>
@@ -23,29 +23,28 @@ struct CommonFlags : MachineOptions {  // --weights: only where add_weights_flag
   bool quiet = false;
 
   Context context() const;
-  /// Says on stderr which backend ran, unless --quiet was given. Call it after the results are printed: a
-  /// command that fails says one thing only.
+  /// Prints on stderr which backend ran, unless --quiet was given. Call it after the results are printed, so
+  /// that a command that fails prints only its error.
   void announce(const Context& ctx) const;
 };
 
-/// app.add_subcommand, which is compiled here once: what constructs a CLI::App is as much code as a command.
+/// app.add_subcommand, compiled once here, because constructing a CLI::App is as much code as a command.
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description);
 /// --chunk --backend --dtype --threads --json --quiet.
 void add_common_flags(CLI::App& command, CommonFlags& flags);
-/// --weights, of a command that only reads a model.
+/// Adds --weights, for commands that do not train.
 void add_weights_flag(CLI::App& command, CommonFlags& flags);
-/// The option's values are paths: none may be empty, and a leading ~ that no shell has expanded (--out=~/x)
-/// means what it means in a configuration.
+/// Declares that an option's values are paths. An empty one is an error, and a leading ~ that the shell did not
+/// expand (--out=~/x) means the home directory, as in a configuration.
 CLI::Option* as_path(CLI::Option* option);
 /// The positional MODEL: a HF directory or a run directory.
 void add_model_argument(CLI::App& command, std::string& model);
 
-/// One JSON object on one line of stdout. Paths need not be UTF-8: what is not is replaced.
+/// Prints one JSON object on one line of stdout. Bytes of paths that are not UTF-8 are replaced.
 void print_json(const nlohmann::ordered_json& object);
 
-/// Runs a command that ends with NonfiniteError where its numbers are not finite. With --json that is one
-/// object on stdout, too, in which `value` is null and "reason" says why. speaks: false on ranks that do not
-/// print.
+/// Runs a command that throws NonfiniteError if its numbers are not finite. With --json, that case too prints one
+/// object on stdout, in which `value` is null and "reason" says why. speaks: false on ranks that do not print.
 int report_nonfinite(bool json, bool speaks, const std::string& value, const std::function<int()>& command);
 
 }  // namespace natrix

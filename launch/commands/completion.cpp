@@ -1,5 +1,5 @@
-// natrix completion: a shell's completion script. natrix describe, which --help does not show: those of all shells and
-// the manual pages, as they are installed.
+// natrix completion: prints a shell's completion script. natrix describe (hidden from --help): writes the scripts of
+// all shells and the manual pages, as they are installed.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -22,7 +22,7 @@ int print_completion(const ProgramText& program, const std::string& shell) {
   return 0;
 }
 
-/// share: the directory that is share/ of a prefix.
+/// share: the directory share/ of an installation prefix.
 int write_share(const ProgramText& program, const std::filesystem::path& share) {
   const auto write = [&](const std::string& path, const std::string& text) {
     const std::filesystem::path file = share / path;

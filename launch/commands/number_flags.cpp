@@ -14,7 +14,7 @@
 namespace natrix {
 namespace {
 
-/// In quotes where a blank could be overlooked.
+/// Adds quotes if blanks in the text could be overlooked.
 std::string shown_value(const std::string& text) {
   const bool plain = !text.empty() && text.find_first_of(" \t\r\n\v\f") == std::string::npos;
   return plain ? shortened(text) : '"' + shortened(text) + '"';
@@ -29,7 +29,7 @@ void read_flag(const std::string& flag, const Field& field, const std::string& t
                                          meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
 }
 
-/// type: of the value, for help and completion.
+/// type: the type of the value, for help and completion.
 CLI::Option* add_flag(CLI::App& command, const std::string& names, const Field& field, const char* type,
                       const std::function<void(const std::string&)>& then = {}) {
   const auto flag = std::make_shared<std::string>();
@@ -75,7 +75,8 @@ void add_seed_flag(CLI::App& command, const std::string& names, uint64_t& to, bo
 
 void add_key_flag(CLI::App& command, const std::string& names, const std::string& key,
                   std::vector<std::string>& overrides) {
-  const auto scratch = std::make_shared<ExperimentConfig>();  // what the field is bound to; nobody reads it
+  const auto scratch =
+      std::make_shared<ExperimentConfig>();  // the field must be bound to something; its value is not read
   const std::vector<Field> fields = fields_of(*scratch);
   const auto found = std::ranges::find(fields, key, &Field::key);
   require(found != fields.end(), "a flag stands for a key that there is not");

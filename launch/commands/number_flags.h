@@ -1,6 +1,6 @@
-// Flags that take numbers, read by the parser of the YAML's keys (configs/schema/field_types.h): one way to write a
-// number wherever a user gives one. What is refused ends the program with status 2 and a message that names
-// the flag, the value, and what is allowed.
+// Flags that take numbers. The parser of YAML keys reads them (configs/schema/field_types.h), so a number is written
+// the same way everywhere. A refused value ends the program with status 2 and a message that names the flag,
+// the value, and what is allowed.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ void add_number_flag(CLI::App& command, const std::string& names, double& to, do
 /// The same for any other kind of field.
 void add_field_flag(CLI::App& command, const std::string& names, const Field& field);
 
-/// A seed, or -1 for one that is drawn here; `drawn` says so.
+/// A seed. For -1 a random seed is drawn here, and `drawn` is set.
 void add_seed_flag(CLI::App& command, const std::string& names, uint64_t& to, bool& drawn);
 
 /// A flag that is another name of a key of the experiment: "--chunk" for sequence.chunk. Appends key=value.

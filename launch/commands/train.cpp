@@ -86,7 +86,7 @@ void describe(const Experiment& e, int ranks, RunLog& log) {
 
 RunLog rank_log_of(const Experiment& e, const RunDirectory& run, const Ranks& ranks, Context& ctx) {
   if (!e.config.run.rank_logs) return {};
-  ranks.world.barrier(ctx);  // the directory is ours once the first rank holds it
+  ranks.world.barrier(ctx);  // wait until the first rank holds the directory's lock
   const std::string folder = run.path("ranks");
   std::error_code error;  // ignored: RunLog reports a log that cannot be written
   std::filesystem::create_directories(folder, error);
@@ -178,7 +178,7 @@ int train(const TrainFlags& flags, const Program& program) {
   for (const std::string& change : run.changes()) log.info(change);
   const int status = log_the_end(rank_log, [&] {
     trainer.resume();
-    if (first) run.write_config();  // after the checkpoints proved usable: a refused run changes nothing
+    if (first) run.write_config();  // after the checkpoints were read: a refused run changes nothing
     return trainer.run();
   });
   if (!first) return status;

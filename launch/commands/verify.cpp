@@ -1,5 +1,5 @@
-// natrix verify: the loss and the gradients of one optimizer step, however the sequence is cut and over
-// however many ranks. A table.
+// natrix verify: compares the loss and the gradients of one optimizer step for several chunk lengths and
+// layouts of ranks, and prints a table.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cmath>
@@ -40,7 +40,7 @@ struct VerifyFlags {
 
 using Gradients = std::map<std::string, Buffer>;  // by parameter
 
-/// One way to cut the step, and what came out of it.
+/// One way to divide the step, and its results.
 struct Row {
   std::string chunk;
   double loss = 0, seconds = 0;
@@ -51,10 +51,10 @@ struct Row {
 struct Difference {
   double worst = 0;  // max |a − b| / max |b| of a tensor
   std::string tensor;
-  std::map<std::string, double> groups;  // the worst of each kind of parameter
+  std::map<std::string, double> groups;  // the largest difference of each kind of parameter
 };
 
-/// What a parameter is a part of.
+/// The kind of layer that a parameter belongs to.
 std::string group_of(const std::string& name) {
   for (const char* part : {"experts", "router", "norm", "embed"}) {
     if (name.find(part) != std::string::npos) return part;
@@ -73,7 +73,7 @@ Difference compare(const Gradients& got, const Gradients& want) {
       for (int64_t j = 0; j < expected.count(); ++j) {
         worst = std::max(worst, static_cast<double>(std::fabs(a[j] - b[j])));
         scale = std::max(scale, static_cast<double>(std::fabs(b[j])));
-        finite = finite && std::isfinite(a[j]) && std::isfinite(b[j]);  // a maximum steps over a NaN
+        finite = finite && std::isfinite(a[j]) && std::isfinite(b[j]);  // std::max ignores a NaN
       }
     });
     const double relative = !finite     ? std::numeric_limits<double>::infinity()
@@ -117,7 +117,7 @@ Row run(Experiment& e, Model& model, Context& ctx, const Batch& batch, const std
   return row;
 }
 
-/// The rows of the second table. Returns whether all were equal.
+/// Prints the rows of the second table. Returns whether all were equal.
 bool verify_layouts(const VerifyFlags& flags, Experiment& e, const BatchSource& data, const Row& whole,
                     int64_t chunk, nlohmann::ordered_json& report) {
   e.config.sequence.chunk = chunk;
@@ -154,10 +154,11 @@ bool verify_layouts(const VerifyFlags& flags, Experiment& e, const BatchSource& 
 
 int verify(const VerifyFlags& given, const LayerKinds& kinds) {
   VerifyFlags flags = given;
-  // Layouts are compared with the step in one piece; chunks by themselves with each other.
+  // Layouts are compared with the whole step in one process, chunks with the first chunk length.
   if (flags.chunks.empty()) flags.chunks = {"whole"};
   if (given.chunks.empty() && flags.layouts.empty()) flags.chunks = {"whole", "4096", "1024", "100"};
-  for (const std::string& chunk : flags.chunks) chunk_of(chunk, 0);  // before files are read
+  for (const std::string& chunk : flags.chunks)
+    chunk_of(chunk, 0);  // reports a wrong chunk before files are read
   for (const std::string& layout : flags.layouts) parse_layout(layout);
   std::vector<std::string> overrides = flags.all_overrides();
   refuse_mesh_overrides(overrides,

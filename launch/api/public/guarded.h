@@ -1,4 +1,4 @@
-// Turns what the library throws into natrix::Error.
+// Turns the library's exceptions into natrix::Error.
 #pragma once
 
 #include <natrix/natrix.h>
@@ -11,7 +11,7 @@ namespace natrix {
 /// Call it within a catch block.
 [[noreturn]] void rethrow_as_error();
 
-/// f(), of which only natrix::Error escapes.
+/// Runs f(). Only natrix::Error escapes.
 template <class F>
 auto guarded(F&& f) {
   try {

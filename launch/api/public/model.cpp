@@ -50,7 +50,8 @@ LanguageModel::Impl::Impl(const std::string& path, const OpenOptions& options)
 }
 
 const Tokenizer& LanguageModel::Impl::text() const {
-  if (!tokenizer) text_tokenizer(tokenizer_spec, dir, vocabulary());  // says why there is none
+  if (!tokenizer)
+    text_tokenizer(tokenizer_spec, dir, vocabulary());  // throws an error that says why there is none
   require(tokenizer != nullptr, "a model without a tokenizer was asked for its text");
   return *tokenizer;
 }

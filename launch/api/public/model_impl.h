@@ -1,4 +1,4 @@
-// What a LanguageModel and all that shares it hold.
+// The data that a LanguageModel shares with its sessions.
 #pragma once
 
 #include <mutex>
@@ -31,7 +31,7 @@ struct LanguageModel::Impl {
   bool trainable;
   ModelConfig config;  // the checkpoint's, with its auxiliary losses
   Context ctx;
-  std::unique_ptr<Tokenizer> tokenizer;  // null: none that natrix can read
+  std::unique_ptr<Tokenizer> tokenizer;  // null if natrix cannot read the model's
   std::vector<int64_t> ends;
   AssembledModel model;
   std::string hash_when_opened;  // of a model that is only read

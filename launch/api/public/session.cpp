@@ -44,7 +44,8 @@ struct TextSession::Impl {
     return weight.empty() ? "score() of the same tokens finds the place"
                           : fmt::format("the weight {} is not finite", weight);
   }
-  /// Calls heard(token) for each; the last one may be the end of the document. The model is free meanwhile.
+  /// Calls heard(token) for each token; the last one may be the end of the document. The model's mutex is not held
+  /// during the call.
   void decode(const GenerateOptions& options, const std::function<bool(int64_t token, bool end)>& heard);
 
   struct Snapshot {

@@ -21,7 +21,7 @@ std::vector<int64_t> extents_of(const Shape& shape) {
   return extents;
 }
 
-/// The states of `rows` rows that a caller gives, in `memory`. Those not given are zero.
+/// Copies a caller's states of `rows` rows to `memory`. States that were not given are zero.
 CarryStates states_from(const Model& model, Memory memory, const char* what, const FloatTensors& from,
                         int64_t rows) {
   CarryStates states;
@@ -44,7 +44,7 @@ CarryStates states_from(const Model& model, Memory memory, const char* what, con
   return copy_of(states, memory);
 }
 
-/// Every state that the model carries, zero where `states` lacks it.
+/// All states that the model carries; zero if `states` lacks one.
 FloatTensors tensors_of(const Model& model, const CarryStates& states, int64_t rows) {
   const CarryStates here = copy_of(states, Memory::kHost);
   const NamedStates named(model.carries(), here);
