@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/activation.h"
+
 namespace natrix {
 namespace {
 
@@ -11,17 +13,6 @@ int64_t part_at(RowStore& store, int64_t first) {
   const auto found = std::ranges::lower_bound(cuts, first);
   require(found != cuts.end() && *found == first, "a segment that begins where no rank's slice begins");
   return found - cuts.begin();
-}
-
-void add(View from, View to) {
-  for_float(to.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    for (int64_t r = 0; r < to.rows(); ++r) {
-      const T* f = from.row<T>(r);
-      T* t = to.row<T>(r);
-      for (int64_t i = 0; i < to.cols(); ++i) t[i] += f[i];
-    }
-  });
 }
 
 }  // namespace
@@ -167,7 +158,7 @@ void SharedRows::send_gradients(RowStore& gradients, int64_t part, int peer) {
 void SharedRows::add_gradients(View rows, int peer) {
   const Buffer theirs(rows.dtype, rows.shape, memory_of(rows.data));
   axis_.receive(ctx_, theirs.view(), peer);
-  if (!ctx_.dry()) add(theirs.view(), rows);
+  accumulate(ctx_, {.x = theirs.view(), .y = rows});
 }
 
 }  // namespace natrix

@@ -84,10 +84,23 @@ Cost cost(const AttentionBackward& a) {
           .bytes = bytes_of({a.q, a.y, a.lse, a.dy, a.dq}) + 3 * history_bytes(a)};
 }
 
+// kernels/cuda/attention*.cu: sums in f32 like q, and of each query the first row that it sees; in backward also δ.
+int64_t scratch(Backend backend, const AttentionForward& a) {
+  if (backend != Backend::kCuda) return 0;
+  return a.q.count() * size_of(Dtype::kF32) + a.q.rows() * size_of(Dtype::kI64);
+}
+
+int64_t scratch(Backend backend, const AttentionBackward& a) {
+  if (backend != Backend::kCuda) return 0;
+  return a.q.count() * size_of(Dtype::kF32) + a.q.rows() * size_of(Dtype::kI64) + a.lse.bytes();
+}
+
 void attention_forward(Context& ctx, const AttentionForward& args) {
   check_shared(ctx, args, "attention_forward");
   dispatch<AttentionForward>(ctx, "attention_forward", args,
-                             {.reference = reference::attention_forward, .cpu = cpu::attention_forward});
+                             {.reference = reference::attention_forward,
+                              .cpu = cpu::attention_forward,
+                              .cuda = if_cuda<cuda::attention_forward>()});
 }
 
 void attention_backward(Context& ctx, const AttentionBackward& args) {
@@ -101,7 +114,9 @@ void attention_backward(Context& ctx, const AttentionBackward& args) {
           "attention_backward: dhistory must have the form of history");
   check_pages(ctx, d, args.q.extent(0), "attention_backward: dhistory");
   dispatch<AttentionBackward>(ctx, "attention_backward", args,
-                              {.reference = reference::attention_backward, .cpu = cpu::attention_backward});
+                              {.reference = reference::attention_backward,
+                               .cpu = cpu::attention_backward,
+                               .cuda = if_cuda<cuda::attention_backward>()});
 }
 
 }  // namespace natrix

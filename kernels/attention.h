@@ -19,7 +19,7 @@
 // the segment's first token in its document, so that its document begins at row max(0, first − position);
 // at row 0 if empty. It does not matter where doc_start marks the first token.
 //
-// Dtypes: f32 on backends reference and cpu; f64 on the reference backend only. There is no cuda yet.
+// Dtypes: f32 on every backend, f64 on the reference only.
 //
 // Outputs do not depend on how a sequence is cut into segments, bit for bit (backend cpu). Keys that a query
 // does not see change no bit of its output, as long as they are finite. No buffer of T × T elements exists.
@@ -41,6 +41,7 @@ struct AttentionForward {
 };
 void attention_forward(Context& ctx, const AttentionForward& args);
 Cost cost(const AttentionForward& args);
+int64_t scratch(Backend backend, const AttentionForward& args);
 
 /// With dp_ij = dy_i · v_j and δ_i = dy_i · y_i:
 ///   ds_ij = p_ij (dp_ij − δ_i)
@@ -60,6 +61,7 @@ struct AttentionBackward {
 };
 void attention_backward(Context& ctx, const AttentionBackward& args);
 Cost cost(const AttentionBackward& args);
+int64_t scratch(Backend backend, const AttentionBackward& args);
 
 /// The keys [begin, end) that a query sees.
 struct KeyRange {
@@ -77,5 +79,9 @@ namespace cpu {
 void attention_forward(Context& ctx, const AttentionForward& args);
 void attention_backward(Context& ctx, const AttentionBackward& args);
 }  // namespace cpu
+namespace cuda {
+void attention_forward(Context& ctx, const AttentionForward& args);
+void attention_backward(Context& ctx, const AttentionBackward& args);
+}  // namespace cuda
 
 }  // namespace natrix

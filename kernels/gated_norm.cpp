@@ -53,13 +53,17 @@ Cost cost(const GatedNormBackward& a) {
 void gated_norm_forward(Context& ctx, const GatedNormForward& args) {
   check(args);
   dispatch<GatedNormForward>(ctx, "gated_norm_forward", args,
-                             {.reference = reference::gated_norm_forward, .cpu = cpu::gated_norm_forward});
+                             {.reference = reference::gated_norm_forward,
+                              .cpu = cpu::gated_norm_forward,
+                              .cuda = if_cuda<cuda::gated_norm_forward>()});
 }
 
 void gated_norm_backward(Context& ctx, const GatedNormBackward& args) {
   check(args);
   dispatch<GatedNormBackward>(ctx, "gated_norm_backward", args,
-                              {.reference = reference::gated_norm_backward, .cpu = cpu::gated_norm_backward});
+                              {.reference = reference::gated_norm_backward,
+                               .cpu = cpu::gated_norm_backward,
+                               .cuda = if_cuda<cuda::gated_norm_backward>()});
 }
 
 }  // namespace natrix

@@ -6,7 +6,7 @@
 //   kGateOnly       y = x ⊙ silu(z)                            Falcon-H1 without mamba_rms_norm
 //
 // x, z, y and their gradients are [.., D] and may have strided rows; weight is [D]. All operands share one
-// dtype: f32, on the reference backend also f64. No CUDA kernel exists.
+// dtype: f32, on the reference backend also f64.
 #pragma once
 
 #include "kernels/base/context.h"
@@ -49,5 +49,9 @@ namespace cpu {
 void gated_norm_forward(Context& ctx, const GatedNormForward& args);
 void gated_norm_backward(Context& ctx, const GatedNormBackward& args);
 }  // namespace cpu
+namespace cuda {
+void gated_norm_forward(Context& ctx, const GatedNormForward& args);
+void gated_norm_backward(Context& ctx, const GatedNormBackward& args);
+}  // namespace cuda
 
 }  // namespace natrix

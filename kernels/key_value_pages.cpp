@@ -47,13 +47,16 @@ Cost cost(const ReadRows& a) {
 void append_rows(Context& ctx, const AppendRows& args) {
   check_rows(ctx, args.k, args.v, args.pages, args.first, "append_rows");
   dispatch<AppendRows>(ctx, "append_rows", args,
-                       {.reference = reference::append_rows, .cpu = reference::append_rows});
+                       {.reference = reference::append_rows,
+                        .cpu = reference::append_rows,
+                        .cuda = if_cuda<cuda::append_rows>()});
 }
 
 void read_rows(Context& ctx, const ReadRows& args) {
   check_rows(ctx, args.k, args.v, args.pages, args.first, "read_rows");
-  dispatch<ReadRows>(ctx, "read_rows", args,
-                     {.reference = reference::read_rows, .cpu = reference::read_rows});
+  dispatch<ReadRows>(
+      ctx, "read_rows", args,
+      {.reference = reference::read_rows, .cpu = reference::read_rows, .cuda = if_cuda<cuda::read_rows>()});
 }
 
 }  // namespace natrix

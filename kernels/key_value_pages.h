@@ -75,5 +75,9 @@ namespace reference {  // of the CPU backend too: these copy, and compute nothin
 void append_rows(Context& ctx, const AppendRows& args);
 void read_rows(Context& ctx, const ReadRows& args);
 }  // namespace reference
+namespace cuda {
+void append_rows(Context& ctx, const AppendRows& args);
+void read_rows(Context& ctx, const ReadRows& args);
+}  // namespace cuda
 
 }  // namespace natrix

@@ -83,7 +83,8 @@ Cost cost(const Rotary& a) {
 
 void rotary(Context& ctx, const Rotary& args) {
   check(args);
-  dispatch<Rotary>(ctx, "rotary", args, {.reference = reference::rotary, .cpu = cpu::rotary});
+  dispatch<Rotary>(ctx, "rotary", args,
+                   {.reference = reference::rotary, .cpu = cpu::rotary, .cuda = if_cuda<cuda::rotary>()});
 }
 
 }  // namespace natrix

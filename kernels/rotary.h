@@ -16,7 +16,7 @@
 //
 // The gradient turns back: dx = rotary of dy with `reverse`.
 //
-// Dtypes: f32 on backends reference and cpu; f64 on the reference backend only. There is no cuda yet.
+// Dtypes: f32 on every backend, f64 on the reference only.
 #pragma once
 
 #include <span>
@@ -72,5 +72,8 @@ void rotary(Context& ctx, const Rotary& args);
 namespace cpu {
 void rotary(Context& ctx, const Rotary& args);
 }  // namespace cpu
+namespace cuda {
+void rotary(Context& ctx, const Rotary& args);
+}  // namespace cuda
 
 }  // namespace natrix

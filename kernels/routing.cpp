@@ -89,8 +89,6 @@ void route_forward(Context& ctx, const RouteForward& a) {
   require(a.groups >= 1 && a.logits.cols() % a.groups == 0 && 1 <= a.top_groups && a.top_groups <= a.groups &&
               a.expert.cols() <= a.top_groups * (a.logits.cols() / a.groups),
           "route_forward: groups do not divide the experts, or the best of them hold fewer than top_k");
-  if (a.groups > 1 && ctx.backend() == Backend::kCuda)
-    throw InputError("a choice of experts limited to groups has no CUDA kernel yet; use --backend cpu");
   check_choice(a);
   check_optional(a.bias, a.logits.dtype, {a.logits.cols()}, "route_forward: bias");
   dispatch(ctx, "route_forward", a,

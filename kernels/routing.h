@@ -32,7 +32,7 @@ struct RouteForward {
   RouterScore score = RouterScore::kSoftmax;
   bool renormalize = false;
   double scale = 1.0;
-  int64_t groups = 1, top_groups = 1;  // more than one group: backends reference and cpu
+  int64_t groups = 1, top_groups = 1;
   View scores;                         // out, [T, E]
   View expert;                         // out, [T, k] i32
   View weight;                         // out, [T, k]

@@ -167,29 +167,57 @@ Cost cost(const SsdSummaryBackward& a) {
   return {.work = Work::kMaps, .flops = p.states, .bytes = bytes_of({a.dy, a.C, a.decay, a.state})};
 }
 
+namespace {
+
+/// Numbers of the arrays that kernels/cuda/ssd*.cu take for a call, per tile of 64 tokens.
+int64_t tile_floats(View dt, View x, View B, int64_t groups, int64_t states, int64_t squares,
+                    int64_t per_head) {
+  constexpr int64_t kTile = 64;
+  const int64_t heads = dt.cols(), tiles = dt.extent(0) * ((dt.extent(1) + kTile - 1) / kTile);
+  const int64_t matrices = x.cols() * (B.cols() / groups);  // of all heads
+  return tiles * (states * matrices + squares * groups * kTile * kTile + kTile * (per_head * heads + 1));
+}
+
+}  // namespace
+
+int64_t scratch(Backend backend, const SsdForward& a) {
+  if (backend != Backend::kCuda) return 0;
+  return tile_floats(a.dt, a.x, a.B, a.groups, 1, 1, 3) * size_of(Dtype::kF32);
+}
+
+int64_t scratch(Backend backend, const SsdBackward& a) {
+  if (backend != Backend::kCuda) return 0;
+  return tile_floats(a.dt, a.x, a.B, a.groups, 2, 2, 6) * size_of(Dtype::kF32);
+}
+
 void ssd_forward(Context& ctx, const SsdForward& args) {
   check(ctx, args);
-  dispatch<SsdForward>(ctx, "ssd_forward", args,
-                       {.reference = reference::ssd_forward, .cpu = cpu::ssd_forward});
+  dispatch<SsdForward>(
+      ctx, "ssd_forward", args,
+      {.reference = reference::ssd_forward, .cpu = cpu::ssd_forward, .cuda = if_cuda<cuda::ssd_forward>()});
 }
 
 void ssd_backward(Context& ctx, const SsdBackward& args) {
   check(ctx, args);
   dispatch<SsdBackward>(ctx, "ssd_backward", args,
-                        {.reference = reference::ssd_backward, .cpu = cpu::ssd_backward});
+                        {.reference = reference::ssd_backward,
+                         .cpu = cpu::ssd_backward,
+                         .cuda = if_cuda<cuda::ssd_backward>()});
 }
 
 void ssd_summary(Context& ctx, const SsdSummary& args) {
   check(args);
-  dispatch<SsdSummary>(ctx, "ssd_summary", args,
-                       {.reference = reference::ssd_summary, .cpu = cpu::ssd_summary});
+  dispatch<SsdSummary>(
+      ctx, "ssd_summary", args,
+      {.reference = reference::ssd_summary, .cpu = cpu::ssd_summary, .cuda = if_cuda<cuda::ssd_summary>()});
 }
 
 void ssd_summary_backward(Context& ctx, const SsdSummaryBackward& args) {
   check(args);
-  dispatch<SsdSummaryBackward>(
-      ctx, "ssd_summary_backward", args,
-      {.reference = reference::ssd_summary_backward, .cpu = cpu::ssd_summary_backward});
+  dispatch<SsdSummaryBackward>(ctx, "ssd_summary_backward", args,
+                               {.reference = reference::ssd_summary_backward,
+                                .cpu = cpu::ssd_summary_backward,
+                                .cuda = if_cuda<cuda::ssd_summary_backward>()});
 }
 
 }  // namespace natrix

@@ -12,7 +12,7 @@
 // dt is what the projection gives. Softplus and the limits belong to the kernel, so ddt is the gradient of
 // that raw dt. It is zero where a limit replaces Δ.
 //
-// Dtypes: all operands share one: f32 on the cpu backend, f32 or f64 on the reference. No CUDA kernel exists.
+// Dtypes: all operands share one: f32 on every backend, f64 on the reference only.
 //
 // doc_start [B, T] u8, or empty: a 1 marks the first token of a document; S_{t−1} counts as zero there.
 //
@@ -42,6 +42,7 @@ struct SsdForward {
 };
 void ssd_forward(Context& ctx, const SsdForward& args);
 Cost cost(const SsdForward& args);
+int64_t scratch(Backend backend, const SsdForward& args);
 
 /// With R_t = ∂L/∂S_t, from the last token to the first, starting from dstate_out:
 ///   R_t = dy_t C_tᵀ + exp(Δ_{t+1} A) R_{t+1}
@@ -59,6 +60,7 @@ struct SsdBackward {
 };
 void ssd_backward(Context& ctx, const SsdBackward& args);
 Cost cost(const SsdBackward& args);
+int64_t scratch(Backend backend, const SsdBackward& args);
 
 /// The segment as a map of its state, without its outputs: state_out = decay · state_in + state.
 /// decay = exp(A Σ Δ), or 0 where a document starts inside the segment. state = the state reached from zero.
@@ -97,5 +99,11 @@ void ssd_backward(Context& ctx, const SsdBackward& args);
 void ssd_summary(Context& ctx, const SsdSummary& args);
 void ssd_summary_backward(Context& ctx, const SsdSummaryBackward& args);
 }  // namespace cpu
+namespace cuda {
+void ssd_forward(Context& ctx, const SsdForward& args);
+void ssd_backward(Context& ctx, const SsdBackward& args);
+void ssd_summary(Context& ctx, const SsdSummary& args);
+void ssd_summary_backward(Context& ctx, const SsdSummaryBackward& args);
+}  // namespace cuda
 
 }  // namespace natrix

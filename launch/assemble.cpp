@@ -27,9 +27,8 @@ AssembledModel build_model(const ModelConfig& config, std::unique_ptr<RowExchang
   return a;
 }
 
-/// A model in device memory needs CUDA kernels. A dry run has no memory, so it may imitate a device.
-void check_backend(const ModelConfig& config, Memory memory, const LayerKinds& kinds) {
-  if (memory == Memory::kDevice) kinds.check_cuda(config.pattern);
+void check_dtype(const ModelConfig& config, Dtype activations, const LayerKinds& kinds) {
+  if (activations == Dtype::kBF16) kinds.check_bf16(config.pattern);
 }
 
 }  // namespace
@@ -48,7 +47,7 @@ AssembledModel describe_model(const ModelConfig& config, std::unique_ptr<RowExch
 
 AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_gradients, Memory memory,
                               std::unique_ptr<RowExchange> exchange, const LayerKinds& kinds) {
-  check_backend(config, memory, kinds);
+  check_dtype(config, dtype, kinds);
   AssembledModel a = build_model(config, std::move(exchange), kinds);
   a->allocate(dtype, with_gradients, memory);
   return a;
@@ -56,7 +55,7 @@ AssembledModel assemble_model(const ModelConfig& config, Dtype dtype, bool with_
 
 AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dtype dtype, bool with_gradients,
                           Memory memory, std::unique_ptr<RowExchange> exchange, const LayerKinds& kinds) {
-  check_backend(config, memory, kinds);
+  check_dtype(config, dtype, kinds);
   AssembledModel a = build_model(config, std::move(exchange), kinds);
   const AssembledModel whole = describe_model(config, nullptr, kinds);
   check_weights(dir, config,

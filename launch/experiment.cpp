@@ -147,8 +147,7 @@ Experiment resolve_experiment(LoadedConfig loaded, int ranks,
   settle_vocabulary(e);
   check_layout(e.config, needs_of(*e.describe()), settle_mesh(e.config.parallel, ranks));
   record_resolved(e);
-  if (e.backend() == Backend::kCuda) kinds.check_cuda(e.config.model.pattern);
-  e.dtype();
+  if (e.dtype() == Dtype::kBF16) kinds.check_bf16(e.config.model.pattern);
   return e;
 }
 

@@ -62,22 +62,22 @@ void LayerKinds::check_groups(const std::string& pattern, const std::string& whe
     throw InputError(fmt::format("{}: a parenthesis of {} is not closed", where, excerpt(pattern)));
 }
 
-std::string LayerKinds::without_cuda(const std::string& stack) const {
+std::string LayerKinds::without_bf16(const std::string& stack) const {
   std::string found;
   for (const LayerKind& kind : rows_) {
-    if (kind.has_cuda || stack.find(kind.letter) == std::string::npos) continue;
+    if (kind.has_bf16 || stack.find(kind.letter) == std::string::npos) continue;
     found += fmt::format("{}{} ({})", found.empty() ? "" : ", ", kind.letter, kind.name);
   }
   return found;
 }
 
-void LayerKinds::check_cuda(const std::string& stack) const {
-  const std::string missing = without_cuda(stack);
+void LayerKinds::check_bf16(const std::string& stack) const {
+  const std::string missing = without_bf16(stack);
   if (missing.empty()) return;
-  throw InputError(fmt::format(
-      "backend cuda: these layers of the model have no CUDA kernels yet: {}; use --backend cpu (or "
-      "device.backend: cpu)",
-      missing));
+  throw InputError(
+      fmt::format("dtype bf16: these layers of the model compute in fp32 only: {}; use --dtype fp32 (or "
+                  "device.dtype: fp32)",
+                  missing));
 }
 
 bool LayerKinds::uses(const std::string& stack, const std::string& key) const {
@@ -119,13 +119,13 @@ const LayerKinds& builtin_layer_kinds() {
          return with_factors(std::make_unique<Mamba2>(s.config, s.sublayer, s.first_part, s.prefix),
                              s.config.mamba2.in_multiplier, s.config.mamba2.out_multiplier);
        },
-       "mamba", /*has_cuda=*/false},
+       "mamba", /*has_bf16=*/false},
       {'*', "attention", "model.attention",
        [](const LayerSite& s) -> std::unique_ptr<Layer> {
          return with_factors(std::make_unique<Attention>(s.config, s.sublayer, s.first_part, s.prefix),
                              s.config.attention.in_multiplier, s.config.attention.out_multiplier);
        },
-       "self_attn", /*has_cuda=*/false},
+       "self_attn", /*has_bf16=*/false},
       {'E', "mixture of experts", "model.moe",
        [](const LayerSite& s) -> std::unique_ptr<Layer> {
          return std::make_unique<MoeLayer>(s.config, s.sublayer, s.prefix, s.exchange);

@@ -28,7 +28,7 @@ struct LayerKind {
   const char* section;  // section of its settings in the YAML, "model.mamba"; empty if it has none
   std::unique_ptr<Layer> (*make)(const LayerSite&);
   const char* in_group = nullptr;  // part of its tensors' names in "(S*)"; null: it cannot be in a group
-  bool has_cuda = true;            // false: some of its kernels do not exist in CUDA
+  bool has_bf16 = true;            // false: some of its kernels compute in fp32 only
 };
 
 class LayerKinds {
@@ -40,10 +40,10 @@ class LayerKinds {
   /// letter and lists the known ones.
   /// `where`: the key and the file that set the pattern.
   void check(const std::string& pattern, const std::string& where = "model.pattern") const;
-  /// The kinds in this stack that cannot run on CUDA, as "S (Mamba-2), * (attention)"; or empty.
-  std::string without_cuda(const std::string& stack) const;
+  /// The kinds in this stack that cannot run in bf16, as "S (Mamba-2), * (attention)"; or empty.
+  std::string without_bf16(const std::string& stack) const;
   /// InputError if the stack has such a kind.
-  void check_cuda(const std::string& stack) const;
+  void check_bf16(const std::string& stack) const;
   /// Whether a key of the configuration matters to this stack: false for settings of layers that it lacks.
   bool uses(const std::string& stack, const std::string& key) const;
   /// letters: one, or those of mixers in parallel (ModelConfig::sublayers()).

@@ -8,14 +8,15 @@ namespace {
 
 constexpr auto kTiny = static_cast<float>(kTinyScoreSum);
 
-/// The expert with the largest score + bias among those not yet chosen; ties go to the smaller index. Returns
-/// a new expert every time, even among NaNs.
+/// The candidate with the largest score + bias among those that are open and not yet chosen; ties go to the
+/// smaller index. Returns a new one every time, even among NaNs.
+template <class Open>
 __device__ int next_choice(const float* score, const float* bias, int experts, const int32_t* chosen,
-                           int count, int lane) {
+                           int count, int lane, Open open) {
   float best = 0;
   int which = experts;  // `experts` means none
   for (int e = lane; e < experts; e += 32) {
-    bool taken = false;
+    bool taken = !open(e);
     for (int j = 0; j < count; ++j) taken = taken || chosen[j] == e;
     const float key = score[e] + (bias != nullptr ? bias[e] : 0.0f);
     if (taken || (which < experts && !(key > best))) continue;
@@ -35,6 +36,54 @@ __device__ int next_choice(const float* score, const float* bias, int experts, c
   return __shfl_sync(kAllLanes, which, 0);  // with NaNs the lanes may disagree
 }
 
+/// The best groups of a token: a group is worth the sum of its two largest keys, score + bias.
+struct GroupChoice {
+  int groups = 1, size = 0, top_groups = 1;
+  float* worth = nullptr;     // [T, groups]
+  int32_t* chosen = nullptr;  // [T, top_groups]
+
+  GroupChoice(Context& ctx, const RouteForward& a)
+      : groups(static_cast<int>(a.groups)),
+        size(static_cast<int>(a.logits.cols() / a.groups)),
+        top_groups(static_cast<int>(a.top_groups)) {
+    if (groups == 1) return;
+    worth = ctx.arena().take(Dtype::kF32, {a.logits.rows(), a.groups}).as<float>();
+    chosen = ctx.arena().take(Dtype::kI32, {a.logits.rows(), a.top_groups}).as<int32_t>();
+  }
+
+  /// Called by a warp. A barrier of the warp must follow before open().
+  __device__ void choose(int64_t t, const float* score, const float* bias, int lane) const {
+    if (groups == 1) return;
+    for (int g = lane; g < groups; g += 32) {
+      float first = -INFINITY, second = -INFINITY;
+      for (int e = g * size; e < (g + 1) * size; ++e) {
+        const float key = score[e] + (bias != nullptr ? bias[e] : 0.0f);
+        if (key > first) {
+          second = first;
+          first = key;
+        } else if (key > second) {
+          second = key;
+        }
+      }
+      worth[t * groups + g] = size > 1 ? first + second : first;
+    }
+    __syncwarp();
+    for (int j = 0; j < top_groups; ++j) {
+      const int which = next_choice(worth + t * groups, nullptr, groups, chosen + t * top_groups, j, lane,
+                                    [](int) { return true; });
+      if (lane == 0) chosen[t * top_groups + j] = which;
+      __syncwarp();
+    }
+  }
+  __device__ bool open(int64_t t, int expert) const {
+    if (groups == 1) return true;
+    for (int j = 0; j < top_groups; ++j) {
+      if (chosen[t * top_groups + j] == expert / size) return true;
+    }
+    return false;
+  }
+};
+
 }  // namespace
 
 void route_forward(Context& ctx, const RouteForward& a) {
@@ -44,6 +93,8 @@ void route_forward(Context& ctx, const RouteForward& a) {
   const auto experts = static_cast<int>(a.logits.cols()), top_k = static_cast<int>(a.expert.cols());
   const bool softmax = a.score == RouterScore::kSoftmax, renormalize = a.renormalize;
   const auto scale = static_cast<float>(a.scale);
+  Arena::Frame frame(ctx.arena());
+  const GroupChoice best(ctx, a);
   for_warps(ctx, a.logits.rows(), [=] __device__(int64_t t, int lane) {
     const float* x = logits[t];
     float* score = scores[t];
@@ -57,8 +108,10 @@ void route_forward(Context& ctx, const RouteForward& a) {
     for (int e = lane; e < experts; e += 32)
       score[e] = softmax ? expf(x[e] - most) / sum : 1.0f / (1.0f + expf(-x[e]));
     __syncwarp();
+    best.choose(t, score, bias.data, lane);
     for (int j = 0; j < top_k; ++j) {
-      const int which = next_choice(score, bias.data, experts, expert[t], j, lane);
+      const int which =
+          next_choice(score, bias.data, experts, expert[t], j, lane, [&](int e) { return best.open(t, e); });
       if (lane == 0) expert[t][j] = which;
       __syncwarp();
     }

@@ -17,9 +17,8 @@ Backend backend_of(const MachineConfig& machine) {
   }
 }
 
-/// A layer without CUDA kernels has no bf16 kernels on any backend.
 const ExperimentConfig& checked(const ExperimentConfig& config, const LayerKinds& kinds) {
-  const std::string missing = kinds.without_cuda(config.model.pattern);
+  const std::string missing = kinds.without_bf16(config.model.pattern);
   if (config.device.dtype == DeviceDtype::kBf16 && !missing.empty()) {
     throw InputError("device.dtype: bf16 is not planned for layers that compute in fp32 only: " + missing +
                      "; set device.dtype=fp32");

@@ -233,8 +233,6 @@ class F32WholeModel : public ::testing::TestWithParam<std::tuple<Backend, int>> 
 
 TEST_P(F32WholeModel, EqualsTheReferenceInDouble) {
   const auto [backend, which] = GetParam();
-  if (backend == Backend::kCuda && which >= kFirstHybrid)
-    GTEST_SKIP() << "Mamba-2, attention and groups of experts have no CUDA kernels yet";
   const ModelConfig config = variant(which);
   Context reference(Backend::kReference), ctx(backend);
   AssembledModel exact = small_model(config, Dtype::kF64),

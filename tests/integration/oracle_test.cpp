@@ -10,7 +10,6 @@
 #include "core/hf/hf_checkpoint.h"
 #include "core/hf/hf_formats.h"
 #include "launch/api/token_rows.h"
-#include "launch/layer_kinds.h"
 #include "tests/files.h"
 #include "tests/launch/small_model.h"
 
@@ -36,17 +35,7 @@ struct Oracle {
   AssembledModel model;
 };
 
-class OracleTest : public ::testing::TestWithParam<std::tuple<std::string, Backend>> {
- protected:
-  void SetUp() override {
-    const auto& [name, backend] = GetParam();
-    const ModelConfig model = configuration(name);
-    const std::string missing = builtin_layer_kinds().without_cuda(model.stack());
-    if (backend == Backend::kCuda && (!missing.empty() || model.moe.groups > 1))
-      GTEST_SKIP() << "CUDA has no kernels for "
-                   << (missing.empty() ? "a choice limited to groups" : missing);
-  }
-};
+class OracleTest : public ::testing::TestWithParam<std::tuple<std::string, Backend>> {};
 
 TEST_P(OracleTest, LogitsLossAndGradients) {
   Oracle o(std::get<0>(GetParam()), std::get<1>(GetParam()));

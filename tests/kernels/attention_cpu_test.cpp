@@ -43,11 +43,11 @@ void expect_reference(Context& ctx, const AttentionCase& c, const std::string& h
 }
 
 using AttentionTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, AttentionTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, AttentionTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(AttentionTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (const AttentionSizes& size : {AttentionSizes{1, 0, 1, 1, 1, 1},
                                      {2, 0, 67, 4, 1, 5},
                                      {1, 0, 131, 8, 2, 64},
@@ -67,7 +67,7 @@ TEST_P(AttentionTargets, AgreesWithTheReference) {
 
 TEST_P(AttentionTargets, DocumentsStartAtTheFirstTokenAndAtEveryToken) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   AttentionCase c = AttentionCase::fresh(random, Dtype::kF32, {2, 66, 70, 4, 2, 8}, 0.01);
   for (int64_t b = 0; b < 2; ++b) c.doc_start.view().row<uint8_t>(b)[c.size.past] = 1;
   expect_reference(ctx, c, hint(c, random));
@@ -77,7 +77,7 @@ TEST_P(AttentionTargets, DocumentsStartAtTheFirstTokenAndAtEveryToken) {
 
 TEST_P(AttentionTargets, ChunksChangeNoBitOfAnOutput) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (const AttentionSizes& size : {AttentionSizes{2, 30, 201, 8, 2, 24}, {1, 0, 150, 3, 3, 64, 70}}) {
     for (const double starts : {0.0, 0.03}) {
       const AttentionCase c = AttentionCase::fresh(random, Dtype::kF32, size, starts);
@@ -152,7 +152,7 @@ TEST(AttentionCpu, ThreadsChangeNoBit) {
 /// Scores far beyond what a float's exponential holds.
 TEST_P(AttentionTargets, LargeScoresDoNotOverflow) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   AttentionCase c = AttentionCase::fresh(random, Dtype::kF32, {1, 0, 90, 2, 1, 8});
   c.scale = 300;
   const Buffers got = run_forward(ctx, c), want = run_forward(reference, c.as(Dtype::kF64));

@@ -123,11 +123,11 @@ TEST(GatedNormReference, GradientsAreFiniteDifferences) {
 }
 
 class GatedNormTargets : public OnEveryTarget {};
-INSTANTIATE_TEST_SUITE_P(Targets, GatedNormTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, GatedNormTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(GatedNormTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   for (const GatedNorm order : kOrders) {
     for (const int64_t width : awkward_sizes()) {
       for (const int64_t groups : {1, 3}) {

@@ -83,11 +83,11 @@ RotaryCase fresh(Random& random, int64_t batch, int64_t tokens, int64_t heads, i
 }
 
 using RotaryTargets = OnEveryTarget;
-INSTANTIATE_TEST_SUITE_P(Targets, RotaryTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, RotaryTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(RotaryTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   for (const auto& [tokens, D, width] : std::vector<std::array<int64_t, 3>>{
            {1, 2, 2}, {150, 64, 64}, {67, 80, 20}, {33, 10, 6}, {3, 17, 16}}) {
     const RotaryCase c = fresh(random, 2, tokens, 3, D, width);
@@ -107,7 +107,7 @@ TEST_P(RotaryTargets, AgreesWithTheReference) {
 
 TEST_P(RotaryTargets, ChunksThreadsStridesAndAliasesChangeNoBit) {
   Random random;
-  Context ctx(Backend::kCpu), one(Backend::kCpu, 1);
+  Context ctx(backend()), one(backend(), 1);
   const RotaryCase c = fresh(random, 1, 300, 2, 20, 12);
   Buffer want = poisoned(Dtype::kF32, c.x.view().shape);
   rotary(one, c.args(c.x.view(), want.view()));

@@ -102,7 +102,6 @@ std::vector<int32_t> ranked_in_groups(const Routed& r, int64_t t, int64_t groups
 }
 
 TEST_P(RoutingScoresOnTargets, AChoiceLimitedToGroupsFollowsItsDefinition) {
-  if (backend() == Backend::kCuda) GTEST_SKIP() << "CUDA has no kernel for groups yet";
   Random random;
   SCOPED_TRACE("NATRIX_TEST_SEED=" + std::to_string(random.seed()));
   Context reference(Backend::kReference), cpu(backend());
@@ -127,7 +126,6 @@ TEST_P(RoutingScoresOnTargets, AChoiceLimitedToGroupsFollowsItsDefinition) {
 }
 
 TEST_P(RoutingScoresOnTargets, NansInGroupsStillChooseDifferentExperts) {
-  if (backend() == Backend::kCuda) GTEST_SKIP() << "CUDA has no kernel for groups yet";
   Random random;
   Context cpu(backend());
   Routed r(random, Dtype::kF32, 17, 12, 6, {});

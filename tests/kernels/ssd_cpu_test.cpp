@@ -100,11 +100,11 @@ SsdExtras any_extras(Random& random) {
 }
 
 class SsdTargets : public OnEveryTarget {};
-INSTANTIATE_TEST_SUITE_P(Targets, SsdTargets, ::testing::ValuesIn(targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, SsdTargets, ::testing::ValuesIn(every_target()), target_name);
 
 TEST_P(SsdTargets, AgreesWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (int i = 0; i < 25; ++i) {
     const SsdCase c = SsdCase::fresh(random, Dtype::kF32, awkward_ssd(random), any_extras(random));
     expect_reference(ctx, c, hint(c, random));
@@ -113,7 +113,7 @@ TEST_P(SsdTargets, AgreesWithTheReference) {
 
 TEST_P(SsdTargets, SummariesAgreeWithTheReference) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (int i = 0; i < 15; ++i) {
     const SsdCase c = SsdCase::fresh(random, Dtype::kF32, awkward_ssd(random), any_extras(random));
     expect_reference_summaries(ctx, c, hint(c, random));
@@ -123,7 +123,7 @@ TEST_P(SsdTargets, SummariesAgreeWithTheReference) {
 /// Heads that fill whole blocks of registers, and more heads than a task has.
 TEST_P(SsdTargets, AgreesWithUsualSizes) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   const SsdCase c = SsdCase::fresh(random, Dtype::kF32, {1, 150, 6, 64, 128});
   expect_reference(ctx, c, hint(c, random));
 }
@@ -131,7 +131,7 @@ TEST_P(SsdTargets, AgreesWithUsualSizes) {
 /// A document that starts at the first token, at every token, and at the edges of tiles.
 TEST_P(SsdTargets, AgreesWhereDocumentsStartAnywhere) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (const std::vector<int64_t>& starts :
        {std::vector<int64_t>{0}, {63}, {64}, {63, 64, 65}, {0, 1, 128}, {129}, {}}) {
     SsdCase c = SsdCase::fresh(random, Dtype::kF32, {1, 130, 2, 5, 6});
@@ -146,7 +146,7 @@ TEST_P(SsdTargets, AgreesWhereDocumentsStartAnywhere) {
 /// Steps after which nothing is left of a state: in some tiles, in all of them, and only just.
 TEST_P(SsdTargets, AgreesWhereDecaysUnderflow) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (const double longest : {20.0, 1e3, 1e6}) {
     SsdCase c = SsdCase::fresh(random, Dtype::kF32, {2, 100, 3, 7, 5});
     float* dt = c["dt"].as<float>();
@@ -160,7 +160,7 @@ TEST_P(SsdTargets, AgreesWhereDecaysUnderflow) {
 /// With steps so short that a state outlives several stretches: what one hands to the next matters.
 TEST_P(SsdTargets, AgreesBeyondOneStretch) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   SsdCase c = SsdCase::fresh(random, Dtype::kF32, {2, 2 * 512 + 77, 3, 5, 6}, {.documents = false});
   for (int64_t i = 0; i < c["dt"].count(); ++i) c["dt"].as<float>()[i] -= 5;
   expect_reference(ctx, c, hint(c, random));
@@ -169,7 +169,7 @@ TEST_P(SsdTargets, AgreesBeyondOneStretch) {
 /// A long document whose decays are slow after a fast one: sums of rates must not lose the small ones.
 TEST_P(SsdTargets, SlowDecaysAfterFastOnesAreExact) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   SsdCase c = SsdCase::fresh(random, Dtype::kF32, {1, 64, 2, 5, 6}, {.documents = false, .dt_bias = false});
   for (int64_t i = 0; i < c["dt"].count(); ++i) c["dt"].as<float>()[i] = i < 60 ? 80.0f : -4.0f;
   for (int64_t h = 0; h < 2; ++h) c["A_log"].as<float>()[h] = 0;  // 2^−115 a step, not quite nothing
@@ -184,7 +184,7 @@ TEST_P(SsdTargets, SlowDecaysAfterFastOnesAreExact) {
 /// Whole and in segments, forward and backward: the state goes on, its gradient goes back.
 TEST_P(SsdTargets, SegmentsAgreeWithTheWhole) {
   Random random;
-  Context ctx(Backend::kCpu), reference(Backend::kReference);
+  Context ctx(backend()), reference(Backend::kReference);
   const SsdCase c = SsdCase::fresh(random, Dtype::kF32, {1, 150, 3, 17, 9});
   const SsdCase large = magnitudes(c);
   const Buffers whole = run_forward(ctx, c), whole_gradients = run_backward(ctx, c);
@@ -231,7 +231,7 @@ TEST_P(SsdTargets, SegmentsAgreeWithTheWhole) {
 /// state_out = decay · state_in + state, and its counterpart backwards.
 TEST_P(SsdTargets, SummariesComposeToStates) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   for (const bool documents : {false, true}) {
     SsdCase c = SsdCase::fresh(random, Dtype::kF32, {2, 70, 3, 5, 6, 3}, {.documents = documents});
     for (int64_t i = 0; i < c["dt"].count(); ++i) c["dt"].as<float>()[i] -= 4;
@@ -252,7 +252,7 @@ TEST_P(SsdTargets, SummariesComposeToStates) {
 /// Nothing of one document reaches another, not by a bit: neither values nor gradients.
 TEST_P(SsdTargets, DocumentsDoNotTouchEachOther) {
   Random random;
-  Context ctx(Backend::kCpu);
+  Context ctx(backend());
   SsdCase c = SsdCase::fresh(random, Dtype::kF32, {1, 100, 5, 9, 7});
   for (int64_t t = 0; t < 100; ++t) c.doc_start.view().as<uint8_t>()[t] = t == 20 || t == 50;
   const Buffers forward = run_forward(ctx, c), backward = run_backward(ctx, c);

@@ -145,12 +145,12 @@ INSTANTIATE_TEST_SUITE_P(Patterns, ToyLayer, ::testing::Values("T", "TM-", "P", 
   return name;
 });
 
-TEST(LayerKinds, CudaIsRefusedByNameWhereALayerHasNoKernels) {
+TEST(LayerKinds, Bf16IsRefusedByNameWhereALayerHasNoKernels) {
   const LayerKinds& kinds = builtin_layer_kinds();
-  kinds.check_cuda("ME-");
-  EXPECT_EQ(kinds.without_cuda("M(S*)E"), "S (Mamba-2), * (attention)");
+  kinds.check_bf16("ME-");
+  EXPECT_EQ(kinds.without_bf16("M(S*)E"), "S (Mamba-2), * (attention)");
   try {
-    kinds.check_cuda("M*E");
+    kinds.check_bf16("M*E");
     FAIL();
   } catch (const InputError& e) {
     EXPECT_NE(std::string(e.what()).find("* (attention)"), std::string::npos) << e.what();

@@ -86,7 +86,6 @@ TEST_P(Layouts, CpuEqualsOneProcess) {
 /// Ranks that share a device, and exchange what lies on it by way of the host.
 TEST_P(Layouts, CudaEqualsOneProcess) {
   if (!has_cuda()) GTEST_SKIP() << "no device";
-  if (GetParam().hybrid) GTEST_SKIP() << "Mamba-2 and attention have no CUDA kernels yet";
   expect_equal(Dtype::kF32, Backend::kCuda, 1e-5);
 }
 
