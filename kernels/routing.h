@@ -33,10 +33,10 @@ struct RouteForward {
   bool renormalize = false;
   double scale = 1.0;
   int64_t groups = 1, top_groups = 1;
-  View scores;                         // out, [T, E]
-  View expert;                         // out, [T, k] i32
-  View weight;                         // out, [T, k]
-  View logsumexp;                      // out, [T]: logsumexp of the logits, for the z-loss
+  View scores;     // out, [T, E]
+  View expert;     // out, [T, k] i32
+  View weight;     // out, [T, k]
+  View logsumexp;  // out, [T]: logsumexp of the logits, for the z-loss
 };
 void route_forward(Context& ctx, const RouteForward& args);
 Cost cost(const RouteForward& args);
