@@ -86,8 +86,8 @@ ConfigSource load_config(const std::string& config, std::span<const std::string>
 void require_recorded_data(const ConfigSource& source) {
   if (!source.is_runs) return;
   const DataConfig& data = source.loaded.config.data;
-  require_recorded(source, "data.train", data.train, true);
-  require_recorded(source, "data.eval", data.eval, true);
+  require_recorded(source, "data.train", paths_of(data.train), true);
+  require_recorded(source, "data.eval", paths_of(data.eval), true);
   if (!data.batches.empty()) require_recorded(source, "data.batches", {data.batches}, false);
 }
 

@@ -181,6 +181,13 @@ Context Experiment::context() const {
   return Context(backend(), threads(), place_on_host());
 }
 
+ReadOptions Experiment::read_options(bool first, bool quiet) const {
+  return {.cache = config.data.cache == "auto" ? "" : config.data.cache,
+          .threads = threads(),
+          .quiet = quiet || !first,
+          .first = first};
+}
+
 AssembledModel Experiment::describe() const {
   return describe_model(config.model, nullptr, *kinds);
 }

@@ -39,7 +39,12 @@ class BatchSource {
   virtual std::string identity() const = 0;
   /// The files that the data are read from, in order; empty if there are none.
   virtual std::vector<DataFile> files() const { return {}; }
+  /// What the log of a run of `steps` steps says of the data, a line each.
+  virtual std::vector<std::string> remarks(int64_t /*steps*/) const { return {}; }
 };
+
+/// InputError if the corpus is shorter than one window of `length` inputs.
+void require_window(const Corpus& corpus, int64_t length);
 
 /// order: shuffled. Divides the corpus into windows of T inputs. Each epoch has its own random phase and
 /// random order. The corpus is read as a ring, in which the first separator follows the last document. Every
@@ -59,11 +64,11 @@ std::unique_ptr<BatchSource> sequential_stretches(std::shared_ptr<const Corpus> 
 std::unique_ptr<BatchSource> fixed_batches(const std::string& path, int64_t length, int64_t batch_size,
                                            int64_t steps, int64_t vocab_size);
 
-/// The source that the keys data.* ask for. `vocab_size` is the model's. It is at least the tokenizer's.
+/// The source that the keys data.* ask for: a mixture (core/text/mixture.h) if data.train has weights. `vocab_size` is the model's. It is at least the tokenizer's.
 /// Tokens of data.batches are checked against it and do not depend on the tokenizer.
 std::unique_ptr<BatchSource> make_batch_source(const DataConfig& data, const SequenceConfig& sequence,
                                                const TrainConfig& train, const Tokenizer& tokenizer,
-                                               int64_t vocab_size);
+                                               int64_t vocab_size, const ReadOptions& options = {});
 
 /// A held-out text as disjoint windows from its start. Every token except the first is predicted once. The
 /// last window is padded with kIgnoreTarget.

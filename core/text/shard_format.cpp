@@ -10,6 +10,7 @@
 
 #include "core/files/atomic_file.h"
 #include "core/files/json.h"
+#include "core/files/xxhash64.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -108,6 +109,21 @@ void write_shard_index(const std::string& path, const ShardIndex& index,
   }
   // A path need not be UTF-8; JSON must be.
   write_file(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+ShardEntry write_shard_file(const std::string& path, const std::vector<unsigned char>& stored,
+                            const ShardSummary& summary) {
+  const auto bytes = static_cast<int64_t>(stored.size());
+  Xxhash64 hash;
+  hash.add(stored.data(), bytes);
+  const ShardEntry shard{path, bytes / summary.token_bytes, hash.hex()};
+  const ShardHeader header = make_header(shard, summary);
+  AtomicFile file(path);
+  file.reserve(int64_t{sizeof header} + bytes);
+  file.write_at(0, &header, sizeof header);
+  file.write_at(sizeof header, stored.data(), bytes);
+  file.commit();
+  return shard;
 }
 
 ShardHeader make_header(const ShardEntry& shard, const ShardSummary& summary) {

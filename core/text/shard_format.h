@@ -48,6 +48,10 @@ ShardIndex read_shard_index(const std::string& dir);
 void write_shard_index(const std::string& path, const ShardIndex& index,
                        const std::vector<std::string>& sources);
 
+/// Writes tokens in their stored form as one shard, which appears complete or not at all.
+ShardEntry write_shard_file(const std::string& path, const std::vector<unsigned char>& stored,
+                            const ShardSummary& summary);
+
 ShardHeader make_header(const ShardEntry& shard, const ShardSummary& summary);
 /// InputError unless the header agrees with the index and with the size of the shard's file.
 void check_header(const ShardHeader& header, int64_t file_size, const ShardEntry& shard,

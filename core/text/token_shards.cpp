@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/files/xxhash64.h"
+#include "core/text/id_bytes.h"
 #include "core/text/source_files.h"
 #include "kernels/base/check.h"
 
@@ -42,9 +43,7 @@ class ShardCorpus final : public Corpus {
 
   /// The sizes of text that ids stand for, and the layout that Corpus promises.
   void bind(const Tokenizer& tokenizer) {
-    for (int64_t id = 0; id < summary_.vocab_size; ++id) {
-      text_bytes_of_.push_back(static_cast<int64_t>(tokenizer.decode({&id, 1}).size()));
-    }
+    text_bytes_of_ = text_bytes_of_ids(tokenizer);
     for (const int64_t position : {int64_t{0}, size_ - 1}) {
       int64_t token = 0;
       read(position, 1, &token, nullptr);
@@ -81,16 +80,8 @@ class ShardCorpus final : public Corpus {
   }
 
   int64_t text_bytes(int64_t begin, int64_t count) const override {
-    std::vector<int64_t> tokens(static_cast<size_t>(std::min(count, kTokensAtOnce)));
-    int64_t bytes = 0;
-    for (int64_t done = 0; done < count; done += kTokensAtOnce) {
-      const int64_t here = std::min(count - done, kTokensAtOnce);
-      read(begin + done, here, tokens.data(), nullptr);
-      for (int64_t i = 0; i < here; ++i) {
-        bytes += text_bytes_of_[static_cast<size_t>(tokens[static_cast<size_t>(i)])];
-      }
-    }
-    return bytes;
+    if (begin <= 1 && begin + count == size_) return summary_.text_bytes;  // token 0 is a separator
+    return sum_text_bytes(*this, begin, count, text_bytes_of_);
   }
 
  private:
