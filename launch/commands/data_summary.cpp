@@ -15,10 +15,9 @@ std::string sample_of(const Corpus& corpus, const Tokenizer& tokenizer) {
   std::vector<int64_t> tokens(static_cast<size_t>(std::min(kSearched, corpus.size() - begin)));
   std::vector<uint8_t> starts(tokens.size());
   corpus.read(begin, static_cast<int64_t>(tokens.size()), tokens.data(), starts.data());
-  const auto start = std::find(starts.begin(), starts.end(), 1);
-  begin += start - starts.begin();
-  // The last separator has no document.
-  if (start == starts.end() || begin + 1 >= corpus.size()) begin = 0;
+  size_t start = 0;  // of a document that is not empty
+  while (start + 1 < starts.size() && (starts[start] == 0 || starts[start + 1] == 1)) ++start;
+  begin = start + 1 < starts.size() ? begin + static_cast<int64_t>(start) : 0;
   tokens.resize(static_cast<size_t>(std::min(kSampleTokens, corpus.size() - begin)));
   starts.resize(tokens.size());
   corpus.read(begin, static_cast<int64_t>(tokens.size()), tokens.data(), starts.data());
