@@ -26,4 +26,7 @@ inline std::vector<std::string> paths_of(const std::vector<DataEntry>& entries) 
   return paths;
 }
 
+/// The entry as an item of a YAML list: its path, or {path: …, weight: …, key: …}.
+std::string item_of_list(const DataEntry& entry);
+
 }  // namespace natrix

@@ -35,14 +35,6 @@ std::string read_item(const Value::Mapping& mapping, DataEntry& entry) {
   return "";
 }
 
-std::string printed(const DataEntry& entry) {
-  if (!entry.weight && entry.key.empty()) return quoted_yaml(entry.path);
-  std::string item = "{path: " + quoted_yaml(entry.path);
-  if (entry.weight) item += fmt::format(", weight: {}", *entry.weight);
-  if (!entry.key.empty()) item += ", key: " + quoted_yaml(entry.key);
-  return item + "}";
-}
-
 /// The entries of a value, or what is wrong with it.
 std::string read_entries(const Value& v, std::vector<DataEntry>& entries) {
   for (size_t i = 0; i < v.texts.size(); ++i) {
@@ -58,6 +50,14 @@ std::string read_entries(const Value& v, std::vector<DataEntry>& entries) {
 }
 
 }  // namespace
+
+std::string item_of_list(const DataEntry& entry) {
+  if (!entry.weight && entry.key.empty()) return quoted_yaml(entry.path);
+  std::string item = "{path: " + quoted_yaml(entry.path);
+  if (entry.weight) item += fmt::format(", weight: {}", *entry.weight);
+  if (!entry.key.empty()) item += ", key: " + quoted_yaml(entry.key);
+  return item + "}";
+}
 
 Field data_field(std::string key, std::vector<DataEntry>& to, std::string help) {
   return {.key = std::move(key),
@@ -75,7 +75,7 @@ Field data_field(std::string key, std::vector<DataEntry>& to, std::string help) 
           .print =
               [&to] {
                 std::string list;
-                for (const DataEntry& entry : to) list += (list.empty() ? "" : ", ") + printed(entry);
+                for (const DataEntry& entry : to) list += (list.empty() ? "" : ", ") + item_of_list(entry);
                 return "[" + list + "]";
               },
           .why_not =

@@ -147,21 +147,29 @@ EvalWindows::EvalWindows(std::shared_ptr<const Corpus> corpus, Documents documen
   length_ = std::min(length, targets_);
   predictions_ = targets_;
   bytes_ = corpus_->text_bytes(1, targets_);
-  if (corpus_->eod() == kNoEod && documents_ == Documents::kPacked) leave_out_first_bytes();
+  const bool first_bytes = corpus_->eod() == kNoEod && documents_ == Documents::kPacked;
+  if (first_bytes || corpus_->masks_loss()) leave_out_unpredicted();
 }
 
-/// Without separators the first token of a document is not a target; see RowFiller::fill.
-void EvalWindows::leave_out_first_bytes() {
+/// Targets that are not predicted: those that carry no loss, and without separators the first token of a
+/// document (RowFiller::fill).
+void EvalWindows::leave_out_unpredicted() {
   constexpr int64_t kBlock = int64_t{1} << 16;
+  const bool first_bytes = corpus_->eod() == kNoEod && documents_ == Documents::kPacked;
   std::vector<int64_t> tokens(static_cast<size_t>(kBlock));
-  std::vector<uint8_t> starts(static_cast<size_t>(kBlock));
+  std::vector<uint8_t> starts(static_cast<size_t>(kBlock)), loss(static_cast<size_t>(kBlock));
   for (int64_t done = 0; done < targets_; done += kBlock) {
     const int64_t here = std::min(kBlock, targets_ - done);
     corpus_->read(1 + done, here, tokens.data(), starts.data());
-    for (int64_t i = 0; i < here; ++i) {
-      if (starts[static_cast<size_t>(i)] == 0) continue;
-      --predictions_;
-      bytes_ -= corpus_->text_bytes(1 + done + i, 1);
+    corpus_->read_loss(1 + done, here, loss.data());
+    const auto is_left_out = [&](int64_t i) {
+      return loss[static_cast<size_t>(i)] == 0 || (first_bytes && starts[static_cast<size_t>(i)] == 1);
+    };
+    for (int64_t i = 0, end = 0; i < here; i = end + 1) {
+      for (end = i; end < here && is_left_out(end);) ++end;
+      if (end == i) continue;
+      predictions_ -= end - i;
+      bytes_ -= corpus_->text_bytes(1 + done + i, end - i);
     }
   }
 }

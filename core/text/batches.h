@@ -90,7 +90,7 @@ class EvalWindows {
   Batch windows(int64_t begin, int64_t rows, int64_t first, int64_t count) const;
 
  private:
-  void leave_out_first_bytes();
+  void leave_out_unpredicted();
 
   std::shared_ptr<const Corpus> corpus_;
   Documents documents_;

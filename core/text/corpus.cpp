@@ -111,6 +111,7 @@ FoundFiles find_files(const std::vector<DataEntry>& entries, const std::string& 
     if (is_shard_file(file)) fail_mixed_shards(setting, path);  // where its directory is not one of shards
     found.texts.push_back(
         {.path = path, .size = file.size(), .records = !key.empty() || has_records(path), .key = key});
+    found.texts.back().conversations = holds_conversations(found.texts.back());
   };
   for (const DataEntry& entry : entries) {
     if (token_format_of(entry.path)) {

@@ -10,12 +10,14 @@
 // is; other text is turned into tokens once (core/text/token_cache.h).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "configs/schema/experiment.h"
+#include "core/text/conversation.h"
 #include "core/text/source_files.h"
 #include "core/tokenizers/tokenizer.h"
 
@@ -32,6 +34,13 @@ class Corpus {
   /// Reads tokens [begin, begin + count). If `starts` is not null, starts[i] = 1 where token i is the first
   /// of its document (its separator, if there is one), else 0. Any number of threads may call it at once.
   virtual void read(int64_t begin, int64_t count, int64_t* tokens, uint8_t* starts) const = 0;
+  /// Whether there are tokens that are not to be predicted: in conversations, what others than the assistant
+  /// said.
+  virtual bool masks_loss() const { return false; }
+  /// loss[i] = 1 if token begin + i is to be predicted, else 0.
+  virtual void read_loss(int64_t /*begin*/, int64_t count, uint8_t* loss) const {
+    std::fill_n(loss, count, uint8_t{1});
+  }
   /// The number of bytes of text of tokens [begin, begin + count). Separators have none.
   virtual int64_t text_bytes(int64_t begin, int64_t count) const = 0;
   /// The files that it is read from, in order.
@@ -44,7 +53,8 @@ struct ReadOptions {
   int threads = 0;     // 0: as many as the machine has
   bool quiet = false;  // no progress bar
   bool first = true;   // false: leaves the work to another process that wants the same, and waits
-  int64_t part_tokens = int64_t{1} << 24;  // a process that was killed goes on after the last part
+  const ConversationTemplate* chat = nullptr;  // how conversations are read; null: they are refused
+  int64_t part_tokens = int64_t{1} << 24;      // a process that was killed goes on after the last part
 };
 
 /// Opens what the entries name, in their order, as one corpus: text files (core/text/text_documents.h) and

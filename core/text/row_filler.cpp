@@ -28,6 +28,14 @@ void RowFiller::fill(int64_t row, const Corpus& corpus, int64_t begin, int64_t i
   std::copy_n(window_.data(), inputs, tokens);
   std::copy_n(window_.data() + 1, inputs, targets);
   std::fill(targets + inputs, targets + length_, kIgnoreTarget);
+  if (corpus.masks_loss()) {
+    loss_.resize(window_.size());
+    corpus.read_loss(begin, before_end, loss_.data());
+    corpus.read_loss(0, inputs + 1 - before_end, loss_.data() + before_end);
+    for (int64_t t = 0; t < inputs; ++t) {
+      if (loss_[static_cast<size_t>(t + 1)] == 0) targets[t] = kIgnoreTarget;
+    }
+  }
   if (!packed_) return;
   std::copy_n(starts_.data(), inputs, batch_.doc_start.view().row<uint8_t>(row));
   if (corpus.eod() != kNoEod) return;

@@ -26,7 +26,7 @@ class RowFiller {
   bool packed_;
   int64_t length_;
   std::vector<int64_t> window_;
-  std::vector<uint8_t> starts_;
+  std::vector<uint8_t> starts_, loss_;
   Batch batch_;
 };
 

@@ -10,6 +10,7 @@ namespace natrix {
 
 inline constexpr const char* kShardFormat = "natrix-token-shards";  // "format" in index.json
 inline constexpr int64_t kShardVersion = 1;
+inline constexpr int64_t kMarkedVersion = 2;  // of an index whose shards have marks; their header is the same
 inline constexpr std::string_view kShardMagic = "NATRIXTK";  // first bytes of a shard
 
 struct ShardHeader {
@@ -30,12 +31,20 @@ struct ShardSummary {
   int64_t token_bytes = 0;  // of one token on disk: 2 or 4
   int64_t tokens = 0, documents = 0, text_bytes = 0;
   int64_t shards = 0;
+  bool marked = false;  // beside each shard lies a file of marks, a byte for each token
 };
+
+/// The bits of a mark.
+inline constexpr uint8_t kStartsDocument = 1, kIsLearnt = 2;
+
+/// The file of marks that belongs to a shard: shard-00000.marks.
+std::string marks_path(const std::string& shard_path);
 
 struct ShardEntry {
   std::string path;
   int64_t tokens = 0;
   std::string xxh3;
+  std::string marks_xxh3;  // of the marks; empty if there are none
 };
 
 struct ShardIndex {

@@ -41,6 +41,22 @@ bool is_blank(std::string_view line) {
   return std::all_of(line.begin(), line.end(), is_space);
 }
 
+/// What an object on a line of JSON holds under the key.
+nlohmann::json member_of_record(const std::string& line, const std::string& key, const std::string& origin) {
+  nlohmann::json parsed = parse_json(line, origin);
+  if (!parsed.is_object()) {
+    throw InputError(fmt::format("{}: is a JSON {}; expected an object, such as {{\"{}\": \"…\"}}", origin,
+                                 parsed.type_name(), key));
+  }
+  const auto at = parsed.find(key);
+  if (at != parsed.end()) return std::move(*at);
+  std::vector<std::string> keys;
+  for (const auto& [name, value] : parsed.items()) keys.push_back(excerpt(name));
+  throw InputError(fmt::format(
+      "{}: has no key {}; its keys are {}; say which of them holds the text with key: NAME beside the path",
+      origin, excerpt(key), keys.empty() ? "none" : fmt::format("{}", fmt::join(keys, ", "))));
+}
+
 }  // namespace
 
 TextDocuments::TextDocuments(const std::vector<TextFile>& files, TextPosition from)
@@ -149,25 +165,42 @@ std::optional<TextPiece> TextDocuments::next_text() {
   return piece;
 }
 
-std::string text_of_record(const std::string& line, const std::string& key, const std::string& origin) {
-  nlohmann::json parsed = parse_json(line, origin);
-  if (!parsed.is_object()) {
-    throw InputError(fmt::format("{}: is a JSON {}; expected an object, such as {{\"{}\": \"…\"}}", origin,
-                                 parsed.type_name(), key));
-  }
-  const auto at = parsed.find(key);
-  if (at == parsed.end()) {
-    std::vector<std::string> keys;
-    for (const auto& [name, value] : parsed.items()) keys.push_back(excerpt(name));
-    throw InputError(fmt::format(
-        "{}: has no key {}; its keys are {}; say which of them holds the text with key: NAME beside the path",
-        origin, excerpt(key), keys.empty() ? "none" : fmt::format("{}", fmt::join(keys, ", "))));
-  }
-  if (!at->is_string()) {
+bool holds_conversations(const TextFile& file) {
+  if (!file.records) return false;
+  const std::vector<TextFile> alone = {file};
+  const auto first = TextDocuments(alone).next();
+  if (!first) return false;
+  const nlohmann::json record = parse_json(first->text, fmt::format("{}:{}", file.path, first->line));
+  if (!record.is_object()) return false;
+  if (!file.key.empty()) return record.contains(file.key) && record[file.key].is_array();
+  return record.contains("messages") && !record.contains("text");
+}
+
+nlohmann::json messages_of_record(const std::string& line, const std::string& key,
+                                  const std::string& origin) {
+  nlohmann::json messages = member_of_record(line, key, origin);
+  if (!messages.is_array() || messages.empty()) {
     throw InputError(
-        fmt::format("{}: {} is a JSON {}; expected a string", origin, excerpt(key), at->type_name()));
+        fmt::format("{}: {} is {}; expected a list of messages, as in the first line of the file", origin,
+                    excerpt(key), messages.is_array() ? "empty" : messages.type_name()));
   }
-  return std::move(at->get_ref<std::string&>());
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const nlohmann::json& message = messages[i];
+    if (message.is_object() && message.contains("role") && message["role"].is_string()) continue;
+    throw InputError(
+        fmt::format("{}: message {} of {} has no \"role\"; expected {{\"role\": …, \"content\": …}}", origin,
+                    i, excerpt(key)));
+  }
+  return messages;
+}
+
+std::string text_of_record(const std::string& line, const std::string& key, const std::string& origin) {
+  nlohmann::json text = member_of_record(line, key, origin);
+  if (!text.is_string()) {
+    throw InputError(
+        fmt::format("{}: {} is a JSON {}; expected a string", origin, excerpt(key), text.type_name()));
+  }
+  return std::move(text.get_ref<std::string&>());
 }
 
 }  // namespace natrix

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,9 +21,10 @@ namespace natrix {
 
 struct TextFile {
   std::string path;
-  int64_t size = 0;      // bytes, compressed or not
-  bool records = false;  // JSON lines
-  std::string key;       // the member that holds the text; empty: "text"
+  int64_t size = 0;            // bytes, compressed or not
+  bool records = false;        // JSON lines
+  bool conversations = false;  // the records are conversations
+  std::string key;             // the member that holds the text or the messages; empty: "text" or "messages"
 };
 
 /// Where reading goes on. After the last piece of a file it may still name that file.
@@ -67,6 +69,13 @@ class TextDocuments {
   bool ended_ = false;
   int64_t consumed_before_ = 0;  // of files that are done
 };
+
+/// Whether the first record of a file of JSON lines is a conversation: the key holds a list, or there is no
+/// "text" beside "messages". Then all its records are.
+bool holds_conversations(const TextFile& file);
+
+/// The messages of a line of JSON. InputError unless the key holds a list of objects with a "role" each.
+nlohmann::json messages_of_record(const std::string& line, const std::string& key, const std::string& origin);
 
 /// The text of a line of JSON. `origin` is "FILE:LINE". InputError unless the line is an object in which `key`
 /// holds a string.

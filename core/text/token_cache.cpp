@@ -35,7 +35,8 @@ int64_t modified_time(const std::string& path) {
 
 /// Both ends of a file are hashed. Of a file that has more between them, the time of its last change counts
 /// too.
-std::string cache_key(const std::vector<TextFile>& files, const Tokenizer& tokenizer) {
+std::string cache_key(const std::vector<TextFile>& files, const TextReader& reader) {
+  const Tokenizer& tokenizer = reader.tokenizer;
   std::vector<DataFile> sources;
   for (const TextFile& file : files)
     sources.push_back({.path = file.path, .size = file.size, .checksum = {}});
@@ -46,10 +47,15 @@ std::string cache_key(const std::vector<TextFile>& files, const Tokenizer& token
   for (const TextFile& file : files) {
     const bool all_hashed = files.size() <= kMostListedFiles && file.size <= 2 * content.hashed;
     const int64_t modified = all_hashed ? 0 : modified_time(file.path);
+    if (file.conversations) hash.add(reader.chat->identity());
     hash.add(fmt::format("{} {} {} {}\n", file.records, file.key, static_cast<int>(compression_of(file.path)),
                          modified));
   }
   return hash.hex();
+}
+
+bool is_marked(const std::vector<TextFile>& files) {
+  return std::any_of(files.begin(), files.end(), [](const TextFile& file) { return file.conversations; });
 }
 
 /// An entry of the cache, under the name of its source.
@@ -68,6 +74,10 @@ class CachedCorpus final : public Corpus {
   void read(int64_t begin, int64_t count, int64_t* tokens, uint8_t* starts) const override {
     tokens_->read(begin, count, tokens, starts);
   }
+  bool masks_loss() const override { return tokens_->masks_loss(); }
+  void read_loss(int64_t begin, int64_t count, uint8_t* loss) const override {
+    tokens_->read_loss(begin, count, loss);
+  }
   int64_t text_bytes(int64_t begin, int64_t count) const override {
     return tokens_->text_bytes(begin, count);
   }
@@ -84,9 +94,9 @@ class CacheEntry {
  public:
   CacheEntry(const std::vector<TextFile>& files, const Tokenizer& tokenizer, std::string setting,
              const ReadOptions& options)
-      : files_(files), tokenizer_(tokenizer), setting_(std::move(setting)), options_(options) {
+      : files_(files), reader_{tokenizer, options.chat}, setting_(std::move(setting)), options_(options) {
     const fs::path folder = fs::path(options.cache.empty() ? default_cache() : options.cache) / "tokens";
-    dir_ = (folder / cache_key(files, tokenizer)).string();
+    dir_ = (folder / cache_key(files, reader_)).string();
     partial_ = dir_ + ".partial";
   }
 
@@ -96,16 +106,22 @@ class CacheEntry {
     if (is_there()) return;
     // Those that leave the work to another process give it time to begin.
     if (!options_.first) sleep_for(std::chrono::seconds(1));
-    for (bool told = false; !is_there();) {
+    for (bool waited = false; !is_there();) {
+      if (waited && !options_.first && !fs::exists(partial_)) {
+        // The other process failed. It has a moment to say so, and to end all ranks.
+        sleep_for(std::chrono::seconds(2));
+        waited = false;
+        continue;
+      }
       make_folder();
       if (const auto lock = DirectoryLock::if_free(partial_)) {
         // It may have been completed, or removed after a failure, before it was locked.
         if (!is_there() && fs::exists(partial_)) convert();
         continue;
       }
-      if (!told && !options_.quiet)
+      if (!waited && !options_.quiet)
         fmt::print(stderr, "{}: another process is turning it into tokens; waiting\n", name_of(files_));
-      told = true;
+      waited = true;
       sleep_for(std::chrono::milliseconds(100));
     }
   }
@@ -155,21 +171,21 @@ class CacheEntry {
   }
 
   void write() {
-    CacheWriter writer(partial_, tokenizer_, options_.part_tokens);
+    CacheWriter writer(partial_, reader_.tokenizer, options_.part_tokens, is_marked(files_));
     int64_t bytes = 0;
     for (const TextFile& file : files_) bytes += file.size;
     {
       Progress progress("tokenising " + fs::path(files_[0].path).filename().string(), bytes, "bytes",
                         {.quiet = options_.quiet});
       tokenise(
-          files_, writer.position(), tokenizer_, options_.threads,
+          files_, writer.position(), reader_, options_.threads,
           [&](const TokenPiece& piece) { writer.add(piece); }, [&](int64_t read) { progress.advance(read); });
     }
     if (writer.text_bytes() == 0) {
       throw InputError(fmt::format("{}: {} has no text: {} document(s) of 0 bytes", setting_, name_of(files_),
                                    writer.documents()));
     }
-    if (fs::path(dir_).filename() != cache_key(files_, tokenizer_))
+    if (fs::path(dir_).filename() != cache_key(files_, reader_))
       throw RunError(fmt::format("{} changed while it was read; start again", name_of(files_)));
     std::vector<std::string> sources;
     for (size_t i = 0; i < std::min(files_.size(), kMostListedFiles); ++i) sources.push_back(files_[i].path);
@@ -178,10 +194,11 @@ class CacheEntry {
     fs::rename(partial_, dir_, error);
     if (error && !is_there())
       throw RunError(fmt::format("cannot rename {} to {}: {}", partial_, dir_, error.message()));
+    writer.forget_parts(dir_);
   }
 
   const std::vector<TextFile>& files_;
-  const Tokenizer& tokenizer_;
+  TextReader reader_;
   std::string setting_;
   const ReadOptions& options_;
   std::string dir_, partial_;
@@ -211,6 +228,14 @@ std::unique_ptr<Corpus> open_cached_texts(const std::vector<TextFile>& files, co
         fmt::format("{}: {} has documents that the tokenizer '{}' without an end of document cannot tell "
                     "apart; use a vocabulary with one (bytes: 257), or plain text files",
                     setting, CacheEntry::name_of(files), tokenizer.name()));
+  }
+  const auto chat =
+      std::find_if(files.begin(), files.end(), [](const TextFile& f) { return f.conversations; });
+  if (chat != files.end() && options.chat == nullptr) {
+    throw InputError(fmt::format(
+        "{}: {} holds conversations, which a chat template turns into text, but the tokenizer '{}' "
+        "has none; use a tokenizer whose directory has a chat template",
+        setting, chat->path, tokenizer.name()));
   }
   CacheEntry entry(files, tokenizer, setting, options);
   entry.make();

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <exception>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -28,35 +30,70 @@ struct Round {
   }
 };
 
-void check_ids(const std::vector<int64_t>& ids, const Tokenizer& tokenizer) {
+void check_ids(const std::vector<int64_t>& ids, const Tokenizer& tokenizer, bool may_be_eod) {
   for (const int64_t id : ids) {
-    require(0 <= id && id < tokenizer.vocab_size() && id != tokenizer.eod(),
+    require(0 <= id && id < tokenizer.vocab_size() && (may_be_eod || id != tokenizer.eod()),
             "the tokenizer returned an id that no text has");
   }
 }
 
-TokenPiece tokens_of(const TextPiece& piece, const TextFile& file, const Tokenizer& tokenizer) {
-  TokenPiece tokens{
-      .ids = {}, .text_bytes = 0, .starts_document = piece.starts_document, .after = piece.after};
-  const auto encode = [&](const std::string& text) {
-    tokens.ids = tokenizer.encode(text);
-    tokens.text_bytes = static_cast<int64_t>(text.size());
-  };
-  if (file.records) {
-    encode(text_of_record(piece.text, file.key.empty() ? "text" : file.key,
-                          fmt::format("{}:{}", file.path, piece.line)));
-  } else {
-    encode(piece.text);
+Conversation render(const TextPiece& piece, const TextFile& file, const ConversationTemplate& chat,
+                    const std::string& origin) {
+  const nlohmann::json messages =
+      messages_of_record(piece.text, file.key.empty() ? "messages" : file.key, origin);
+  try {
+    return chat.render(messages);
+  } catch (const InputError& e) {
+    throw InputError(fmt::format("{}: {}", origin, e.what()));
   }
-  check_ids(tokens.ids, tokenizer);
+}
+
+/// Each stretch is encoded by itself, as it is when the model answers: what comes before is read, and the answer
+/// begins with a token of its own.
+void encode_conversation(const Conversation& conversation, const Tokenizer& tokenizer, TokenPiece& tokens) {
+  const std::string_view text = conversation.text;
+  const auto add = [&](int64_t begin, int64_t end, bool learnt) {
+    if (begin == end) return;
+    const auto ids =
+        tokenizer.encode(text.substr(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));
+    tokens.ids.insert(tokens.ids.end(), ids.begin(), ids.end());
+    tokens.loss.resize(tokens.ids.size(), learnt ? 1 : 0);
+  };
+  const auto size = static_cast<int64_t>(text.size());
+  int64_t at = 0;
+  for (const auto& [begin, end] : conversation.assistant) {
+    require(at <= begin && begin <= end && end <= size, "stretches of a conversation that are out of order");
+    add(at, begin, false);
+    add(begin, end, true);
+    at = end;
+  }
+  tokens.learns_end =
+      !conversation.assistant.empty() && at == size;  // no mark of the template ends the answer
+  add(at, size, false);
+  tokens.text_bytes = size;
+}
+
+TokenPiece tokens_of(const TextPiece& piece, const TextFile& file, const TextReader& reader) {
+  TokenPiece tokens{.ids = {}, .loss = {}, .starts_document = piece.starts_document, .after = piece.after};
+  const std::string origin = fmt::format("{}:{}", file.path, piece.line);
+  if (file.conversations) {
+    encode_conversation(render(piece, file, *reader.chat, origin), reader.tokenizer, tokens);
+  } else {
+    const std::string record =
+        file.records ? text_of_record(piece.text, file.key.empty() ? "text" : file.key, origin) : "";
+    const std::string& text = file.records ? record : piece.text;
+    tokens.ids = reader.tokenizer.encode(text);
+    tokens.text_bytes = static_cast<int64_t>(text.size());
+  }
+  check_ids(tokens.ids, reader.tokenizer, file.conversations);
   return tokens;
 }
 
 /// A round is tokenised by threads while the caller reads the next one.
 class RoundWorkers {
  public:
-  RoundWorkers(Round& round, const std::vector<TextFile>& files, const Tokenizer& tokenizer, int threads)
-      : round_(round), files_(files), tokenizer_(tokenizer) {
+  RoundWorkers(Round& round, const std::vector<TextFile>& files, const TextReader& reader, int threads)
+      : round_(round), files_(files), reader_(reader) {
     round_.resize_results();
     for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
   }
@@ -71,7 +108,7 @@ class RoundWorkers {
     for (size_t i = next_++; i < round_.pieces.size(); i = next_++) {
       try {
         const TextPiece& piece = round_.pieces[i];
-        round_.tokens[i] = tokens_of(piece, files_[piece.file], tokenizer_);
+        round_.tokens[i] = tokens_of(piece, files_[piece.file], reader_);
       } catch (...) {
         round_.faults[i] = std::current_exception();
       }
@@ -80,7 +117,7 @@ class RoundWorkers {
 
   Round& round_;
   const std::vector<TextFile>& files_;
-  const Tokenizer& tokenizer_;
+  const TextReader& reader_;
   std::atomic<size_t> next_{0};
   std::vector<std::thread> threads_;
 };
@@ -105,7 +142,7 @@ Round read_round(TextDocuments& documents, int threads) {
 
 }  // namespace
 
-void tokenise(const std::vector<TextFile>& files, TextPosition from, const Tokenizer& tokenizer, int threads,
+void tokenise(const std::vector<TextFile>& files, TextPosition from, const TextReader& reader, int threads,
               const std::function<void(const TokenPiece&)>& take, const std::function<void(int64_t)>& read) {
   if (threads == 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   TextDocuments documents(files, from);
@@ -114,7 +151,7 @@ void tokenise(const std::vector<TextFile>& files, TextPosition from, const Token
   while (!round.pieces.empty()) {
     Round following;
     {
-      const RoundWorkers workers(round, files, tokenizer, threads);
+      const RoundWorkers workers(round, files, reader, threads);
       if (!round.end) following = read_round(documents, threads);
     }
     for (size_t i = 0; i < round.pieces.size(); ++i) {

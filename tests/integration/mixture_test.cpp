@@ -92,6 +92,26 @@ TEST_F(MixedRun, GoesOnAfterASourceHasChangedAndSaysSo) {
   EXPECT_THAT(more.err, HasSubstr("data.train changed since the run began: a.txt is 2800 bytes, was 3000"));
 }
 
+TEST_F(MixedRun, AMovedRunIsToldItsWholeMixture) {
+  write_file(tiny_ / "here/a.txt", some_text(3000));
+  write_file(tiny_ / "here/b.jsonl", "{\"content\": \"" + std::string(500, 'b') + "\"}\n");
+  const Outcome first = tiny_.train(
+      "here/run", {"data.train=[{path: " + tiny_ / "here/a.txt" +
+                       ", weight: 2}, {path: " + tiny_ / "here/b.jsonl" + ", weight: 1, key: content}]",
+                   "data.cache=" + tiny_ / "cache"});
+  ASSERT_EQ(first.status, 0) << first.err;
+  fs::rename(tiny_ / "here", tiny_ / "there");
+  const std::string run = tiny_ / "there/run", now = "data.train=[{path: " + tiny_ / "there/a.txt" +
+                                                     ", weight: 2}, {path: " + tiny_ / "there/b.jsonl" +
+                                                     ", weight: 1, key: content}]";
+  const Outcome moved = natrix_program({"train", run, "train.steps=50"});
+  EXPECT_EQ(moved.status, 2);
+  EXPECT_THAT(moved.err, HasSubstr("'" + now + "'"));
+  const Outcome again = natrix_program({"train", run, "train.steps=50", now});
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_THAT(again.err, HasSubstr("going on after step 40/50"));
+}
+
 TEST_F(MixedRun, OnFourRanksReadsTheSameTokens) {
   if (!built_with_mpi()) GTEST_SKIP() << "this build has no MPI";
   const auto exact = settings({"device.backend=reference", "device.dtype=fp64", "train.batch_size=4",

@@ -120,7 +120,7 @@ TEST_F(TokenCache, GoesOnAfterTheLastCompletePart) {
     size_t taken = 0;
     std::vector<TokenPiece> pieces;
     tokenise(
-        files, writer.position(), pairs, 1, [&](const TokenPiece& p) { pieces.push_back(p); },
+        files, writer.position(), {.tokenizer = pairs}, 1, [&](const TokenPiece& p) { pieces.push_back(p); },
         [](int64_t) {});
     for (const TokenPiece& piece : pieces) {
       if (taken++ < most) writer.add(piece);
