@@ -183,7 +183,7 @@ Context Experiment::context() const {
 
 ReadOptions Experiment::read_options(bool first, bool quiet) const {
   return {.cache = config.data.cache == "auto" ? "" : config.data.cache,
-          .threads = threads(),
+          .threads = static_cast<int>(config.device.threads.value_or(0)),  // other ranks only wait
           .quiet = quiet || !first,
           .first = first};
 }
