@@ -22,6 +22,7 @@ inline constexpr size_t kMostSources = 1000;  // entries with weights
 
 inline std::vector<std::string> paths_of(const std::vector<DataEntry>& entries) {
   std::vector<std::string> paths;
+  paths.reserve(entries.size());
   for (const DataEntry& entry : entries) paths.push_back(entry.path);
   return paths;
 }

@@ -40,7 +40,7 @@ std::string read_entries(const Value& v, std::vector<DataEntry>& entries) {
   for (size_t i = 0; i < v.texts.size(); ++i) {
     DataEntry entry(v.texts[i]);
     if (const auto mapping = v.mappings.find(i); mapping != v.mappings.end()) {
-      const std::string problem = read_item(mapping->second, entry);
+      std::string problem = read_item(mapping->second, entry);
       if (!problem.empty()) return problem;
     }
     if (entry.path.empty()) return "a path of the list is empty";
@@ -86,6 +86,7 @@ Field data_field(std::string key, std::vector<DataEntry>& to, std::string help) 
           .paths =
               [&to] {
                 std::vector<std::string*> paths;
+                paths.reserve(to.size());
                 for (DataEntry& entry : to) paths.push_back(&entry.path);
                 return paths;
               }};

@@ -18,7 +18,7 @@ namespace natrix {
 
 struct Batch {
   Buffer tokens;           // [rows, T] i64
-  Buffer targets;          // [rows, T] i64; kIgnoreTarget: nothing to predict
+  Buffer targets;          // [rows, T] i64; kIgnoreTarget: nothing to predict, or not to be learnt
   Buffer doc_start;        // [rows, T] u8: 1 resets the carried states; empty if documents are joined
   bool continues = false;  // row b starts where row b of the previous step ended, so carried states fit
 };
@@ -70,8 +70,8 @@ std::unique_ptr<BatchSource> make_batch_source(const DataConfig& data, const Seq
                                                const TrainConfig& train, const Tokenizer& tokenizer,
                                                int64_t vocab_size, const ReadOptions& options = {});
 
-/// A held-out text as disjoint windows from its start. Every token except the first is predicted once. The
-/// last window is padded with kIgnoreTarget.
+/// A held-out text as disjoint windows from its start. Every token except the first is predicted once, but for
+/// those that a conversation masks (Corpus::read_loss). The last window is padded with kIgnoreTarget.
 ///
 ///   bits per byte = (sum of nats over all windows / ln 2) / bytes()
 class EvalWindows {

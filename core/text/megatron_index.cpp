@@ -40,7 +40,7 @@ StoredTokens open_megatron(const std::string& stem) {
   StoredTokens stored{.path = tokens.path(),
                       .file_size = tokens.size(),
                       .offset = 0,
-                      .type = megatron_type(head[17], path),
+                      .type = megatron_type(static_cast<unsigned char>(head[17]), path),
                       .count = 0,
                       .index = path,
                       .index_size = index.size(),

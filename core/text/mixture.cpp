@@ -20,6 +20,7 @@ constexpr int64_t kLongestPeriod = 1'000'000;
 /// sum may differ from the period.
 std::vector<int64_t> rounded_shares(const std::vector<double>& weights, double sum, int64_t period) {
   std::vector<int64_t> shares;
+  shares.reserve(weights.size());
   for (const double weight : weights)
     shares.push_back(std::max(int64_t{1}, int64_t{std::llround(weight / sum * static_cast<double>(period))}));
   return shares;
@@ -104,6 +105,7 @@ class Mixture final : public BatchSource {
 
   static std::vector<double> weights_of(const std::vector<MixtureSource>& sources) {
     std::vector<double> weights;
+    weights.reserve(sources.size());
     for (const MixtureSource& source : sources) weights.push_back(source.weight);
     return weights;
   }

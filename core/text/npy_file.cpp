@@ -87,7 +87,7 @@ StoredTokens open_npy(const std::string& path) {
   const std::string head = beginning_of(path, 12);
   if (!head.starts_with(kNpyMagic) || head.size() < 12)
     fail_token_file(path, "does not begin like a .npy file");
-  const int version = head[6];
+  const int version = static_cast<unsigned char>(head[6]);
   if (version < 1 || version > 3)
     fail_token_file(path, fmt::format("is a .npy file of version {}; expected 1 to 3", version));
   const size_t begin = version == 1 ? 10 : 12;

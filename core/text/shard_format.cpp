@@ -120,7 +120,7 @@ ShardEntry write_shard_file(const std::string& path, const std::vector<unsigned 
   const auto bytes = static_cast<int64_t>(stored.size());
   Xxhash64 hash;
   hash.add(stored.data(), bytes);
-  const ShardEntry shard{path, bytes / summary.token_bytes, hash.hex(), ""};
+  ShardEntry shard{path, bytes / summary.token_bytes, hash.hex(), ""};
   const ShardHeader header = make_header(shard, summary);
   AtomicFile file(path);
   file.reserve(int64_t{sizeof header} + bytes);

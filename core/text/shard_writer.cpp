@@ -179,7 +179,7 @@ ShardEntry write_shard(const Corpus& corpus, const ShardSummary& summary, int64_
     file.write_at(int64_t{sizeof(ShardHeader)} + done * width, stored.data(), here * width);
     progress(here);
   }
-  const ShardEntry shard{path, count, hash.hex(), ""};
+  ShardEntry shard{path, count, hash.hex(), ""};
   const ShardHeader header = make_header(shard, summary);
   file.write_at(0, &header, sizeof header);
   file.commit();

@@ -38,6 +38,7 @@ int64_t modified_time(const std::string& path) {
 std::string cache_key(const std::vector<TextFile>& files, const TextReader& reader) {
   const Tokenizer& tokenizer = reader.tokenizer;
   std::vector<DataFile> sources;
+  sources.reserve(files.size());
   for (const TextFile& file : files)
     sources.push_back({.path = file.path, .size = file.size, .checksum = {}});
   const DataIdentity content = identify(sources, {});

@@ -63,7 +63,7 @@ void widen_from(const unsigned char* stored, int64_t count, int64_t* tokens) {
   for (int64_t i = 0; i < count; ++i) {
     Stored token;
     std::memcpy(&token, stored + i * int64_t{sizeof token}, sizeof token);
-    tokens[i] = static_cast<int64_t>(token);
+    tokens[i] = static_cast<int64_t>(+token);  // + makes small types int
   }
 }
 
