@@ -28,6 +28,7 @@ CacheWriter::CacheWriter(std::string dir, const Tokenizer& tokenizer, int64_t pa
     : dir_(std::move(dir)), part_tokens_(part_tokens) {
   require(part_tokens > 0, "a part of no tokens");
   index_.summary = {.tokenizer = tokenizer.name(),
+                    .tokenizer_identity = tokenizer.identity(),
                     .vocab_size = tokenizer.vocab_size(),
                     .eod = tokenizer.eod(),
                     .token_bytes = token_bytes_for(tokenizer.vocab_size()),

@@ -69,6 +69,7 @@ ShardIndex read_shard_index(const std::string& dir) {
   auto& summary = index.summary;
   summary.marked = version == kMarkedVersion;
   summary.tokenizer = json.text("tokenizer");
+  summary.tokenizer_identity = json.text("tokenizer_identity", summary.tokenizer);
   summary.token_bytes = json.integer("token_bytes", 2, 4);
   if (summary.token_bytes == 3) json.fail("token_bytes", "2 or 4");
   summary.vocab_size = json.integer("vocab_size", 1, most_ids(summary.token_bytes));
@@ -97,6 +98,7 @@ void write_shard_index(const std::string& path, const ShardIndex& index,
   Json json = {{"format", kShardFormat},
                {"version", summary.marked ? kMarkedVersion : kShardVersion},
                {"tokenizer", summary.tokenizer},
+               {"tokenizer_identity", summary.tokenizer_identity},
                {"vocab_size", summary.vocab_size},
                {"eod", summary.eod},
                {"token_bytes", summary.token_bytes},
@@ -109,6 +111,7 @@ void write_shard_index(const std::string& path, const ShardIndex& index,
     json["shards"].push_back(
         {{"file", fs::path(shard.path).filename().string()}, {"tokens", shard.tokens}, {"xxh3", shard.xxh3}});
   }
+  if (summary.tokenizer_identity == summary.tokenizer) json.erase("tokenizer_identity");
   for (size_t i = 0; i < index.shards.size() && summary.marked; ++i)
     json["shards"][i]["marks_xxh3"] = index.shards[i].marks_xxh3;
   // A path need not be UTF-8; JSON must be.

@@ -26,7 +26,8 @@ struct ShardHeader {
 static_assert(sizeof(ShardHeader) == 64);
 
 struct ShardSummary {
-  std::string tokenizer;
+  std::string tokenizer;           // its name
+  std::string tokenizer_identity;  // Tokenizer::identity(): equal wherever its files are
   int64_t vocab_size = 0, eod = 0;
   int64_t token_bytes = 0;  // of one token on disk: 2 or 4
   int64_t tokens = 0, documents = 0, text_bytes = 0;

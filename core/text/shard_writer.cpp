@@ -221,6 +221,7 @@ ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer
   PartialDirectory out(dir);
   ShardIndex index;
   index.summary = {.tokenizer = tokenizer.name(),
+                   .tokenizer_identity = tokenizer.identity(),
                    .vocab_size = tokenizer.vocab_size(),
                    .eod = tokenizer.eod(),
                    .token_bytes = token_bytes_for(tokenizer.vocab_size()),

@@ -172,7 +172,7 @@ void refuse_named_shards(const std::vector<std::string>& paths, const std::strin
 std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenizer& tokenizer) {
   auto index = read_shard_index(dir);
   const auto& made = index.summary;
-  if (made.tokenizer != tokenizer.name() || made.vocab_size != tokenizer.vocab_size() ||
+  if (made.tokenizer_identity != tokenizer.identity() || made.vocab_size != tokenizer.vocab_size() ||
       made.eod != tokenizer.eod()) {
     throw InputError(
         fmt::format("{} was made with the tokenizer '{}' (vocabulary {}, end of document {}), but '{}' ({}, "

@@ -23,7 +23,10 @@ std::string sample_of(const Corpus& corpus, const Tokenizer& tokenizer) {
   corpus.read(begin, static_cast<int64_t>(tokens.size()), tokens.data(), starts.data());
   const auto next = std::find(starts.begin() + 1, starts.end(), 1);
   tokens.resize(static_cast<size_t>(next - starts.begin()));
-  return tokenizer.decode(tokens);
+  StreamDecoder decoder(tokenizer);  // leaves out a character that the end of the sample cuts
+  std::string text;
+  for (const int64_t token : tokens) text += decoder.push(token);
+  return text;
 }
 
 nlohmann::ordered_json counts_json(const SourceSummary& s) {

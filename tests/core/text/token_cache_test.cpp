@@ -225,6 +225,32 @@ TEST_F(TokenCache, AFaultLeavesNothingBehind) {
   }
 }
 
+TEST_F(TokenCache, DoesNotDependOnWhereTheTokenizerIs) {
+  class Moved final : public Tokenizer {
+   public:
+    explicit Moved(std::string where, std::string content)
+        : where_(std::move(where)), content_(std::move(content)) {}
+    std::string name() const override { return where_; }
+    std::string identity() const override { return content_; }
+    int64_t vocab_size() const override { return pairs_.vocab_size(); }
+    int64_t eod() const override { return pairs_.eod(); }
+    std::vector<int64_t> encode(std::string_view text) const override { return pairs_.encode(text); }
+    std::string decode(std::span<const int64_t> ids) const override { return pairs_.decode(ids); }
+
+   private:
+    PairTokenizer pairs_;
+    std::string where_, content_;
+  };
+  const DataEntry entry(scratch_.write("a.jsonl", record("the end")));
+  const Tokens tokens = tokens_of({entry}, Moved("/here", "x"));
+  EXPECT_EQ(tokens_of({entry}, Moved("/there", "x")), tokens);
+  EXPECT_EQ(entries().size(), 1u);
+  EXPECT_EQ(tokens_of({entry}, Moved("/there", "y")), tokens);
+  EXPECT_EQ(entries().size(), 2u);
+  const std::string dir = scratch_ / "cache/tokens/" + entries()[0];
+  expect_error<InputError>([&] { open_corpus({dir}, Moved("/else", "z")); }, {dir, "/else"});
+}
+
 TEST_F(TokenCache, DamageIsNamedWithItsRemedy) {
   const DataEntry entry(scratch_.write("a.jsonl", record("the end")));
   tokens_of({entry});
