@@ -35,20 +35,23 @@ std::string moved_along(const ConfigSource& source, const std::string& path) {
 }
 
 void require_recorded(const ConfigSource& source, const std::string& key,
-                      const std::vector<std::string>& paths, bool list) {
+                      const std::vector<DataEntry>& entries, bool list) {
   std::error_code error;
+  // Megatron's two files have a name in common that is not one of a file.
+  const auto is_there = [&](const std::string& path) {
+    return fs::exists(path, error) || fs::exists(path + ".idx", error);
+  };
   if (!source.loaded.origin_of(key).starts_with(source.file)) return;  // it was given on the command line
   std::string missing;
   std::vector<std::string> now;
   bool all_found = true;
-  for (const std::string& path : paths) {
-    if (fs::exists(path, error)) {
-      now.push_back(path);
-      continue;
+  for (DataEntry entry : entries) {
+    if (!is_there(entry.path)) {
+      if (missing.empty()) missing = entry.path;
+      entry.path = moved_along(source, entry.path);
+      all_found = all_found && !entry.path.empty();
     }
-    if (missing.empty()) missing = path;
-    now.push_back(moved_along(source, path));
-    all_found = all_found && !now.back().empty();
+    now.push_back(item_of_list(entry));
   }
   if (missing.empty()) return;
   const std::string value = !all_found ? "PATH" : fmt::format("{}", fmt::join(now, ", "));
@@ -88,7 +91,7 @@ void require_recorded_data(const ConfigSource& source) {
   const DataConfig& data = source.loaded.config.data;
   require_recorded(source, "data.train", data.train, true);
   require_recorded(source, "data.eval", data.eval, true);
-  if (!data.batches.empty()) require_recorded(source, "data.batches", {data.batches}, false);
+  if (!data.batches.empty()) require_recorded(source, "data.batches", {DataEntry(data.batches)}, false);
 }
 
 }  // namespace natrix

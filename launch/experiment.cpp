@@ -180,6 +180,13 @@ Context Experiment::context() const {
   return Context(backend(), threads(), place_on_host());
 }
 
+ReadOptions Experiment::read_options(bool first, bool quiet) const {
+  return {.cache = config.data.cache == "auto" ? "" : config.data.cache,
+          .threads = static_cast<int>(config.device.threads.value_or(0)),  // other ranks only wait
+          .quiet = quiet || !first,
+          .first = first};
+}
+
 AssembledModel Experiment::describe() const {
   return describe_model(config.model, nullptr, *kinds);
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "configs/schema/load.h"
+#include "core/text/corpus.h"
 #include "core/tokenizers/tokenizer.h"
 #include "launch/assemble.h"
 #include "launch/warning.h"
@@ -26,6 +27,8 @@ struct Experiment {
   Dtype dtype() const;
   int threads() const;
   Context context() const;
+  /// How data.train and data.eval are read. first: false on ranks that leave making tokens to another.
+  ReadOptions read_options(bool first, bool quiet) const;
   /// The model without allocated parameters: their names and shapes, and the carried states.
   AssembledModel describe() const;
   /// The model with its first weights: those of init_from, or random ones from train.seed.

@@ -30,11 +30,11 @@ RunOrigin origin_of(const Experiment& e, const std::string& file, const BatchSou
     origin.data[key] = identify(files, paths, at == before.data.end() ? 0 : at->second.hashed);
   };
   if (e.config.data.batches.empty()) {
-    add("data.train", data.files(), e.config.data.train);
+    add("data.train", data.files(), paths_of(e.config.data.train));
   } else {
     add("data.batches", data.files(), {e.config.data.batches});
   }
-  if (held_out != nullptr) add("data.eval", held_out->files(), e.config.data.eval);
+  if (held_out != nullptr) add("data.eval", held_out->files(), paths_of(e.config.data.eval));
   return origin;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/schema/data_entry.h"
 #include "configs/schema/model.h"
 
 namespace natrix {
@@ -29,9 +30,10 @@ enum class DataOrder { kShuffled, kSequential };
 enum class Documents { kPacked, kJoined };  // packed: states reset where a document starts
 
 struct DataConfig {
-  std::vector<std::string> train, eval;  // files, directories, or directories of token shards
-  std::string batches;                   // or: a safetensors file with "tokens" [steps, B, T + 1]
+  std::vector<DataEntry> train, eval;
+  std::string batches;  // or: a safetensors file with "tokens" [steps, B, T + 1]
   std::string tokenizer = "bytes";
+  std::string cache = "auto";  // directory of tokens that were made of text; auto: the user's
   DataOrder order = DataOrder::kShuffled;
   Documents documents = Documents::kPacked;
 };

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -13,7 +15,11 @@ namespace natrix {
 
 /// The value that a YAML file or the command line gives for a key.
 struct Value {
-  std::vector<std::string> texts;  // one, unless it is a list
+  /// An item of a list that is a mapping: its keys and texts.
+  using Mapping = std::vector<std::pair<std::string, std::string>>;
+
+  std::vector<std::string> texts;      // one, unless it is a list; that of a mapping is its "path"
+  std::map<size_t, Mapping> mappings;  // by the index of the item
   bool is_list = false;
   bool quoted = false;  // "3" is text, 3 is a number
 };
@@ -32,11 +38,13 @@ struct Field {
   std::string key;      // "model.mamba.d_state"
   std::string expects;  // "an integer from 1 to 65536": for messages and the documentation
   std::string help;
+  bool takes_mappings = false;             // items of its list may be mappings
   bool is_path = false;                    // relative to the file that names it
   bool decides_result = true;              // false: affects only where, how often or how fast; not hashed
   std::vector<std::string> words;          // special words: names of choices, "auto", "none"; no paths
   std::function<bool(const Value&)> read;  // false: not valid, and the member is unchanged
   std::function<std::string()> print;      // as YAML
+  std::function<std::string(const Value&)> why_not = {};  // of some fields: why a value is refused
   // Only of fields with one value that has a type of Scalar: all of the model's have.
   std::function<Scalar()> get = {};
   std::function<bool(const Scalar&)> set = {};            // false: not valid, and the member is unchanged

@@ -283,31 +283,6 @@ Field path_field(std::string key, std::string& to, std::string help, std::string
   return f;
 }
 
-Field paths_field(std::string key, std::vector<std::string>& to, std::string help) {
-  return {.key = std::move(key),
-          .expects = "a path or a list of paths",
-          .help = std::move(help),
-          .is_path = true,
-          .read =
-              [&to](const Value& v) {
-                if (std::find(v.texts.begin(), v.texts.end(), "") != v.texts.end()) return false;
-                to = v.texts;
-                return true;
-              },
-          .print =
-              [&to] {
-                std::string list;
-                for (const std::string& path : to) list += (list.empty() ? "" : ", ") + quoted_yaml(path);
-                return "[" + list + "]";
-              },
-          .paths =
-              [&to] {
-                std::vector<std::string*> paths;
-                for (std::string& path : to) paths.push_back(&path);
-                return paths;
-              }};
-}
-
 Field bytes_field(std::string key, int64_t& to, std::string help) {
   return {.key = std::move(key),
           .expects = "a number of bytes up to 1024TiB, alone or with kB, MB, GB, TB, KiB, MiB, GiB or TiB",

@@ -32,7 +32,8 @@ Field text_field(std::string key, std::string& to, std::string help);
 /// `absent`: the word that stands for no path and is kept as the empty text ("none"); or a word that is kept
 /// as it is ("bytes"). Empty: a path is needed.
 Field path_field(std::string key, std::string& to, std::string help, std::string absent = "");
-Field paths_field(std::string key, std::vector<std::string>& to, std::string help);
+/// A list of paths, each alone or as {path, weight, key}.
+Field data_field(std::string key, std::vector<DataEntry>& to, std::string help);
 /// Bytes with a unit: 512MiB, 1GiB, 100MB, or a plain number; up to 1 PiB.
 Field bytes_field(std::string key, int64_t& to, std::string help);
 /// Seconds with a unit: 300s, 5m, 1h, 500ms; up to a week.

@@ -189,13 +189,16 @@ void add_sequence(std::vector<Field>& f, SequenceConfig& c) {
 }
 
 void add_data(std::vector<Field>& f, DataConfig& c) {
-  f.push_back(paths_field("data.train", c.train, "Files, directories, or token shards"));
-  f.push_back(paths_field("data.eval", c.eval, "Held-out text"));
+  f.push_back(data_field("data.train", c.train,
+                         "Files and directories of text, JSON lines or tokens; weights make it a mixture"));
+  f.push_back(data_field("data.eval", c.eval, "Held-out text"));
   f.push_back(path_field(
       "data.batches", c.batches,
       "Instead of train: safetensors with \"tokens\" [steps, B, T + 1], exactly these batches in order",
       "none"));
   f.push_back(path_field("data.tokenizer", c.tokenizer, "A tokenizer, or a byte a token", "bytes"));
+  f.push_back(path_field("data.cache", c.cache,
+                         "Keeps tokens made of text; auto: NATRIX_CACHE, or ~/.cache/natrix", "auto"));
   f.push_back(choice_field("data.order", c.order,
                            {{"shuffled", DataOrder::kShuffled}, {"sequential", DataOrder::kSequential}},
                            "sequential: each row reads on where it ended a step before"));
@@ -284,8 +287,8 @@ void add_machine(std::vector<Field>& f, ExperimentConfig& c) {
 /// Where, how often and how fast, but not what comes out.
 bool is_about_the_process(std::string_view key) {
   return key.starts_with("run.") || key.starts_with("checkpoint.") || key.starts_with("log.") ||
-         key == "device.threads" || key == "parallel.share_gpus" || key == "parallel.timeout" ||
-         key == "sequence.boundary_memory";
+         key == "data.cache" || key == "device.threads" || key == "parallel.share_gpus" ||
+         key == "parallel.timeout" || key == "sequence.boundary_memory";
 }
 
 }  // namespace

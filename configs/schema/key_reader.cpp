@@ -18,7 +18,14 @@ constexpr size_t kDeepestExtends = 16;
 constexpr size_t kMostProblems = 20;  // of a file full of them, the first are enough
 
 std::string shown(const Value& v) {
-  const std::string joined = shortened(fmt::format("{}", fmt::join(v.texts, ", ")));
+  std::vector<std::string> items = v.texts;
+  for (const auto& [index, mapping] : v.mappings) {
+    std::string pairs;
+    for (const auto& [key, text] : mapping)
+      pairs += fmt::format("{}{}: {}", pairs.empty() ? "" : ", ", key, text);
+    items[index] = "{" + pairs + "}";
+  }
+  const std::string joined = shortened(fmt::format("{}", fmt::join(items, ", ")));
   if (v.is_list) return "[" + joined + "]";
   return v.quoted || joined.empty() ? "\"" + joined + "\"" : joined;
 }
@@ -30,11 +37,18 @@ std::string settle_paths(const Field& field, Value& value, const fs::path& folde
     if (std::find(field.words.begin(), field.words.end(), text) != field.words.end()) continue;
     const ExpandedPath expanded = expand_path(text);
     if (text.empty()) {
+      if (value.mappings.contains(static_cast<size_t>(&text - value.texts.data())))
+        return "an item has no path; expected {path: PATH, weight: NUMBER, key: NAME}";
       return fmt::format("{}; expected {}", value.is_list ? "a path of the list is empty" : expanded.problem,
                          field.expects);
     }
     if (!expanded.problem.empty()) return expanded.problem;
     text = (folder / expanded.path).string();
+  }
+  for (auto& [index, mapping] : value.mappings) {
+    for (auto& [key, text] : mapping) {
+      if (key == "path") text = value.texts[index];
+    }
   }
   return "";
 }
@@ -113,6 +127,9 @@ void KeyReader::set(const std::string& key, Value value, const std::string& orig
       std::find_if(fields_.begin(), fields_.end(), [&](const Field& f) { return f.key == key; });
   if (field == fields_.end()) return report(origin, unknown(key));
   const std::string found = shown(value);
+  if (!value.mappings.empty() && !field->takes_mappings)
+    return report(origin, fmt::format("{}: a list holds plain values here, not mappings; expected {}", key,
+                                      field->expects));
   if (field->is_path) {
     const std::string problem = settle_paths(*field, value, folder);
     if (!problem.empty()) return report(origin, key + ": " + problem);
@@ -121,6 +138,8 @@ void KeyReader::set(const std::string& key, Value value, const std::string& orig
     origin_[key] = origin;
     return;
   }
+  const std::string why = field->why_not ? field->why_not(value) : "";
+  if (!why.empty()) return report(origin, fmt::format("{}: {}; expected {}", key, why, field->expects));
   const std::string meant = accepted_spelling(*field, value);
   report(origin, fmt::format("{}: {} is not {}{}", key, found, field->expects,
                              meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));

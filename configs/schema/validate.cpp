@@ -31,11 +31,26 @@ void check_model(Checks& c, const LoadedConfig& l) {
   }
 }
 
+void check_weights(Checks& c, const DataConfig& d) {
+  const auto has_weight = [](const DataEntry& entry) { return entry.weight.has_value(); };
+  const auto weights = std::count_if(d.train.begin(), d.train.end(), has_weight);
+  c.expect(weights == 0 || static_cast<size_t>(weights) == d.train.size(), "data.train",
+           fmt::format("{} of its {} items have a weight; give all of them one, or none", weights,
+                       d.train.size()));
+  c.expect(static_cast<size_t>(weights) <= kMostSources, "data.train",
+           fmt::format("{} items have a weight; a mixture has at most {}", weights, kMostSources));
+  c.expect(weights == 0 || d.order == DataOrder::kShuffled, "data.order",
+           "sequential reads on in one text; a mixture (weights in data.train) needs shuffled");
+  c.expect(std::none_of(d.eval.begin(), d.eval.end(), has_weight), "data.eval",
+           "its items have weights, but held-out text is read once, from its start; leave them out");
+}
+
 void check_data(Checks& c, const ExperimentConfig& config) {
   const DataConfig& d = config.data;
   c.expect(!d.train.empty() || !d.batches.empty(), "data.train",
            "missing; name files or directories, such as train: [book.txt], or batches: FILE.safetensors");
   c.expect(d.train.empty() || d.batches.empty(), "data.batches", "data.train is given too; keep one of them");
+  check_weights(c, d);
   const SequenceConfig& s = config.sequence;
   c.expect(s.chunk <= s.length, "sequence.chunk",
            fmt::format("{} is more than sequence.length {}; chunk = length is the monolithic step", s.chunk,

@@ -57,7 +57,8 @@ class LeafReader final : public YAML::EventHandler {
                        YAML::EmitterStyle::value) override {
     refuse_decoration(mark, tag, anchor);
     if (levels_.empty() || in_list_ || !levels_.back().has_key)
-      fail(mark, "a list stands where key: value is expected");
+      fail(mark, in_item_ ? "a list stands inside of an item of a list"
+                          : "a list stands where key: value is expected");
     in_list_ = true;
     leaves_.push_back({.key = path(), .value = {.is_list = true}, .line = levels_.back().line});
   }
@@ -68,12 +69,13 @@ class LeafReader final : public YAML::EventHandler {
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
     refuse_decoration(mark, tag, anchor);
-    if (in_list_) fail(mark, "a list holds plain values, not mappings");
+    if (in_list_) return start_item(mark);
     if (!levels_.empty() && !levels_.back().has_key) fail(mark, "a key must be a plain word");
     if (levels_.size() == kDeepest) fail(mark, "mappings are nested too deeply");
     levels_.push_back({.line = mark.line + 1});
   }
   void OnMapEnd() override {
+    if (in_item_) return end_item();
     const bool empty = levels_.back().seen.empty();
     const int line = levels_.back().line;
     levels_.pop_back();
@@ -135,7 +137,9 @@ class LeafReader final : public YAML::EventHandler {
 
   void scalar(const YAML::Mark& mark, const std::string& text, bool quoted) {
     if (const UnfitText unfit = find_unfit(text); !unfit.why.empty()) fail(mark, "in quotes, " + unfit.why);
-    if (in_list_) {
+    if (in_item_) {
+      item_scalar(mark, text);
+    } else if (in_list_) {
       leaves_.back().value.texts.push_back(text);
     } else if (levels_.empty()) {
       fail(mark,
@@ -150,6 +154,33 @@ class LeafReader final : public YAML::EventHandler {
       levels_.back().has_key = false;
     }
   }
+
+  /// A mapping as an item of a list, such as {path: a.txt, weight: 0.7}.
+  void start_item(const YAML::Mark& mark) {
+    if (in_item_) fail(mark, "a mapping stands inside of an item of a list");
+    in_item_ = true;
+    Value& list = leaves_.back().value;
+    list.mappings[list.texts.size()];
+    list.texts.emplace_back();
+  }
+
+  void item_scalar(const YAML::Mark& mark, const std::string& text) {
+    Value& list = leaves_.back().value;
+    Value::Mapping& item = list.mappings.rbegin()->second;
+    if (item_has_key_) {
+      item.back().second = text;
+      if (item.back().first == "path") list.texts.back() = text;
+    } else {
+      const bool repeated =
+          std::any_of(item.begin(), item.end(), [&](const auto& e) { return e.first == text; });
+      if (repeated)
+        fail(mark, fmt::format("{}: {} is repeated within an item", shortened(path()), shortened(text)));
+      item.emplace_back(text, "");
+    }
+    item_has_key_ = !item_has_key_;
+  }
+
+  void end_item() { in_item_ = false; }
 
   void start_key(const YAML::Mark& mark, const std::string& text) {
     if (text == "<<") fail(mark, "merge keys (<<) are not supported; use extends: FILE");
@@ -179,6 +210,7 @@ class LeafReader final : public YAML::EventHandler {
   std::vector<Leaf>& leaves_;
   std::vector<Level> levels_;
   bool in_list_ = false;
+  bool in_item_ = false, item_has_key_ = false;  // in a mapping that is an item of the list
   int documents_ = 0;
 };
 

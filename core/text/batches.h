@@ -18,7 +18,7 @@ namespace natrix {
 
 struct Batch {
   Buffer tokens;           // [rows, T] i64
-  Buffer targets;          // [rows, T] i64; kIgnoreTarget: nothing to predict
+  Buffer targets;          // [rows, T] i64; kIgnoreTarget: nothing to predict, or not to be learnt
   Buffer doc_start;        // [rows, T] u8: 1 resets the carried states; empty if documents are joined
   bool continues = false;  // row b starts where row b of the previous step ended, so carried states fit
 };
@@ -39,7 +39,12 @@ class BatchSource {
   virtual std::string identity() const = 0;
   /// The files that the data are read from, in order; empty if there are none.
   virtual std::vector<DataFile> files() const { return {}; }
+  /// What the log of a run of `steps` steps says of the data, a line each.
+  virtual std::vector<std::string> remarks(int64_t /*steps*/) const { return {}; }
 };
+
+/// InputError if the corpus is shorter than one window of `length` inputs.
+void require_window(const Corpus& corpus, int64_t length);
 
 /// order: shuffled. Divides the corpus into windows of T inputs. Each epoch has its own random phase and
 /// random order. The corpus is read as a ring, in which the first separator follows the last document. Every
@@ -59,14 +64,14 @@ std::unique_ptr<BatchSource> sequential_stretches(std::shared_ptr<const Corpus> 
 std::unique_ptr<BatchSource> fixed_batches(const std::string& path, int64_t length, int64_t batch_size,
                                            int64_t steps, int64_t vocab_size);
 
-/// The source that the keys data.* ask for. `vocab_size` is the model's. It is at least the tokenizer's.
+/// The source that the keys data.* ask for: a mixture (core/text/mixture.h) if data.train has weights. `vocab_size` is the model's. It is at least the tokenizer's.
 /// Tokens of data.batches are checked against it and do not depend on the tokenizer.
 std::unique_ptr<BatchSource> make_batch_source(const DataConfig& data, const SequenceConfig& sequence,
                                                const TrainConfig& train, const Tokenizer& tokenizer,
-                                               int64_t vocab_size);
+                                               int64_t vocab_size, const ReadOptions& options = {});
 
-/// A held-out text as disjoint windows from its start. Every token except the first is predicted once. The
-/// last window is padded with kIgnoreTarget.
+/// A held-out text as disjoint windows from its start. Every token except the first is predicted once, but for
+/// those that a conversation masks (Corpus::read_loss). The last window is padded with kIgnoreTarget.
 ///
 ///   bits per byte = (sum of nats over all windows / ln 2) / bytes()
 class EvalWindows {
@@ -85,7 +90,7 @@ class EvalWindows {
   Batch windows(int64_t begin, int64_t rows, int64_t first, int64_t count) const;
 
  private:
-  void leave_out_first_bytes();
+  void leave_out_unpredicted();
 
   std::shared_ptr<const Corpus> corpus_;
   Documents documents_;

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <unordered_set>
 
 #include "core/text/document_list.h"
 #include "core/text/source_files.h"
+#include "core/text/token_cache.h"
+#include "core/text/token_file_corpus.h"
 #include "core/text/token_shards.h"
 #include "kernels/base/check.h"
 
@@ -14,11 +17,10 @@ namespace {
 /// Files read as bytes. A byte's id is its value, so a position in the corpus is an offset in a file.
 class FileCorpus final : public Corpus {
  public:
-  FileCorpus(std::string name, const std::vector<std::string>& paths, int64_t eod, const std::string& key)
+  FileCorpus(std::string name, const std::vector<TextFile>& texts, int64_t eod)
       : name_(std::move(name)), eod_(eod), separator_(eod == kNoEod ? 0 : 1) {
-    for (const auto& path : paths) {
-      SourceFile file(path);
-      if (is_shard_file(file)) fail_mixed_shards(key, path);  // where its directory is not one of shards
+    for (const auto& text : texts) {
+      SourceFile file(text.path);
       starts_.push_back(size_);
       size_ += separator_ + file.size();
       files_.add(std::move(file));
@@ -79,29 +81,84 @@ class FileCorpus final : public Corpus {
   int64_t size_ = 0;
 };
 
+std::string corpus_name(const std::vector<DataEntry>& entries) {
+  return entries.size() == 1 ? entries[0].path
+                             : fmt::format("{} and {} more", entries[0].path, entries.size() - 1);
+}
+
+bool has_records(const std::string& path) {
+  const std::string name = without_compression(path);
+  return name.ends_with(".jsonl") || name.ends_with(".ndjson");
+}
+
+/// What the entries name, by kind.
+struct FoundFiles {
+  std::vector<TextFile> texts;
+  std::vector<TokenFile> tokens;
+};
+
+FoundFiles find_files(const std::vector<DataEntry>& entries, const std::string& setting) {
+  FoundFiles found;
+  std::unordered_set<std::string> pairs;  // of Megatron, whose two files may both be listed
+  const auto add = [&](const std::string& path, const std::string& key) {
+    const auto format = token_format_of(path);
+    if (format == TokenFormat::kMegatron && !pairs.insert(tokens_path(*format, path)).second) return;
+    if (format && !key.empty())
+      throw InputError(
+          fmt::format("{}: {} holds tokens, which have no key {}; leave the key out", setting, path, key));
+    if (format) return found.tokens.push_back({*format, path});
+    const SourceFile file(path);
+    if (is_shard_file(file)) fail_mixed_shards(setting, path);  // where its directory is not one of shards
+    found.texts.push_back(
+        {.path = path, .size = file.size(), .records = !key.empty() || has_records(path), .key = key});
+    found.texts.back().conversations = holds_conversations(found.texts.back());
+  };
+  for (const DataEntry& entry : entries) {
+    if (token_format_of(entry.path)) {
+      add(entry.path, entry.key);
+      continue;
+    }
+    for (const std::string& path : list_documents({entry.path}, setting)) add(path, entry.key);
+  }
+  return found;
+}
+
+bool is_plain(const TextFile& file) {
+  return !file.records && compression_of(file.path) == Compression::kNone;
+}
+
 }  // namespace
 
-std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
-                                    const std::string& key) {
-  if (paths.empty()) {
-    throw InputError(fmt::format("{} names no files; give files or directories of text", key));
+std::unique_ptr<Corpus> open_corpus_of(const std::vector<DataEntry>& entries, const Tokenizer& tokenizer,
+                                       const std::string& setting, const ReadOptions& options) {
+  if (entries.empty()) {
+    throw InputError(fmt::format("{} names no files; give files or directories of text", setting));
   }
-  if (paths.size() == 1 && is_token_shards(paths[0])) return open_token_shards(paths[0], tokenizer);
-  refuse_named_shards(paths, key);
-  if (tokenizer.name() != "bytes") {
+  if (entries.size() == 1 && is_token_shards(entries[0].path))
+    return open_token_shards(entries[0].path, tokenizer);
+  refuse_named_shards(paths_of(entries), setting);
+  const FoundFiles found = find_files(entries, setting);
+  if (!found.tokens.empty() && !found.texts.empty()) {
     throw InputError(
-        fmt::format("{}: {} is text, which the tokenizer '{}' does not read on the fly; make token shards of "
-                    "it first: natrix data PATH… --out DIR --tokenizer {}",
-                    key, paths[0], tokenizer.name(), tokenizer.name()));
+        fmt::format("{}: {} holds tokens and {} holds text; give each a weight of its own, as sources of a "
+                    "mixture, or turn both into token shards with natrix data",
+                    setting, found.tokens[0].path, found.texts[0].path));
   }
-  auto name = paths.size() == 1 ? paths[0] : fmt::format("{} and {} more", paths[0], paths.size() - 1);
-  auto corpus =
-      std::make_unique<FileCorpus>(std::move(name), list_documents(paths, key), tokenizer.eod(), key);
+  if (!found.tokens.empty()) return open_token_files(found.tokens, tokenizer);
+  const bool as_bytes = tokenizer.name() == "bytes";
+  if (!as_bytes || !std::all_of(found.texts.begin(), found.texts.end(), is_plain))
+    return open_cached_texts(found.texts, tokenizer, setting, options);
+  auto corpus = std::make_unique<FileCorpus>(corpus_name(entries), found.texts, tokenizer.eod());
   if (corpus->text_bytes(0, corpus->size()) == 0) {
-    throw InputError(
-        fmt::format("{}: {} has no text: {} file(s) of 0 bytes", key, corpus->name(), corpus->documents()));
+    throw InputError(fmt::format("{}: {} has no text: {} file(s) of 0 bytes", setting, corpus->name(),
+                                 corpus->documents()));
   }
   return corpus;
+}
+
+std::unique_ptr<Corpus> open_corpus(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
+                                    const std::string& setting, const ReadOptions& options) {
+  return open_corpus_of({paths.begin(), paths.end()}, tokenizer, setting, options);
 }
 
 }  // namespace natrix

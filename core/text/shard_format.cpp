@@ -10,6 +10,7 @@
 
 #include "core/files/atomic_file.h"
 #include "core/files/json.h"
+#include "core/files/xxhash64.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -23,13 +24,14 @@ int64_t most_ids(int64_t token_bytes) {
   return int64_t{1} << (8 * token_bytes);
 }
 
-ShardEntry read_entry(const JsonObject& shard, const std::string& dir, int64_t most_tokens) {
+ShardEntry read_entry(const JsonObject& shard, const std::string& dir, int64_t most_tokens, bool marked) {
   const std::string file = shard.text("file");
   // An index that came from elsewhere must not make us read outside of its directory.
   if (file.empty() || file.starts_with('.') || file.find('/') != std::string::npos) {
     shard.fail("file", "the name of a file beside the index");
   }
-  return {(fs::path(dir) / file).string(), shard.integer("tokens", 1, most_tokens), shard.text("xxh3")};
+  return {(fs::path(dir) / file).string(), shard.integer("tokens", 1, most_tokens), shard.text("xxh3"),
+          marked ? shard.text("marks_xxh3") : ""};
 }
 
 template <class Stored>
@@ -61,11 +63,13 @@ ShardIndex read_shard_index(const std::string& dir) {
   const auto parsed = read_json_file(path);
   const JsonObject json(parsed, path);
   if (json.text("format") != kShardFormat) json.fail("format", fmt::format("\"{}\"", kShardFormat));
-  json.integer("version", kShardVersion, kShardVersion);
+  const int64_t version = json.integer("version", kShardVersion, kMarkedVersion);
 
   ShardIndex index;
   auto& summary = index.summary;
+  summary.marked = version == kMarkedVersion;
   summary.tokenizer = json.text("tokenizer");
+  summary.tokenizer_identity = json.text("tokenizer_identity", summary.tokenizer);
   summary.token_bytes = json.integer("token_bytes", 2, 4);
   if (summary.token_bytes == 3) json.fail("token_bytes", "2 or 4");
   summary.vocab_size = json.integer("vocab_size", 1, most_ids(summary.token_bytes));
@@ -79,7 +83,7 @@ ShardIndex read_shard_index(const std::string& dir) {
   int64_t left = summary.tokens;
   for (const auto& shard : shards) {
     const auto place = fmt::format("shards[{}].", index.shards.size());
-    index.shards.push_back(read_entry(JsonObject(shard, path, place), dir, left));
+    index.shards.push_back(read_entry(JsonObject(shard, path, place), dir, left, summary.marked));
     left -= index.shards.back().tokens;
   }
   if (left != 0) fail_shard(path, fmt::format("its shards lack {} of its {} tokens", left, summary.tokens));
@@ -92,8 +96,9 @@ void write_shard_index(const std::string& path, const ShardIndex& index,
   using Json = nlohmann::ordered_json;
   const auto& summary = index.summary;
   Json json = {{"format", kShardFormat},
-               {"version", kShardVersion},
+               {"version", summary.marked ? kMarkedVersion : kShardVersion},
                {"tokenizer", summary.tokenizer},
+               {"tokenizer_identity", summary.tokenizer_identity},
                {"vocab_size", summary.vocab_size},
                {"eod", summary.eod},
                {"token_bytes", summary.token_bytes},
@@ -106,8 +111,30 @@ void write_shard_index(const std::string& path, const ShardIndex& index,
     json["shards"].push_back(
         {{"file", fs::path(shard.path).filename().string()}, {"tokens", shard.tokens}, {"xxh3", shard.xxh3}});
   }
+  if (summary.tokenizer_identity == summary.tokenizer) json.erase("tokenizer_identity");
+  for (size_t i = 0; i < index.shards.size() && summary.marked; ++i)
+    json["shards"][i]["marks_xxh3"] = index.shards[i].marks_xxh3;
   // A path need not be UTF-8; JSON must be.
   write_file(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+ShardEntry write_shard_file(const std::string& path, const std::vector<unsigned char>& stored,
+                            const ShardSummary& summary) {
+  const auto bytes = static_cast<int64_t>(stored.size());
+  Xxhash64 hash;
+  hash.add(stored.data(), bytes);
+  ShardEntry shard{path, bytes / summary.token_bytes, hash.hex(), ""};
+  const ShardHeader header = make_header(shard, summary);
+  AtomicFile file(path);
+  file.reserve(int64_t{sizeof header} + bytes);
+  file.write_at(0, &header, sizeof header);
+  file.write_at(sizeof header, stored.data(), bytes);
+  file.commit();
+  return shard;
+}
+
+std::string marks_path(const std::string& shard_path) {
+  return fs::path(shard_path).replace_extension(".marks").string();
 }
 
 ShardHeader make_header(const ShardEntry& shard, const ShardSummary& summary) {

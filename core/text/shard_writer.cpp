@@ -179,11 +179,32 @@ ShardEntry write_shard(const Corpus& corpus, const ShardSummary& summary, int64_
     file.write_at(int64_t{sizeof(ShardHeader)} + done * width, stored.data(), here * width);
     progress(here);
   }
-  const ShardEntry shard{path, count, hash.hex()};
+  ShardEntry shard{path, count, hash.hex(), ""};
   const ShardHeader header = make_header(shard, summary);
   file.write_at(0, &header, sizeof header);
   file.commit();
   return shard;
+}
+
+/// The marks of tokens [begin, begin + count) as one file. Returns its hash.
+std::string write_marks(const Corpus& corpus, int64_t begin, int64_t count, const std::string& path) {
+  constexpr int64_t kMarksAtOnce = 1 << 20;
+  std::vector<int64_t> tokens(static_cast<size_t>(std::min(count, kMarksAtOnce)));
+  std::vector<uint8_t> starts(tokens.size()), marks(tokens.size());
+  AtomicFile file(path);
+  Xxhash64 hash;
+  for (int64_t done = 0; done < count; done += kMarksAtOnce) {
+    const int64_t here = std::min(count - done, kMarksAtOnce);
+    corpus.read(begin + done, here, tokens.data(), starts.data());
+    corpus.read_loss(begin + done, here, marks.data());
+    for (size_t i = 0; i < static_cast<size_t>(here); ++i)
+      marks[i] =
+          static_cast<uint8_t>((starts[i] != 0 ? kStartsDocument : 0) | (marks[i] != 0 ? kIsLearnt : 0));
+    hash.add(marks.data(), here);
+    file.write_at(done, marks.data(), here);
+  }
+  file.commit();
+  return hash.hex();
 }
 
 }  // namespace
@@ -200,16 +221,20 @@ ShardSummary write_token_shards(const Corpus& corpus, const Tokenizer& tokenizer
   PartialDirectory out(dir);
   ShardIndex index;
   index.summary = {.tokenizer = tokenizer.name(),
+                   .tokenizer_identity = tokenizer.identity(),
                    .vocab_size = tokenizer.vocab_size(),
                    .eod = tokenizer.eod(),
                    .token_bytes = token_bytes_for(tokenizer.vocab_size()),
                    .tokens = corpus.size(),
                    .documents = corpus.documents(),
-                   .text_bytes = corpus.text_bytes(0, corpus.size())};
+                   .text_bytes = corpus.text_bytes(0, corpus.size()),
+                   .marked = corpus.masks_loss()};
   for (int64_t begin = 0; begin < corpus.size(); begin += shard_tokens) {
     const int64_t count = std::min(shard_tokens, corpus.size() - begin);
     const auto path = out.file(fmt::format("shard-{:05}.bin", index.shards.size()));
     index.shards.push_back(write_shard(corpus, index.summary, begin, count, path, progress));
+    if (index.summary.marked)
+      index.shards.back().marks_xxh3 = write_marks(corpus, begin, count, marks_path(path));
   }
   index.summary.shards = static_cast<int64_t>(index.shards.size());
   write_shard_index(out.file(kIndex), index, sources);

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/files/xxhash64.h"
+#include "core/text/id_bytes.h"
 #include "core/text/source_files.h"
 #include "kernels/base/check.h"
 
@@ -34,6 +35,7 @@ class ShardCorpus final : public Corpus {
       file.read(0, std::min(file.size(), int64_t{sizeof header}), &header);
       check_header(header, file.size(), shard, summary_);
       files_.add(std::move(file));
+      if (summary_.marked) add_marks(shard);
       checksums_.push_back(shard.xxh3);
       starts_.push_back(size_);
       size_ += shard.tokens;
@@ -42,9 +44,7 @@ class ShardCorpus final : public Corpus {
 
   /// The sizes of text that ids stand for, and the layout that Corpus promises.
   void bind(const Tokenizer& tokenizer) {
-    for (int64_t id = 0; id < summary_.vocab_size; ++id) {
-      text_bytes_of_.push_back(static_cast<int64_t>(tokenizer.decode({&id, 1}).size()));
-    }
+    text_bytes_of_ = text_bytes_of_ids(tokenizer);
     for (const int64_t position : {int64_t{0}, size_ - 1}) {
       int64_t token = 0;
       read(position, 1, &token, nullptr);
@@ -77,23 +77,45 @@ class ShardCorpus final : public Corpus {
       done += here;
     }
     if (starts == nullptr) return;
+    if (summary_.marked) return read_marks(begin, count, kStartsDocument, starts);
     for (int64_t i = 0; i < count; ++i) starts[i] = tokens[i] == summary_.eod ? 1 : 0;
   }
 
+  bool masks_loss() const override { return summary_.marked; }
+  void read_loss(int64_t begin, int64_t count, uint8_t* loss) const override {
+    if (summary_.marked) return read_marks(begin, count, kIsLearnt, loss);
+    std::fill_n(loss, count, uint8_t{1});
+  }
+
   int64_t text_bytes(int64_t begin, int64_t count) const override {
-    std::vector<int64_t> tokens(static_cast<size_t>(std::min(count, kTokensAtOnce)));
-    int64_t bytes = 0;
-    for (int64_t done = 0; done < count; done += kTokensAtOnce) {
-      const int64_t here = std::min(count - done, kTokensAtOnce);
-      read(begin + done, here, tokens.data(), nullptr);
-      for (int64_t i = 0; i < here; ++i) {
-        bytes += text_bytes_of_[static_cast<size_t>(tokens[static_cast<size_t>(i)])];
-      }
-    }
-    return bytes;
+    if (begin <= 1 && begin + count == size_) return summary_.text_bytes;  // token 0 is a separator
+    return sum_text_bytes(*this, begin, count, text_bytes_of_);
   }
 
  private:
+  void add_marks(const ShardEntry& shard) {
+    SourceFile marks(marks_path(shard.path));
+    if (marks.size() != shard.tokens) {
+      fail_shard(marks.path(),
+                 fmt::format("has {} marks; expected one for each of {} tokens", marks.size(), shard.tokens));
+    }
+    marks_.add(std::move(marks));
+  }
+
+  /// bits[i] = 1 if the mark of token begin + i has the bit.
+  void read_marks(int64_t begin, int64_t count, uint8_t bit, uint8_t* bits) const {
+    const auto after = std::upper_bound(starts_.begin(), starts_.end(), begin);
+    auto shard = static_cast<size_t>(after - starts_.begin() - 1);
+    for (int64_t done = 0; done < count; ++shard) {
+      const int64_t at = begin + done;
+      const int64_t end = shard + 1 < starts_.size() ? starts_[shard + 1] : size_;
+      const int64_t here = std::min(count - done, end - at);
+      marks_.read(shard, at - starts_[shard], here, bits + done);
+      done += here;
+    }
+    for (int64_t i = 0; i < count; ++i) bits[i] = (bits[i] & bit) != 0 ? 1 : 0;
+  }
+
   void read_shard(size_t shard, int64_t offset, int64_t count, int64_t* tokens) const {
     const int64_t width = summary_.token_bytes;
     // As in a corpus of files, what is read lands at the end of the memory that it is widened into.
@@ -105,7 +127,7 @@ class ShardCorpus final : public Corpus {
 
   std::string dir_;
   ShardSummary summary_;
-  SourceFiles files_;
+  SourceFiles files_, marks_;
   std::vector<std::string> checksums_;  // of each file's tokens, as the index has them
   std::vector<int64_t> starts_;         // position of each shard's first token
   std::vector<int64_t> text_bytes_of_;  // by id
@@ -150,7 +172,7 @@ void refuse_named_shards(const std::vector<std::string>& paths, const std::strin
 std::unique_ptr<Corpus> open_token_shards(const std::string& dir, const Tokenizer& tokenizer) {
   auto index = read_shard_index(dir);
   const auto& made = index.summary;
-  if (made.tokenizer != tokenizer.name() || made.vocab_size != tokenizer.vocab_size() ||
+  if (made.tokenizer_identity != tokenizer.identity() || made.vocab_size != tokenizer.vocab_size() ||
       made.eod != tokenizer.eod()) {
     throw InputError(
         fmt::format("{} was made with the tokenizer '{}' (vocabulary {}, end of document {}), but '{}' ({}, "
@@ -168,20 +190,23 @@ ShardSummary check_token_shards(const std::string& dir, const TokensDone& progre
   const auto& summary = index.summary;
   const ShardCorpus corpus(dir, index);  // checks headers and sizes
   std::vector<int64_t> tokens(static_cast<size_t>(std::min(summary.tokens, kTokensAtOnce)));
+  std::vector<uint8_t> starts(tokens.size());
   std::vector<unsigned char> stored(tokens.size() * static_cast<size_t>(summary.token_bytes));
   int64_t position = 0, separators = 0;
   for (const auto& shard : index.shards) {
     Xxhash64 hash;
     for (int64_t done = 0; done < shard.tokens; done += kTokensAtOnce) {
       const int64_t here = std::min(shard.tokens - done, kTokensAtOnce);
-      corpus.read(position + done, here, tokens.data(), nullptr);
+      corpus.read(position + done, here, tokens.data(), starts.data());
       narrow_tokens(tokens.data(), summary.token_bytes, here, stored.data());
       hash.add(stored.data(), here * summary.token_bytes);
-      separators += std::count(tokens.begin(), tokens.begin() + here, summary.eod);
+      separators += std::count(starts.begin(), starts.begin() + here, 1);
       progress(here);
     }
     if (hash.hex() != shard.xxh3)
       fail_shard(shard.path, "its tokens do not have its checksum: it was changed or damaged");
+    if (summary.marked && hash_file(marks_path(shard.path)) != shard.marks_xxh3)
+      fail_shard(marks_path(shard.path), "does not have its checksum: it was changed or damaged");
     position += shard.tokens;
   }
   if (separators != summary.documents + 1) {

@@ -17,7 +17,9 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  virtual std::string name() const = 0;    // value of data.tokenizer
+  virtual std::string name() const = 0;  // value of data.tokenizer
+  /// Equal for tokenizers that give every text the same ids, wherever their files are.
+  virtual std::string identity() const { return name(); }
   virtual int64_t vocab_size() const = 0;  // all ids, including eod, are below it
   virtual int64_t eod() const = 0;         // id of the end of a document; kNoEod if there is none
   virtual std::vector<int64_t> encode(std::string_view text) const = 0;  // never returns eod

@@ -50,6 +50,22 @@ int64_t ignore_first_bytes(View targets, const uint8_t* starts) {
   return ignored;
 }
 
+/// Targets of a conversation that the assistant did not say, from position `begin` of the corpus on. Returns the
+/// number of their bytes.
+int64_t ignore_masked(View targets, const Corpus& corpus, int64_t begin) {
+  if (!corpus.masks_loss()) return 0;
+  const int64_t count = targets.count();
+  std::vector<uint8_t> loss(static_cast<size_t>(count));
+  corpus.read_loss(begin, count, loss.data());
+  int64_t bytes = 0;
+  for (int64_t t = 0, end = 0; t < count; t = end + 1) {
+    for (end = t; end < count && loss[static_cast<size_t>(end)] == 0;)
+      targets.as<int64_t>()[end++] = kIgnoreTarget;
+    if (end > t) bytes += corpus.text_bytes(begin + t, end - t);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 double EvalFigures::loss() const {
@@ -252,7 +268,8 @@ void read_stream(JointReading& reading, const Corpus& corpus, Documents document
     const View tokens(read.view().data, Dtype::kI64, {1, mine.count});
     const View doc_start(start_of_document.view().data, Dtype::kU8, {1, mine.count});
     std::copy_n(read.view().as<int64_t>() + 1, mine.count, targets.as<int64_t>());
-    const int64_t ignored = packed && corpus.eod() == kNoEod ? ignore_first_bytes(targets, starts + 1) : 0;
+    const int64_t ignored = ignore_masked(targets, corpus, mine.first + 1) +
+                            (packed && corpus.eod() == kNoEod ? ignore_first_bytes(targets, starts + 1) : 0);
     const std::vector<int64_t> positions = clock.take(mine.first, mine.count, starts);
     const Sequences part{.tokens = tokens, .targets = {}, .doc_start = packed ? doc_start : View{}};
     if (visitor.watch != nullptr) visitor.watch->at(0, mine.first);

@@ -59,7 +59,9 @@ int evaluate_text(const EvalFlags& flags, const Program& program) {
   ReadingRanks ranks(flags.settings, reads, flags.common, dir, program);
   Context& ctx = ranks.context();
   const auto tokenizer = text_tokenizer(flags.tokenizer, dir, *read_hf_config(dir).vocab_size);
-  const std::shared_ptr<const Corpus> corpus = open_corpus(flags.data, *tokenizer, "--data");
+  const std::shared_ptr<const Corpus> corpus =
+      open_corpus(flags.data, *tokenizer, "--data",
+                  {.quiet = flags.common.quiet || !ranks.first(), .first = ranks.first()});
   const Documents documents = flags.joined ? Documents::kJoined : Documents::kPacked;
   AssembledModel model = ranks.load_model();
   ranks.require_agreement(

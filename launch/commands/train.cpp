@@ -58,10 +58,10 @@ ModelTexts texts_of(const Experiment& e) {
   return texts;
 }
 
-std::unique_ptr<EvalWindows> held_out_of(const Experiment& e) {
+std::unique_ptr<EvalWindows> held_out_of(const Experiment& e, const ReadOptions& options) {
   const DataConfig& data = e.config.data;
   if (data.eval.empty()) return nullptr;
-  std::shared_ptr<const Corpus> corpus = open_corpus(data.eval, *e.tokenizer, "data.eval");
+  std::shared_ptr<const Corpus> corpus = open_corpus_of(data.eval, *e.tokenizer, "data.eval", options);
   return std::make_unique<EvalWindows>(corpus, data.documents, e.config.sequence.length,
                                        e.config.train.eval_tokens);
 }
@@ -137,9 +137,11 @@ int train(const TrainFlags& flags, const Program& program) {
   }
   require_recorded_data(source);
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
-  const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
-                                      e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
-  const auto held_out = held_out_of(e);
+  const ReadOptions options = e.read_options(session.rank() == 0, flags.quiet);
+  const auto data =
+      make_batch_source(e.config.data, e.config.sequence, e.config.train,
+                        e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size, options);
+  const auto held_out = held_out_of(e, options);
   RunDirectory run(e);
   if (session.rank() == 0) run.compare_with_origin(source, *data, held_out.get());
   if (session.rank() == 0) run.check_writable();
@@ -155,6 +157,7 @@ int train(const TrainFlags& flags, const Program& program) {
   RunLog rank_log = rank_log_of(e, run, ranks, ctx);
   for (const std::string& what : warnings) log.warn(what);
   if (first) describe(e, ranks.world.size(), log);
+  for (const std::string& remark : data->remarks(e.config.train.steps)) log.info(remark);
   if (ranks.world.size() > 1) {
     log.info(fmt::format("{} ranks: dp {} x cp {}, ep {}", ranks.world.size(), mesh.shape().dp,
                          mesh.shape().cp, mesh.shape().ep));

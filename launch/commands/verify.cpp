@@ -172,7 +172,8 @@ int verify(const VerifyFlags& given, const LayerKinds& kinds) {
   e.config.sequence.gradient = GradientMode::kExact;
   const auto tokenizer = e.tokenizer ? nullptr : make_tokenizer("bytes");
   const auto data = make_batch_source(e.config.data, e.config.sequence, e.config.train,
-                                      e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size);
+                                      e.tokenizer ? *e.tokenizer : *tokenizer, *e.config.model.vocab_size,
+                                      e.read_options(true, flags.json));
   const Batch batch = data->batch(0, 0, e.config.train.batch_size);
   AssembledModel model = e.make_model();
   Context ctx = e.context();

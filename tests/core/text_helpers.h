@@ -1,6 +1,8 @@
 // Files and random documents for the tests of core/text.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <gtest/gtest.h>
@@ -24,6 +26,35 @@ inline Tokens row_of(const Buffer& buffer, int64_t row) {
 }
 
 inline const auto kBytes = make_tokenizer("bytes");
+
+/// Bytes, and an id for each of a few pairs of them: tokens that are not bytes.
+class PairTokenizer final : public Tokenizer {
+ public:
+  std::string name() const override { return "pairs"; }
+  int64_t vocab_size() const override { return 257 + static_cast<int64_t>(kPairs.size()); }
+  int64_t eod() const override { return 256; }
+  std::vector<int64_t> encode(std::string_view text) const override {
+    std::vector<int64_t> ids;
+    for (size_t at = 0; at < text.size();) {
+      const auto pair = std::find(kPairs.begin(), kPairs.end(), text.substr(at, 2));
+      ids.push_back(pair == kPairs.end() ? static_cast<unsigned char>(text[at])
+                                         : 257 + (pair - kPairs.begin()));
+      at += pair == kPairs.end() ? 1 : 2;
+    }
+    return ids;
+  }
+  std::string decode(std::span<const int64_t> ids) const override {
+    std::string text;
+    for (const int64_t id : ids) {
+      if (id < 256) text.push_back(static_cast<char>(id));
+      if (id > 256) text += kPairs[static_cast<size_t>(id - 257)];
+    }
+    return text;
+  }
+
+ private:
+  static constexpr std::array<std::string_view, 4> kPairs = {"th", "e ", "in", "ab"};
+};
 
 inline std::string random_bytes(std::mt19937& random, int64_t count) {
   std::string text(static_cast<size_t>(count), '\0');

@@ -112,6 +112,56 @@ TEST(EvalOverRanks, OneTextReadTogetherEqualsOneProcess) {
   }
 }
 
+/// A corpus of which two tokens of five are to be predicted, as in a conversation.
+class MaskedCorpus final : public Corpus {
+ public:
+  explicit MaskedCorpus(std::shared_ptr<const Corpus> all) : all_(std::move(all)) {}
+  std::string name() const override { return all_->name(); }
+  int64_t size() const override { return all_->size(); }
+  int64_t documents() const override { return all_->documents(); }
+  int64_t eod() const override { return all_->eod(); }
+  void read(int64_t begin, int64_t count, int64_t* tokens, uint8_t* starts) const override {
+    all_->read(begin, count, tokens, starts);
+  }
+  bool masks_loss() const override { return true; }
+  void read_loss(int64_t begin, int64_t count, uint8_t* loss) const override {
+    for (int64_t i = 0; i < count; ++i) loss[i] = (begin + i) % 5 < 2 ? 1 : 0;
+  }
+  int64_t text_bytes(int64_t begin, int64_t count) const override { return all_->text_bytes(begin, count); }
+  std::vector<DataFile> files() const override { return all_->files(); }
+
+ private:
+  std::shared_ptr<const Corpus> all_;
+};
+
+TEST(EvalOverRanks, OnlyWhatIsLearntCounts) {
+  const ScratchDir scratch;
+  const auto corpus = std::make_shared<MaskedCorpus>(documents_of(scratch, {90, 1, 40, 301}, 257));
+  int64_t predictions = 0, bytes = 0;
+  for (int64_t at = 1; at < corpus->size(); ++at) {
+    uint8_t learnt = 0;
+    corpus->read_loss(at, 1, &learnt);
+    predictions += learnt;
+    bytes += learnt == 1 ? corpus->text_bytes(at, 1) : 0;
+  }
+  AssembledModel whole = small_model(eval_model(257), Dtype::kF64);
+  const auto stream = [&](Model& m, Context& ctx, const Ranks& ranks) {
+    return evaluate_stream(m, ctx, *corpus, Documents::kPacked, 16, ranks);
+  };
+  const auto one_window = [&](Model& m, Context& ctx, const Ranks& ranks) {
+    return evaluate(m, ctx, EvalWindows(corpus, Documents::kPacked, corpus->size(), corpus->size()), 1, 16,
+                    ranks);
+  };
+  const EvalFigures want = figures_of({}, *whole, stream);
+  EXPECT_EQ(want.predictions, predictions);
+  EXPECT_EQ(want.bytes, bytes);
+  expect_equal_figures(figures_of({.cp = 4, .chunk = 16}, *whole, stream), want);
+  const EvalFigures window = figures_of({}, *whole, one_window);
+  EXPECT_EQ(window.predictions, predictions);
+  EXPECT_EQ(window.bytes, bytes);
+  EXPECT_NEAR(window.nats, want.nats, 1e-12 * want.nats);
+}
+
 // Down to texts with fewer tokens than ranks, which every rank reads alone and one counts.
 TEST(EvalOverRanks, TextsOfEveryLength) {
   AssembledModel whole = small_model(eval_model(257), Dtype::kF64);

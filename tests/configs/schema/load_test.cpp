@@ -18,7 +18,7 @@ TEST(Load, Defaults) {
   EXPECT_EQ(c.sequence.length, 4096);
   EXPECT_EQ(c.sequence.chunk, 512);
   EXPECT_EQ(c.sequence.boundary_memory, int64_t{1} << 30);
-  EXPECT_EQ(c.data.train, std::vector<std::string>{"a.txt"});
+  EXPECT_EQ(paths_of(c.data.train), std::vector<std::string>{"a.txt"});
   EXPECT_EQ(c.data.batches, "");
   EXPECT_EQ(c.data.tokenizer, "bytes");
   EXPECT_EQ(c.optimizer.warmup_steps, 100);
@@ -57,7 +57,7 @@ TEST(Load, EveryKindOfValue) {
   EXPECT_EQ(c.sequence.gradient, GradientMode::kTruncated);
   EXPECT_EQ(c.sequence.boundary_memory, int64_t{512} << 20);
   EXPECT_TRUE(c.sequence.carry_state);
-  EXPECT_EQ(c.data.train, (std::vector<std::string>{"a", "b c"}));
+  EXPECT_EQ(paths_of(c.data.train), (std::vector<std::string>{"a", "b c"}));
   EXPECT_EQ(c.data.documents, Documents::kJoined);
   EXPECT_EQ(c.train.seed, std::numeric_limits<uint64_t>::max());
   EXPECT_EQ(c.train.micro_batch_size, 4);
@@ -113,11 +113,11 @@ TEST(Load, Overrides) {
              "optimizer.betas=[0.8,0.9]", "model.pattern=-", "device.threads=auto"});
   EXPECT_EQ(l.config.train.steps, 9) << "the last one wins";
   EXPECT_EQ(l.config.model.moe.top_k, 1);
-  EXPECT_EQ(l.config.data.train, (std::vector<std::string>{"b", "c, d"}));
+  EXPECT_EQ(paths_of(l.config.data.train), (std::vector<std::string>{"b", "c, d"}));
   EXPECT_EQ(l.config.run.dir, "a=b");
   EXPECT_EQ(l.config.optimizer.beta1, 0.8);
   EXPECT_EQ(l.config.model.pattern, "-");
-  EXPECT_EQ(parse(kMinimal, {"data.train=one file.txt"}).config.data.train,
+  EXPECT_EQ(paths_of(parse(kMinimal, {"data.train=one file.txt"}).config.data.train),
             std::vector<std::string>{"one file.txt"});
 }
 
@@ -185,8 +185,8 @@ TEST_F(LoadFiles, PathsAreRelativeToTheFileOrOnTheCommandLineToTheFolder) {
   const std::string folder = folder_.string();
   EXPECT_EQ(c.run.dir, folder + "/out");
   EXPECT_EQ(c.model.init_from, folder + "/../ckpt") << "not shortened: sub/.. may go through a link";
-  EXPECT_EQ(c.data.train, (std::vector<std::string>{folder + "/text", "/abs/text"}));
-  EXPECT_EQ(c.data.eval, std::vector<std::string>{folder + "/sub/held-out"});
+  EXPECT_EQ(paths_of(c.data.train), (std::vector<std::string>{folder + "/text", "/abs/text"}));
+  EXPECT_EQ(paths_of(c.data.eval), std::vector<std::string>{folder + "/sub/held-out"});
   EXPECT_EQ(c.data.tokenizer, folder + "/tok");
 
   const std::vector<std::string> overrides = {"run.dir=out",          "data.train=text",
@@ -194,7 +194,7 @@ TEST_F(LoadFiles, PathsAreRelativeToTheFileOrOnTheCommandLineToTheFolder) {
                                               "model.pattern=M",      "model.d_model=8"};
   const ExperimentConfig o = load_experiment(path, overrides).config;
   EXPECT_EQ(o.run.dir, "out");
-  EXPECT_EQ(o.data.train, std::vector<std::string>{"text"});
+  EXPECT_EQ(paths_of(o.data.train), std::vector<std::string>{"text"});
   EXPECT_EQ(o.data.tokenizer, "bytes");
   EXPECT_EQ(o.model.init_from, "");
 }

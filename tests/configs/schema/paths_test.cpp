@@ -126,13 +126,13 @@ TEST(Tilde, InFilesAndOnTheCommandLine) {
   EXPECT_EQ(file.config.run.dir, "/home/ada/run");
   EXPECT_EQ(file.config.data.tokenizer, "/home/ada/t");
   const std::string roots = getpwuid(0)->pw_dir;
-  EXPECT_EQ(file.config.data.train,
+  EXPECT_EQ(paths_of(file.config.data.train),
             (std::vector<std::string>{"/home/ada/a", roots + "/b", "folder/c~d", "folder/./~", "/home/ada"}));
   const LoadedConfig line =
       parse(kMinimal, {"run.dir=~", "data.train=[~/a,~/b]", "data.eval=\"~/e\"", "data.tokenizer=bytes"});
   EXPECT_EQ(line.config.run.dir, "/home/ada");
-  EXPECT_EQ(line.config.data.train, (std::vector<std::string>{"/home/ada/a", "/home/ada/b"}));
-  EXPECT_EQ(line.config.data.eval, std::vector<std::string>{"/home/ada/e"});
+  EXPECT_EQ(paths_of(line.config.data.train), (std::vector<std::string>{"/home/ada/a", "/home/ada/b"}));
+  EXPECT_EQ(paths_of(line.config.data.eval), std::vector<std::string>{"/home/ada/e"});
   EXPECT_EQ(line.config.data.tokenizer, "bytes");
   EXPECT_TRUE(contains(complaint(kMinimal + "run: {dir: ~no-such-user/x}\n"),
                        "x.yaml:3: run.dir: ~no-such-user/x: there is no user no-such-user"));
@@ -144,7 +144,7 @@ TEST_F(ConfigFiles, ExtendsBelowHome) {
   const HomeIs home((folder_ / "home").c_str());
   const std::string config = write("sub/a.yaml", "extends: ~/base.yaml\nrun: {dir: x}\n");
   const LoadedConfig l = load_experiment(config);
-  EXPECT_EQ(l.config.data.train[0], (folder_ / "home/a.txt").string());
+  EXPECT_EQ(l.config.data.train[0].path, (folder_ / "home/a.txt").string());
   EXPECT_EQ(l.config.run.dir, (folder_ / "sub/x").string());
   EXPECT_TRUE(contains(file_complaint(write("b.yaml", "extends: ~no-such-user/a\n")),
                        "b.yaml:1: extends: ~no-such-user/a: there is no user"));

@@ -42,6 +42,7 @@ const char* kFull =
     "        capacity_factor: 1.1, aux_loss_coef: 0.1, z_loss_coef: 0.2, bias_update_rate: 0.3}\n"
     "sequence: {length: 100, chunk: 10, gradient: truncated, boundary_memory: 1000001, carry_state: true}\n"
     "data: {train: ['null', \"q\\\"\\\\\"], eval: ['[x]', '- y', ./~z, \"caf\u00e9\"], tokenizer: tok, "
+    "cache: c, "
     "order: "
     "sequential,\n"
     "       documents: joined}\n"
@@ -170,14 +171,15 @@ TEST(Hash, SeesWhatDecidesTheNumbers) {
   const std::string of_minimal = config_hash(parse(kMinimal).config);
   EXPECT_EQ(of_minimal.size(), 16u);
   const auto with = [](const std::string& o) { return config_hash(parse(kMinimal, {o}).config); };
-  for (const char* o :
-       {"train.seed=2", "model.repeat=2", "optimizer.lr=1e-3", "sequence.gradient=truncated",
-        "data.train=b.txt", "data.train=[a.txt, a.txt]", "device.dtype=bf16", "sequence.chunk=256"}) {
+  for (const char* o : {"train.seed=2", "model.repeat=2", "optimizer.lr=1e-3", "sequence.gradient=truncated",
+                        "data.train=b.txt", "data.train=[a.txt, a.txt]",
+                        "data.train=[{path: a.txt, weight: 2}]", "device.dtype=bf16", "sequence.chunk=256"}) {
     EXPECT_NE(with(o), of_minimal) << o;
   }
   for (const char* o :
        {"run.dir=z", "log.every=1", "checkpoint.every=1", "checkpoint.resume=never", "device.threads=1",
-        "parallel.timeout=1s", "sequence.boundary_memory=0", "data.train=moved/to/a.txt", "train.seed=1"}) {
+        "parallel.timeout=1s", "sequence.boundary_memory=0", "data.train=moved/to/a.txt", "train.seed=1",
+        "data.train=[{path: moved/a.txt}]", "data.cache=c"}) {
     EXPECT_EQ(with(o), of_minimal) << o;
   }
 }

@@ -207,18 +207,5 @@ TEST(Corpus, SaysWhatItIsReadFrom) {
   EXPECT_EQ(files[2].checksum, "");
 }
 
-TEST(Corpus, TextNeedsATokenizerThatReadsIt) {
-  class Words final : public Tokenizer {
-    std::string name() const override { return "words"; }
-    int64_t vocab_size() const override { return 2; }
-    int64_t eod() const override { return 1; }
-    std::vector<int64_t> encode(std::string_view) const override { return {}; }
-    std::string decode(std::span<const int64_t>) const override { return {}; }
-  };
-  const ScratchDir scratch;
-  const auto path = scratch.write("text", "a b");
-  expect_error<InputError>([&] { open_corpus({path}, Words()); }, {path, "words", "natrix data"});
-}
-
 }  // namespace
 }  // namespace natrix::test

@@ -304,7 +304,7 @@ TEST_F(TokenShards, AnAbsurdIndexIsRefused) {
     expect_error<InputError>(opening(dir), parts);
   };
   const auto tokens = "\"tokens\": " + std::to_string(text_->size());
-  absurd("\"version\": 1", "\"version\": 2", {"version", "2"});
+  absurd("\"version\": 1", "\"version\": 3", {"version", "3"});
   absurd("\"format\": \"natrix", "\"format\": \"matrix", {"format"});
   absurd(tokens, "\"tokens\": 1e30", {"tokens", "integer"});
   absurd(tokens, "\"tokens\": -1", {"tokens", "-1"});

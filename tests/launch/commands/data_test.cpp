@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "tests/launch/program.h"
+#include "tests/launch/tiny_run.h"
 
 namespace natrix::test {
 namespace {
@@ -40,6 +40,31 @@ TEST_F(DataCommand, MakesShardsAndChecksThem) {
       << damaged.err;
 }
 
+TEST_F(DataCommand, SummarisesDataOfAnyKind) {
+  setenv("NATRIX_CACHE", (scratch_ / "cache").c_str(), 1);
+  write_file(scratch_ / "lines.jsonl", "{\"content\": \"the light\"}\n{\"content\": \"was \\u00e9\"}\n");
+  const auto json = natrix_json({"data", scratch_ / "lines.jsonl", "--key", "content"});
+  EXPECT_EQ(json["documents"], 2);
+  EXPECT_EQ(json["tokens"], 18);
+  EXPECT_EQ(json["text_bytes"], 15);
+  EXPECT_EQ(json["tokens_per_byte"], 1.2);
+  EXPECT_EQ(json["sources"][0]["sample"], "was \u00e9");
+
+  write_file(scratch_ / "train.yaml",
+             "model: {pattern: M, d_model: 8}\ndata:\n  train:\n    - {path: texts, weight: 3}\n"
+             "    - {path: lines.jsonl, weight: 1, key: content}\n");
+  const auto table = natrix_program({"data", "--config", scratch_ / "train.yaml"});
+  EXPECT_EQ(table.status, 0) << table.err;
+  for (const std::string part : {"75 %", "25 %", "lines.jsonl:\n  \"was \u00e9\"", "In the beginning"})
+    EXPECT_NE(table.out.find(part), std::string::npos) << part << " not in\n" << table.out;
+
+  const auto made =
+      natrix_json({"data", scratch_ / "lines.jsonl", "--key", "content", "--out", scratch_ / "s"});
+  EXPECT_EQ(made["documents"], 2);
+  EXPECT_EQ(natrix_json({"data", scratch_ / "s"})["sources"][0]["sample"], "was \u00e9");
+  unsetenv("NATRIX_CACHE");
+}
+
 TEST_F(DataCommand, RefusesWhatItCannotDo) {
   const auto refused = [](std::vector<std::string> args, const std::string& reason) {
     args.insert(args.begin(), "data");
@@ -49,7 +74,8 @@ TEST_F(DataCommand, RefusesWhatItCannotDo) {
     EXPECT_NE(outcome.err.find(reason), std::string::npos) << outcome.err;
   };
   refused({scratch_ / "gone", "--out", scratch_ / "out"}, "does not exist");
-  refused({scratch_ / "texts"}, "--out");
+  refused({}, "PATH is missing");
+  refused({scratch_ / "texts", "--config", scratch_ / "x.yaml"}, "keep one of them");
   refused({scratch_ / "texts", "--out", scratch_ / "texts"}, "not an empty directory");
   refused({scratch_ / "texts", "--out", scratch_ / "out", "--tokenizer", "gpt2"}, "supported: bytes");
   refused({scratch_ / "texts", "--check"}, "index.json");
