@@ -1,6 +1,7 @@
 #include "core/generate/prompt_batch.h"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
 
 #include "core/carry/state_rows.h"
@@ -17,13 +18,13 @@ PromptBatch::PromptBatch(Model& model, Context& ctx, std::span<PromptRow> rows,
 void PromptBatch::run() {
   while (true) {
     while (next_ < rows_.size() && std::ssize(active_) < options_.together) read(next_++);
-    if (active_.empty()) return;
+    if (active_.empty() || !wanted_) return;
     join();
     // Rows that have ended run along until there are enough of them: taking the states apart costs as much as a
     // step of a small model.
     do {
       step();
-    } while (running() * 4 > active_.size() * 3);
+    } while (wanted_ && running() * 4 > active_.size() * 3);
     leave();
   }
 }
@@ -32,9 +33,10 @@ void PromptBatch::run() {
 void PromptBatch::read(size_t row) {
   PromptRow& r = rows_[row];
   if (r.continuation.ended()) {  // nothing is wanted of it
-    if (hooks_.ended) hooks_.ended(row);
+    note_end(row);
     return;
   }
+  const auto begin = std::chrono::steady_clock::now();
   for (const int64_t token : r.prompt) r.sampler.accept(token);
   Session session(model_, ctx_, 1, options_.chunk, /*records=*/false);
   if (const Session* prefix = options_.prefix)
@@ -44,7 +46,8 @@ void PromptBatch::read(size_t row) {
   active_.push_back({.row = row,
                      .states = complete_states(model_.carries(), session.states(), 1),
                      .pending = *session.pending().as<int64_t>()});
-  if (hooks_.read) hooks_.read(row);
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  if (hooks_.read) hooks_.read(row, taken.count());
 }
 
 void PromptBatch::join() {
@@ -82,11 +85,15 @@ void PromptBatch::step() {
       active_[i].pending =
           draw(row, {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(logits.cols())});
       r.continuation.push(active_[i].pending);
-      if (r.continuation.ended() && hooks_.ended) hooks_.ended(row);
+      if (r.continuation.ended()) note_end(row);
     }
     tokens.view().as<int64_t>()[i] = active_[i].pending;
   }
   batch_->feed(tokens.view());
+}
+
+void PromptBatch::note_end(size_t row) {
+  if (hooks_.ended && !hooks_.ended(row)) wanted_ = false;
 }
 
 int64_t PromptBatch::draw(size_t row, std::span<const float> logits) {

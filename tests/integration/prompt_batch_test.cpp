@@ -1,6 +1,7 @@
 // Prompts of different lengths that are continued together get the bits that each gets alone.
 #include "core/generate/prompt_batch.h"
 
+#include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>
 
@@ -55,6 +56,14 @@ Continued alone(Model& model, Context& ctx, PromptRow row) {
   return result;
 }
 
+/// On a GPU the kernel of a product depends on the number of its rows.
+bool nearly_same(const Continued& a, const Continued& b) {
+  const auto near = [](const std::vector<float>& x, const std::vector<float>& y) {
+    return std::ranges::equal(x, y, [](float p, float q) { return std::abs(p - q) < 1e-3f; });
+  };
+  return a.tokens == b.tokens && std::ranges::equal(a.logits, b.logits, near);
+}
+
 struct BatchCase {
   std::string name, pattern;
   Backend backend;
@@ -77,11 +86,12 @@ TEST_P(PromptBatchOn, EveryPromptGetsItsBitsOfRunningAlone) {
     PromptBatch batch(*model, ctx, rows, {.together = together, .chunk = kChunk},
                       {.drawn = [&](size_t row, std::span<const float> logits,
                                     int64_t) { got[row].logits.emplace_back(logits.begin(), logits.end()); },
-                       .ended = [&](size_t row) { ++ended[row]; }});
+                       .ended = [&](size_t row) { return ++ended[row] > 0; }});
     batch.run();
     for (size_t i = 0; i < rows.size(); ++i) {
       got[i].tokens = rows[i].continuation.tokens();
-      EXPECT_EQ(got[i], want[i]) << "prompt " << i << " of " << together << " together";
+      const bool same = ctx.backend() == Backend::kCuda ? nearly_same(got[i], want[i]) : got[i] == want[i];
+      EXPECT_TRUE(same) << "prompt " << i << " of " << together << " together";
       EXPECT_EQ(ended[i], 1) << i;
     }
   }
@@ -95,6 +105,7 @@ std::vector<BatchCase> batch_cases() {
     cases.push_back({"hybrid_" + on, "SE*-", backend});
     cases.push_back({"parallel_" + on, "(S*)-M", backend});
   }
+  if (has_cuda()) cases.push_back({"mamba_moe_cuda", "ME", Backend::kCuda});
   return cases;
 }
 
