@@ -12,8 +12,8 @@ namespace natrix {
 /// only some parts still hold are zero in the others: they belong to documents that have ended.
 CarryStates join_rows(std::span<const CarryStates> parts);
 
-/// Joins parts of one sequence each, which may have different lengths. Appended rows stay apart and are shared
-/// (CarryStates::ragged), so the sequences go on together without padding.
+/// Joins parts of one sequence each, which may have different lengths. Appended rows stay apart and are
+/// shared (CarryStates::ragged), so the sequences go on together without padding.
 CarryStates join_sequences(std::span<const CarryStates> parts);
 
 /// Sequence b of what join_sequences() made, as it would be by itself. Shares appended rows.

@@ -20,8 +20,8 @@ void PromptBatch::run() {
     while (next_ < rows_.size() && std::ssize(active_) < options_.together) read(next_++);
     if (active_.empty() || !wanted_) return;
     join();
-    // Rows that have ended run along until there are enough of them: taking the states apart costs as much as a
-    // step of a small model.
+    // Rows that have ended run along until there are enough of them: taking the states apart costs as much as
+    // a step of a small model.
     do {
       step();
     } while (wanted_ && running() * 4 > active_.size() * 3);

@@ -1,10 +1,10 @@
 // Continues many prompts of different lengths together, one token of each a step. A step reads the weights
 // once for all of them, which is most of what a token costs.
 //
-// On the CPU each prompt gets the bits that it would get alone: kernels compute a row without regard to the rows
-// beside it, affine states are joined along the batch, and appended rows (keys and values) stay those of each
-// sequence. So nothing depends on which prompts run together, or on when one of them ends. (cuBLAS chooses its
-// kernel by a product's size, so on a GPU last bits may differ.)
+// On the CPU each prompt gets the bits that it would get alone: kernels compute a row without regard to the
+// rows beside it, affine states are joined along the batch, and appended rows (keys and values) stay those of
+// each sequence. So nothing depends on which prompts run together, or on when one of them ends. (cuBLAS
+// chooses its kernel by a product's size, so on a GPU last bits may differ.)
 #pragma once
 
 #include <functional>
@@ -27,8 +27,8 @@ struct PromptRow {
 struct PromptBatchOptions {
   int64_t together = 64;  // prompts that are continued at once; the others wait for a place
   int64_t chunk = 2048;   // as Session's
-  /// What all prompts go on from, one row; null: they begin documents. Prompt and prefix together have at least
-  /// one token.
+  /// What all prompts go on from, one row; null: they begin documents. Prompt and prefix together have at
+  /// least one token.
   const Session* prefix = nullptr;
 };
 

@@ -12,7 +12,8 @@ namespace natrix {
 /// note: StateInfo::note.
 void save_session(const std::string& path, const std::string& model_hash, const Session& session,
                   const std::string& note = {});
-/// Returns the file's note. InputError if the file is damaged or belongs to another model or batch size. NonfiniteError as above.
+/// Returns the file's note. InputError if the file is damaged or belongs to another model or batch size.
+/// NonfiniteError as above.
 std::string load_session(const std::string& path, const std::string& model_hash, Session& session);
 
 }  // namespace natrix

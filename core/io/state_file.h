@@ -1,7 +1,6 @@
 // State files: what a model carries after reading a text (a prefix), as a safetensors file. Its size does not
-// depend on the length of the text, except for layers that append rows (attention). Metadata: natrix_state (version), model (hash_weights),
-// tokens (position), checksum, about,
-// note (optional).
+// depend on the length of the text, except for layers that append rows (attention). Metadata: natrix_state
+// (version), model (hash_weights), tokens (position), checksum, about, note (optional).
 #pragma once
 
 #include <cstdint>

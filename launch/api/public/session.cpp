@@ -47,8 +47,8 @@ struct TextSession::Impl {
     return weight.empty() ? "score() of the same tokens finds the place"
                           : fmt::format("the weight {} is not finite", weight);
   }
-  /// Calls heard(token, text that is certain now) for each token; the last one may be an id that ends the text.
-  /// The model's mutex is not held during the call. tokenizer: null: there is no text.
+  /// Calls heard(token, text that is certain now) for each token; the last one may be an id that ends the
+  /// text. The model's mutex is not held during the call. tokenizer: null: there is no text.
   void decode(const GenerateOptions& options, const Tokenizer* tokenizer,
               const std::function<bool(int64_t token, const std::string& piece)>& heard);
   GeneratedToken describe(const LogProbabilities& p) const;
