@@ -1,5 +1,5 @@
-// natrix generate: continues a text, given tokens or a file of prompts, and saves and loads the
-// state of a prefix.
+// natrix generate: continues a text, given tokens, a file of prompts or a conversation, and saves and loads
+// the state of a prefix.
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -11,6 +11,8 @@
 
 namespace natrix {
 namespace {
+
+constexpr int64_t kAnswerTokens = 2048;  // of each answer with --chat, unless -n is given
 
 /// Held until both are written.
 std::vector<std::unique_ptr<const AtomicFile>> check_outputs(const GenerateFlags& f) {
@@ -26,12 +28,14 @@ std::vector<std::unique_ptr<const AtomicFile>> check_outputs(const GenerateFlags
 
 /// What --json calls the result.
 const char* result_key(const GenerateFlags& f) {
+  if (f.chat) return "turns";
   if (!f.prompts.empty()) return "results";
   return f.tokens.empty() ? "text" : "out";
 }
 
 int generate(const GenerateFlags& f, const Program& program) {
   GenerateRun run(f, program);
+  if (f.chat) return generate_chat(run);
   if (!f.prompts.empty()) return generate_prompts(run);
   return f.tokens.empty() ? generate_text(run) : generate_tokens(run);
 }
@@ -68,10 +72,18 @@ void add_ending_flags(CLI::App& c, GenerateFlags& f) {
   c.add_flag("--ignore-eos", f.ignore_eos, "Go on after the end of a document");
 }
 
+void add_chat_flags(CLI::App& c, GenerateFlags& f) {
+  c.add_flag("--chat,--conversation", f.chat,
+             "Converse: each line of standard input is a turn; /reset and /exit are commands");
+  c.add_option("--system,--system-prompt", f.system, "With --chat: the system message");
+  c.add_option("--chat-template", f.chat_template,
+               "With --chat: how messages become text; chatml: <|im_start|>ROLE … <|im_end|>");
+}
+
 }  // namespace
 
 void add_generate(CLI::App& app, Action& chosen, const Program& program) {
-  CLI::App* c = add_command(app, "generate", "Continue a text, a file of prompts, or tokens");
+  CLI::App* c = add_command(app, "generate", "Continue a text, a file of prompts, a conversation or tokens");
   auto f = std::make_shared<GenerateFlags>();
   add_model_argument(*c, f->model);
   add_ranks_argument(*c, f->settings);
@@ -84,12 +96,15 @@ void add_generate(CLI::App& app, Action& chosen, const Program& program) {
   add_integer_flag(*c, "--parallel", f->parallel, 1, 65536, "Prompts of --prompts that run together");
   as_path(c->add_option("--tokens", f->tokens, "safetensors file with \"tokens\" [B, T] int64"));
   as_path(c->add_option("-o,--out", f->out, "With --tokens: file to write, \"tokens\" [B, T + n]"));
-  add_integer_flag(*c, "-n,--n-predict,--predict,--max-new-tokens", f->count, 0, int64_t{1} << 40,
-                   "Tokens to generate; 0: read only");
+  add_integer_flag(
+      *c, "-n,--n-predict,--predict,--max-new-tokens", f->count, 0, int64_t{1} << 40,
+      fmt::format("Tokens to generate; 0: read only; with --chat for each answer, {} unless given",
+                  kAnswerTokens));
   add_ending_flags(*c, *f);
   add_sampler_flags(*c, *f);
   add_integer_flag(*c, "--logprobs,--n-probs", f->logprobs, -1, int64_t{1} << 40,
                    "Print the log-probability of each token and of the K most likely; -1: off");
+  add_chat_flags(*c, *f);
   as_path(c->add_option("--tokenizer", f->tokenizer, "Tokenizer of the text; the model's own unless given"))
       ->excludes("--tokens");
   as_path(c->add_option("--state-in", f->state_in, "Go on from a saved state"));
@@ -104,11 +119,13 @@ void add_generate(CLI::App& app, Action& chosen, const Program& program) {
       "  natrix generate runs/quickstart --state-in book.state -n 200\n"
       "  natrix generate runs/quickstart -p \"In the\" --stop . --logprobs 3\n"
       "  natrix generate runs/quickstart --prompts questions.jsonl -n 40\n"
+      "  natrix generate MODEL --chat --chat-template chatml\n"
       "  mpirun -n 4 natrix generate runs/quickstart -f book.txt -n 0 --state-out book.state\n"
       "Several ranks read the prompt together (parallel.cp, all of them); then the first one writes.\n"
       "Where logits or the state are not finite neither --out nor --state-out is written, and the status is "
       "1.");
-  c->callback([f, &chosen, &program] {
+  c->callback([c, f, &chosen, &program] {
+    if (f->chat && c->count("--n-predict") == 0) f->count = kAnswerTokens;
     chosen = [f, &program] {
       check_generate_flags(*f, program.session.size());
       std::vector<std::unique_ptr<const AtomicFile>> held;

@@ -29,15 +29,19 @@ void refuse_together(bool both, const char* message) {
 
 void check_generate_flags(const GenerateFlags& f, int ranks) {
   const bool tokens = !f.tokens.empty(), prompts = !f.prompts.empty();
-  const int sources = !f.prompt.empty() + !f.prompt_file.empty() + prompts + tokens;
-  refuse_together(sources > 1, "give one of --prompt, --prompt-file, --prompts and --tokens");
+  const int sources = !f.prompt.empty() + !f.prompt_file.empty() + prompts + tokens + f.chat;
+  refuse_together(sources > 1, "give one of --prompt, --prompt-file, --prompts, --tokens and --chat");
   refuse_together(tokens == f.out.empty(), "--tokens IN.safetensors and --out OUT.safetensors go together");
   refuse_together(
       f.prompt_file == "-" && ranks > 1,
       "--prompt-file -: standard input reaches one rank only; name a file that all of them can read");
-  refuse_together(prompts && ranks > 1, "--prompts runs in one process; start natrix without mpirun");
+  refuse_together((f.chat || prompts) && ranks > 1,
+                  "--chat and --prompts run in one process; start natrix without mpirun");
+  refuse_together(!f.chat && !f.system.empty(), "--system begins a conversation; give --chat, too");
+  refuse_together(!f.chat && !f.chat_template.empty(),
+                  "--chat-template is for conversations; give --chat, too");
   refuse_together(tokens && !f.stop.empty(), "--stop needs text, and --tokens has none; give --stop-id");
-  refuse_together(tokens && f.wants_logprobs(),
+  refuse_together((tokens || f.chat) && f.wants_logprobs(),
                   "--logprobs is for --prompt, --prompt-file and --prompts; leave it out");
   refuse_together(prompts && !f.state_out.empty(), "--prompts has many states; leave --state-out out");
 }

@@ -13,11 +13,13 @@ struct GenerateFlags {
   CommonFlags common;
   SamplerConfig sampler;  // without biases, which need the vocabulary
   std::string model, prompt, prompt_file, prompts, tokens, out, tokenizer, state_in, state_out;
+  std::string system, chat_template;
   std::vector<std::string> settings, stop, logit_bias;
   std::vector<int64_t> stop_ids;
   int64_t count = 128;
   int64_t logprobs = -1;  // −1: none
   int64_t parallel = 64;  // prompts of --prompts that run together
+  bool chat = false;
   bool ignore_eos = false;
   bool seed_drawn = false;  // --seed -1
 

@@ -78,5 +78,6 @@ class GenerateRun {
 int generate_text(GenerateRun& run);     // --prompt, --prompt-file
 int generate_tokens(GenerateRun& run);   // --tokens
 int generate_prompts(GenerateRun& run);  // --prompts
+int generate_chat(GenerateRun& run);     // --chat
 
 }  // namespace natrix

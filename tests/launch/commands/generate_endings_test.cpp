@@ -76,6 +76,7 @@ TEST(GenerateStop, BadEndingsAreRefused) {
         std::pair(Words{"--logit-bias", "12+inf"}, "expected TOKEN+BIAS"),
         std::pair(Words{"--logit-bias", "12--1"}, "expected TOKEN+BIAS"),
         std::pair(Words{"--logit-bias", "12+1x"}, "expected TOKEN+BIAS"),
+        std::pair(Words{"--system", "Be brief."}, "give --chat"), std::pair(Words{"--chat"}, "give one of"),
         std::pair(Words{"--prompts", "x.jsonl"}, "give one of")}) {
     const Outcome r = natrix_program(with_prompt(args));
     EXPECT_EQ(r.status, 2) << args[0];
