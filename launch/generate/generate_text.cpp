@@ -1,11 +1,10 @@
 // natrix generate --prompt, --prompt-file: text in, text out.
-#include "launch/api/text.h"
-
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "core/ranks/ranks.h"
 #include "core/sequence/diagnose.h"
+#include "launch/api/text.h"
 #include "launch/generate/prompt_text.h"
 #include "launch/generate/token_json.h"
 
