@@ -51,6 +51,12 @@ class CarryLink {
   /// access to all of them, until the route's next sweep.
   virtual History append(Context&, CarryKey, const RowFormat&, View) { no_rows(); }
 
+  /// Whether the sequences of the batch have collected different numbers of rows. Layers then call
+  /// append_row() for each of them.
+  virtual bool ragged() const { return false; }
+  /// append() for sequence b alone: rows [1, T, width].
+  virtual History append_row(Context&, CarryKey, int64_t /*b*/, const RowFormat&, View) { no_rows(); }
+
   /// Backward, for a history that append() returned: where to add the gradients of its rows. Contributions of
   /// later segments are in there already. A page that is not held takes no gradient.
   virtual History row_gradients(CarryKey, const History&) { no_rows(); }

@@ -40,6 +40,12 @@ History LocalRoute::append(Context& ctx, CarryKey key, const RowFormat& format, 
   return history;
 }
 
+History LocalRoute::append_row(Context& ctx, CarryKey key, int64_t b, const RowFormat& format, View rows) {
+  const History history = append_to(ctx, entering_.ragged().at(key)[static_cast<size_t>(b)], format, rows);
+  leaving_.put_row(key, b, {history.rows, history.length});
+  return history;
+}
+
 History LocalRoute::row_gradients(CarryKey key, const History& history) {
   AppendedRows later = entering_.rows_at(key);
   if (!later.store) later.store = zeros_like(history, history.rows->begin());

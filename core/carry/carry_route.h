@@ -43,6 +43,8 @@ class LocalRoute final : public CarryRoute {
   }
   void leave(CarryKey key, View state) override { leaving_.put(key, state); }
   History append(Context& ctx, CarryKey key, const RowFormat& format, View rows) override;
+  bool ragged() const override { return !entering_.ragged().empty(); }
+  History append_row(Context& ctx, CarryKey key, int64_t b, const RowFormat& format, View rows) override;
   History row_gradients(CarryKey key, const History& history) override;
   void collect(Context& ctx, CarryKey key, const History& gradients, View rows) override;
 

@@ -60,6 +60,14 @@ CarryStates zero_states(const CarryList& list, int64_t batch) {
   return states;
 }
 
+CarryStates complete_states(const CarryList& list, const CarryStates& states, int64_t batch) {
+  CarryStates all = zero_states(list, batch);
+  const CarryStates here = copy_of(states, Memory::kHost);
+  for (const auto& [key, buffer] : here.entries()) copy(buffer.view(), all.at(key));
+  for (const auto& [key, rows] : here.appended()) all.put_rows(key, rows);
+  return all;
+}
+
 NamedStates::NamedStates(const CarryList& list, const CarryStates& states) {
   const auto declared = [&](CarryKey key) -> const CarriedState& {
     const auto found = std::ranges::find(list, key, &CarriedState::key);

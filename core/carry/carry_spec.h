@@ -58,6 +58,9 @@ int64_t fewest_tokens(const CarryList& list);
 /// Every declared affine state, zero, in host memory. Append carries have no rows.
 CarryStates zero_states(const CarryList& list, int64_t batch);
 
+/// A copy of `states` in host memory, with zero for every declared state that it lacks.
+CarryStates complete_states(const CarryList& list, const CarryStates& states, int64_t batch);
+
 /// The tensors of `states` under their names in files: affine states as [B, row…], appended rows as
 /// [B, tokens, row…], from the first token whose rows are held.
 class NamedStates {

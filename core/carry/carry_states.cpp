@@ -1,5 +1,7 @@
 #include "core/carry/carry_states.h"
 
+#include <optional>
+
 namespace natrix {
 
 View CarryStates::at(CarryKey key) const {
@@ -35,6 +37,13 @@ AppendedRows CarryStates::rows_at(CarryKey key) const {
   return it == appended_.end() ? AppendedRows{} : it->second;
 }
 
+void CarryStates::put_row(CarryKey key, int64_t b, AppendedRows rows) {
+  std::vector<AppendedRows>& of_sequence = ragged_[key];
+  const auto at = static_cast<size_t>(b);
+  if (of_sequence.size() <= at) of_sequence.resize(at + 1);
+  of_sequence[at] = std::move(rows);
+}
+
 namespace {
 
 AppendedRows copy_of(const AppendedRows& rows, Memory memory) {
@@ -43,11 +52,22 @@ AppendedRows copy_of(const AppendedRows& rows, Memory memory) {
   return {std::move(store), rows.length};
 }
 
+/// memory: not set: where each store lies.
+void copy_ragged(const CarryStates& from, std::optional<Memory> memory, CarryStates& to) {
+  for (const auto& [key, of_sequence] : from.ragged()) {
+    for (int64_t b = 0; b < std::ssize(of_sequence); ++b) {
+      const AppendedRows& rows = of_sequence[static_cast<size_t>(b)];
+      to.put_row(key, b, copy_of(rows, memory.value_or(rows.store->memory())));
+    }
+  }
+}
+
 }  // namespace
 
 CarryStates copy_of_rows(const CarryStates& states) {
   CarryStates result;
   for (const auto& [key, rows] : states.appended()) result.put_rows(key, copy_of(rows, rows.store->memory()));
+  copy_ragged(states, {}, result);
   return result;
 }
 
@@ -64,6 +84,7 @@ CarryStates copy_of(const CarryStates& states, Memory memory) {
     copy(buffer.view(), result.at(key));
   }
   for (const auto& [key, rows] : states.appended()) result.put_rows(key, copy_of(rows, memory));
+  copy_ragged(states, memory, result);
   return result;
 }
 

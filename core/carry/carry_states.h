@@ -31,8 +31,9 @@ class CarryStates {
   void clear() {
     states_.clear();
     appended_.clear();
+    ragged_.clear();
   }
-  bool empty() const { return states_.empty() && appended_.empty(); }
+  bool empty() const { return states_.empty() && appended_.empty() && ragged_.empty(); }
   /// Bytes of the affine states.
   int64_t bytes() const;
 
@@ -44,9 +45,16 @@ class CarryStates {
   void put_rows(CarryKey key, AppendedRows rows) { appended_[key] = std::move(rows); }
   const std::map<CarryKey, AppendedRows>& appended() const { return appended_; }
 
+  /// Appended rows of a batch whose sequences have different lengths: a store for each sequence. A key has
+  /// these, or rows_at().
+  const std::map<CarryKey, std::vector<AppendedRows>>& ragged() const { return ragged_; }
+  /// Shares the store.
+  void put_row(CarryKey key, int64_t b, AppendedRows rows);
+
  private:
   std::map<CarryKey, Buffer> states_;
   std::map<CarryKey, AppendedRows> appended_;
+  std::map<CarryKey, std::vector<AppendedRows>> ragged_;
 };
 
 /// A copy that does not change with the original. Pages of appended rows are shared until one side writes.

@@ -62,9 +62,8 @@ AppendedRows join(std::span<const CarryStates> parts, CarryKey key) {
   return store_of(format, all.view());
 }
 
-}  // namespace
-
-CarryStates join_rows(std::span<const CarryStates> parts) {
+/// The affine states of all parts, in host memory.
+CarryStates join_affine(std::span<const CarryStates> parts) {
   CarryStates all;
   if (parts.empty()) return all;
   for (const auto& [key, first_part] : parts.front().entries()) {
@@ -79,17 +78,45 @@ CarryStates join_rows(std::span<const CarryStates> parts) {
       at += rows_in(part);
     }
   }
-  for (const auto& entry : parts.front().appended()) all.put_rows(entry.first, join(parts, entry.first));
   return all;
 }
 
-CarryStates rows_of(const CarryStates& states, int64_t first, int64_t count, Memory memory) {
+CarryStates affine_rows_of(const CarryStates& states, int64_t first, int64_t count, Memory memory) {
   CarryStates part;
   for (const auto& [key, buffer] : states.entries()) {
     const View whole = buffer.view();
     part.make(key, whole.dtype, with_rows(whole.shape, count), memory);
     copy(as_matrix(whole).row_range(first, count), as_matrix(part.at(key)));
   }
+  return part;
+}
+
+}  // namespace
+
+CarryStates join_rows(std::span<const CarryStates> parts) {
+  CarryStates all = join_affine(parts);
+  if (parts.empty()) return all;
+  for (const auto& entry : parts.front().appended()) all.put_rows(entry.first, join(parts, entry.first));
+  return all;
+}
+
+CarryStates join_sequences(std::span<const CarryStates> parts) {
+  CarryStates all = join_affine(parts);
+  for (int64_t b = 0; b < std::ssize(parts); ++b) {
+    for (const auto& [key, rows] : parts[static_cast<size_t>(b)].appended()) all.put_row(key, b, rows);
+  }
+  return all;
+}
+
+CarryStates sequence_of(const CarryStates& states, int64_t b) {
+  CarryStates part = affine_rows_of(states, b, 1, Memory::kHost);
+  for (const auto& [key, of_sequence] : states.ragged())
+    part.put_rows(key, of_sequence[static_cast<size_t>(b)]);
+  return part;
+}
+
+CarryStates rows_of(const CarryStates& states, int64_t first, int64_t count, Memory memory) {
+  CarryStates part = affine_rows_of(states, first, count, memory);
   for (const auto& [key, rows] : states.appended()) {
     const Buffer all = held_rows(rows);
     const int64_t tokens = tokens_in(rows);

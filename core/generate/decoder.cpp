@@ -20,10 +20,10 @@ Decoder::Decoder(Session& session, const SamplerConfig& sampler, std::vector<int
 }
 
 View Decoder::next(const std::function<std::string()>& explain) {
-  const View logits = session_.logits();
+  logits_ = session_.logits();
   for (int64_t b = 0; b < session_.batch(); ++b) {
     const auto row = static_cast<size_t>(b);
-    const int64_t token = ended_[row] ? ends_.front() : sample(b, logits, explain);
+    const int64_t token = ended_[row] ? ends_.front() : sample(b, logits_, explain);
     samplers_[row].accept(token);
     if (std::ranges::find(ends_, token) != ends_.end()) ended_[row] = true;
     tokens_.view().row<int64_t>(b)[0] = token;

@@ -23,6 +23,8 @@ class Decoder {
   /// repeats the first of `ends`. NonfiniteError where logits say nothing: names row and position, and ends
   /// with what explain() returns.
   View next(const std::function<std::string()>& explain);
+  /// The logits that next() drew from, f32 [B, V], valid until its next call.
+  View logits() const { return logits_; }
   /// Whether every row has ended.
   bool ended() const;
 
@@ -34,6 +36,7 @@ class Decoder {
   std::vector<int64_t> ends_;
   std::vector<bool> ended_;
   Buffer tokens_;
+  View logits_;
 };
 
 }  // namespace natrix

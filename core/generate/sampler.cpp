@@ -28,6 +28,10 @@ bool has_choice(std::span<const float> logits) {
   return is_number && std::isfinite(largest);
 }
 
+Sampler::Sampler(const SamplerConfig& config) : config_(config), random_(config.seed) {
+  std::ranges::stable_sort(config_.logit_bias, {}, &LogitBias::token);
+}
+
 void Sampler::accept(int64_t token) {
   recent_.push_back(token);
   if (static_cast<int64_t>(recent_.size()) > config_.repeat_last_n) recent_.pop_front();
@@ -47,16 +51,26 @@ void Sampler::collect(std::span<const float> logits) {
   std::unordered_set<int64_t> seen;
   if (config_.repeat_penalty != 1.0) seen.insert(recent_.begin(), recent_.end());
   candidates_.clear();
-  bool finite = true;
+  bool finite = true, banned = false;
+  auto bias = config_.logit_bias.begin();
   for (size_t i = 0; i < logits.size(); ++i) {
     const auto token = static_cast<int64_t>(i);
     auto logit = static_cast<double>(logits[i]);
     if (logit == kMasked) continue;
+    while (bias != config_.logit_bias.end() && bias->token < token) ++bias;
+    const double own = logit;
+    for (; bias != config_.logit_bias.end() && bias->token == token; ++bias) logit += bias->bias;
+    if (logit == kMasked && std::isfinite(own)) {
+      banned = true;
+      continue;
+    }
     if (!seen.empty() && seen.contains(token))
       logit = logit > 0 ? logit / config_.repeat_penalty : logit * config_.repeat_penalty;
     finite = finite && std::isfinite(logit);
     candidates_.push_back({token, logit, 0});
   }
+  if (finite && candidates_.empty() && banned)
+    throw InputError("the logit biases ban every token; leave at least one to choose");
   if (!finite || candidates_.empty()) throw NonfiniteLogits("the logits are not finite");
 }
 

@@ -1,5 +1,5 @@
-// Sampler: draws the next token from logits. The order of operations is llama.cpp's: repetition penalty,
-// top-k, top-p, min-p, temperature.
+// Sampler: draws the next token from logits. The order of operations is llama.cpp's: biases, repetition
+// penalty, top-k, top-p, min-p, temperature.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,12 @@
 
 namespace natrix {
 
+/// Added to a token's logit; −inf bans the token.
+struct LogitBias {
+  int64_t token;
+  double bias;
+};
+
 struct SamplerConfig {
   double temperature = 0.8;     // 0: greedy, the largest logit; of equal logits the smallest index
   int64_t top_k = 40;           // 0: off
@@ -20,6 +26,7 @@ struct SamplerConfig {
   double repeat_penalty = 1.0;  // 1: off (arXiv 1909.05858)
   int64_t repeat_last_n = 64;   // number of recent tokens that the penalty applies to
   uint64_t seed = 0;
+  std::vector<LogitBias> logit_bias = {};  // several for one token add up
 };
 
 /// Unusable logits: one is NaN or +inf, or all are −inf.
@@ -33,12 +40,12 @@ bool has_choice(std::span<const float> logits);
 
 class Sampler {
  public:
-  explicit Sampler(const SamplerConfig& config) : config_(config), random_(config.seed) {}
+  explicit Sampler(const SamplerConfig& config);
 
   /// Adds a token to those that the penalty considers. Call it for the prompt's tokens and each sampled one.
   void accept(int64_t token);
   /// Returns an index of `logits`, for any configuration; never one whose logit is −inf. NonfiniteLogits if
-  /// has_choice() is false.
+  /// has_choice() is false. InputError if the biases ban every token.
   int64_t sample(std::span<const float> logits);
 
  private:
@@ -46,7 +53,7 @@ class Sampler {
     int64_t token;
     double logit, probability;
   };
-  void collect(std::span<const float> logits);  // candidates_ = unmasked tokens, with the penalty applied
+  void collect(std::span<const float> logits);  // candidates_ = unmasked tokens, with biases and the penalty
   void truncate();                              // top-k, top-p, min-p; leaves candidates_ sorted
   int64_t draw();
 

@@ -33,13 +33,11 @@ void require_finite(const std::string& path, const std::vector<NamedTensor>& sta
 
 }  // namespace
 
-void save_session(const std::string& path, const std::string& model_hash, const Session& session) {
+void save_session(const std::string& path, const std::string& model_hash, const Session& session,
+                  const std::string& note) {
   const ModelConfig& config = session.model().config();
   const CarryList carries = session.model().carries();
-  CarryStates states = zero_states(carries, session.batch());
-  const CarryStates here = copy_of(session.states(), Memory::kHost);
-  for (const auto& [key, buffer] : here.entries()) copy(buffer.view(), states.at(key));
-  for (const auto& [key, rows] : here.appended()) states.put_rows(key, rows);
+  const CarryStates states = complete_states(carries, session.states(), session.batch());
   const NamedStates named(carries, states);
   require_finite(path, named.tensors(), "it is not written");
   Buffer pending(Dtype::kI64, {session.batch(), 1});
@@ -50,11 +48,12 @@ void save_session(const std::string& path, const std::string& model_hash, const 
   write_state_file(path,
                    {.model = model_hash,
                     .tokens = session.position(),
-                    .about = fmt::format("{} d_model {}", config.stack(), config.d_model)},
+                    .about = fmt::format("{} d_model {}", config.stack(), config.d_model),
+                    .note = note},
                    tensors);
 }
 
-void load_session(const std::string& path, const std::string& model_hash, Session& session) {
+std::string load_session(const std::string& path, const std::string& model_hash, Session& session) {
   const CarryList carries = session.model().carries();
   const StateFile file(path, model_hash);
   const CarryStates states =
@@ -78,6 +77,7 @@ void load_session(const std::string& path, const std::string& model_hash, Sessio
           fmt::format("{}: holds appended rows of {} tokens; expected those of {}", path, rows.length, read));
   }
   session.restore(states, nothing ? View{} : pending.view(), file.info().tokens);
+  return file.info().note;
 }
 
 }  // namespace natrix

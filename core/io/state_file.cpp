@@ -59,7 +59,11 @@ StateInfo info_of(const Safetensors& file) {
     throw InputError(fmt::format("{}: is damaged: its tensors' checksum is {}, but it says {}", file.path(),
                                  found, excerpt(metadata(file, "checksum"))));
   }
-  return {metadata(file, "model"), std::stoll(tokens), metadata(file, "about")};
+  const bool noted = file.metadata().contains("note");
+  return {.model = metadata(file, "model"),
+          .tokens = std::stoll(tokens),
+          .about = metadata(file, "about"),
+          .note = noted ? metadata(file, "note") : ""};
 }
 
 }  // namespace
@@ -67,12 +71,14 @@ StateInfo info_of(const Safetensors& file) {
 void write_state_file(const std::string& path, const StateInfo& info,
                       const std::vector<NamedTensor>& tensors) {
   require(info.tokens >= 0 && info.tokens <= kMostTokens, "a state at an impossible position");
-  write_safetensors(path, tensors,
-                    {{"natrix_state", kVersion},
-                     {"model", info.model},
-                     {"tokens", fmt::format("{:0{}}", info.tokens, kPositionDigits)},
-                     {"checksum", checksum(tensors)},
-                     {"about", info.about}});
+  std::map<std::string, std::string> metadata = {
+      {"natrix_state", kVersion},
+      {"model", info.model},
+      {"tokens", fmt::format("{:0{}}", info.tokens, kPositionDigits)},
+      {"checksum", checksum(tensors)},
+      {"about", info.about}};
+  if (!info.note.empty()) metadata["note"] = info.note;
+  write_safetensors(path, tensors, metadata);
 }
 
 StateInfo read_state_info(const std::string& path) {

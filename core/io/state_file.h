@@ -1,6 +1,6 @@
 // State files: what a model carries after reading a text (a prefix), as a safetensors file. Its size does not
-// depend on the length of the text, except for layers that append rows (attention). Metadata: natrix_state (version), model (hash_weights),
-// tokens (position), checksum, about.
+// depend on the length of the text, except for layers that append rows (attention). Metadata: natrix_state
+// (version), model (hash_weights), tokens (position), checksum, about, note (optional).
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,10 @@
 namespace natrix {
 
 struct StateInfo {
-  std::string model;   // hash_weights() of its model
-  int64_t tokens = 0;  // number of tokens that the model has read
-  std::string about;   // one line for people that describes the model
+  std::string model;      // hash_weights() of its model
+  int64_t tokens = 0;     // number of tokens that the model has read
+  std::string about;      // one line for people that describes the model
+  std::string note = {};  // the writer's own; "" if there is none
 };
 
 void write_state_file(const std::string& path, const StateInfo& info,

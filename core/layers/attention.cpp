@@ -38,6 +38,13 @@ double magnitude_of(const AttentionConfig& c) {
   return c.rope == Rope::kYarn ? c.rope_magnitude.value_or(yarn_magnitude(c.rope_factor)) : 1;
 }
 
+/// Sequence b of [B, T, C], as [1, T, C].
+View sequence(View v, int64_t b) {
+  View one = v.row_range(b * v.extent(1), v.extent(1));
+  one.shape = {1, v.extent(1), v.cols()};
+  return one;
+}
+
 /// Throws InputError before anything is derived from numbers that do not fit together.
 int checked_attention(const ModelConfig& c, int layer) {
   const AttentionConfig& a = c.attention;
@@ -115,12 +122,41 @@ void Attention::turn(Pass& p, View qkv, View position, bool back) const {
 Attention::Appended Attention::append(Pass& p, View x) const {
   Appended a{.qkv = qkv_.forward(p, x)};
   turn(p, a.qkv, p.segment.position, /*back=*/false);
-  const RowFormat format{.dtype = a.qkv.dtype, .heads = kv_heads_, .head_dim = head_dim_};
-  a.history = p.carry.append(p.ctx, key(), format, keys_values(a.qkv));
+  a.history = p.carry.append(p.ctx, key(), row_format(a.qkv), keys_values(a.qkv));
   return a;
 }
 
+void Attention::pass_over(Pass& p, View x) const {
+  if (p.carry.ragged()) {
+    forward_ragged(p, x);
+  } else {
+    append(p, x);
+  }
+}
+
+View Attention::forward_ragged(Pass& p, View x) const {
+  require(!p.keeps() && !p.segment.doc_start, "sequences of different lengths are only continued");
+  const View qkv = qkv_.forward(p, x);
+  turn(p, qkv, p.segment.position, /*back=*/false);
+  View y = p.arena().take(x.dtype, queries(qkv).shape);
+  for (int64_t b = 0; b < p.segment.batch; ++b) {
+    const View own = sequence(qkv, b);
+    const History history = p.carry.append_row(p.ctx, key(), b, row_format(own), keys_values(own));
+    attention_forward(p.ctx, {.q = queries(own),
+                              .history = history.pages(),
+                              .first = history.first,
+                              .doc_start = {},
+                              .position = p.segment.position.columns(b, 1),
+                              .scale = scale_,
+                              .window = window_,
+                              .y = sequence(y, b),
+                              .lse = {}});
+  }
+  return out_proj_.forward(p, y);
+}
+
 View Attention::forward(Pass& p, View x) const {
+  if (p.carry.ragged()) return forward_ragged(p, x);
   Appended a = append(p, x);
   const View q = queries(a.qkv);
   View y = p.arena().take(x.dtype, q.shape);

@@ -22,7 +22,7 @@ class Attention final : public Layer {
   View forward(Pass& pass, View x) const override;
   bool leaves_behind(Visit) const override { return true; }
   /// Only adds the segment's keys and values.
-  void pass_over(Pass& pass, View x) const override { append(pass, x); }
+  void pass_over(Pass& pass, View x) const override;
   /// The number of keys changes with every token.
   bool runs_ahead(int64_t) const override { return false; }
   View backward(Pass& pass, View dout) override;
@@ -40,8 +40,13 @@ class Attention final : public Layer {
     History history;
   };
   Appended append(Pass& pass, View x) const;
+  /// forward() of sequences of different lengths: one product for all, then the attention of each by itself.
+  View forward_ragged(Pass& pass, View x) const;
   /// Turns queries and keys in place, or back.
   void turn(Pass& pass, View qkv, View position, bool back) const;
+  RowFormat row_format(View qkv) const {
+    return {.dtype = qkv.dtype, .heads = kv_heads_, .head_dim = head_dim_};
+  }
   View queries(View qkv) const { return qkv.columns(0, heads_ * head_dim_); }
   View keys_values(View qkv) const { return qkv.columns(heads_ * head_dim_, 2 * kv_heads_ * head_dim_); }
   CarryKey key() const { return {layer_, part_}; }

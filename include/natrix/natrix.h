@@ -24,6 +24,7 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -69,6 +70,18 @@ struct OpenOptions {
   std::function<void(const std::string&)> warn = {};
 };
 
+/// A log-probability is the natural logarithm of the softmax of the model's logits, before biases, penalties
+/// and temperature.
+struct TokenLogprob {
+  int64_t token = 0;
+  std::string text = {};  // bytes: a token may be a part of a character. Empty without a tokenizer
+  double logprob = 0;
+};
+
+struct GeneratedToken : TokenLogprob {
+  std::vector<TokenLogprob> top = {};  // the most likely tokens, the first one first
+};
+
 struct GenerateOptions {
   int64_t tokens = 128;         // at most
   double temp = 0.8;            // 0: greedy
@@ -77,7 +90,20 @@ struct GenerateOptions {
   double min_p = 0.05;          // 0: off
   double repeat_penalty = 1.0;  // 1: off; it looks back on the last 64 tokens
   uint64_t seed = 0;
-  bool ignore_eos = false;  // go on after the end of a document
+  bool ignore_eos = false;                    // go on after the end of a document
+  std::vector<std::string> stop = {};         // end the text where it contains one; are not part of it
+  std::vector<int64_t> stop_ids = {};         // end it, besides end_of_text()
+  std::map<int64_t, double> logit_bias = {};  // added to logits before all else; −infinity bans a token
+  int64_t top_logprobs = 0;                   // length of GeneratedToken::top
+  /// Hears of each token of the text, those of a stop string included. It may use the model.
+  std::function<void(const GeneratedToken&)> token = {};
+};
+
+/// How a generation ended.
+struct Finish {
+  std::string reason = {};              // "length", "stop", or "callback" that returned false
+  std::optional<int64_t> stop_id = {};  // the id that ended it, of end_of_text() or stop_ids
+  std::string stop_text = {};           // the string of GenerateOptions::stop that ended it
 };
 
 struct Scores {
@@ -181,9 +207,11 @@ class TextSession {
     });
   }
   std::string generate(const GenerateOptions& options = {}) { return write(options, {}); }
-  /// The same with tokens; needs no tokenizer. The end of a document is among them.
+  /// The same with tokens; needs no tokenizer and knows no stop strings. The id that ends it is among them.
   std::vector<int64_t> generate_tokens(const GenerateOptions& options = {},
                                        const std::function<bool(int64_t token)>& piece = {});
+  /// How the last of these ended.
+  const Finish& finish() const;
 
   /// A file of constant size, as `natrix generate --state-out` writes it. load() continues from such a file,
   /// and refuses that of another model.

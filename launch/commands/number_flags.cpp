@@ -56,6 +56,24 @@ void add_integer_flag(CLI::App& command, const std::string& names, int64_t& to, 
   add_flag(command, names, field, "INT")->default_str(field.print());
 }
 
+void add_integers_flag(CLI::App& command, const std::string& names, std::vector<int64_t>& to, int64_t least,
+                       int64_t most, const std::string& help) {
+  const auto one = std::make_shared<int64_t>();
+  const Field field = integer_field("", *one, least, most, help);
+  const auto flag = std::make_shared<std::string>();
+  CLI::Option* option = command.add_option_function<std::vector<std::string>>(
+      names,
+      [=, &to](const std::vector<std::string>& texts) {
+        for (const std::string& text : texts) {
+          read_flag(*flag, field, text);
+          to.push_back(*one);
+        }
+      },
+      fmt::format("{}; may be given several times ({})", help, field.expects));
+  *flag = option->get_name();
+  option->allow_extra_args(false)->type_name("INT");
+}
+
 void add_number_flag(CLI::App& command, const std::string& names, double& to, double least, double most,
                      const std::string& help) {
   const Field field = number_field("", to, least, most, help);

@@ -18,6 +18,9 @@ struct Field;
 /// names: as CLI11 takes them, "-n,--n-predict". `to` holds the default, which --help shows.
 void add_integer_flag(CLI::App& command, const std::string& names, int64_t& to, int64_t least, int64_t most,
                       const std::string& help);
+/// The same for a flag that may be given several times, one number each time.
+void add_integers_flag(CLI::App& command, const std::string& names, std::vector<int64_t>& to, int64_t least,
+                       int64_t most, const std::string& help);
 void add_number_flag(CLI::App& command, const std::string& names, double& to, double least, double most,
                      const std::string& help);
 /// The same for any other kind of field.

@@ -135,6 +135,49 @@ TEST(Api, ACallbackEndsTheGeneration) {
   EXPECT_EQ(text.position(), static_cast<int64_t>(std::strlen(kPrompt)) + 3);
 }
 
+TEST(Api, TextsEndAndTokensAreReportedAsInTheProgram) {
+  const LanguageModel model = open(trained_run());
+  const auto session = [&] {
+    TextSession text = model.session();
+    text.read(kPrompt);
+    return text;
+  };
+  const auto program = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"generate", trained_run(), "-p", kPrompt, "-n", "40", "--temp", "0"});
+    return natrix_json(flags);
+  };
+  const std::string whole = program({})["text"], stop = whole.substr(17, 4);
+  TextSession text = session();
+  std::vector<GeneratedToken> tokens;
+  const GenerateOptions options{.tokens = 40,
+                                .temp = 0,
+                                .stop = {stop},
+                                .logit_bias = {{'q', -INFINITY}},
+                                .top_logprobs = 2,
+                                .token = [&](const GeneratedToken& t) { tokens.push_back(t); }};
+  const nlohmann::json want = program({"--stop", stop, "--logprobs", "2", "--logit-bias", "113-inf"});
+  EXPECT_EQ(text.generate(options), want["text"]);
+  EXPECT_EQ(text.finish().reason, "stop");
+  EXPECT_EQ(text.finish().stop_text, stop);
+  ASSERT_EQ(tokens.size(), want["logprobs"].size());
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const nlohmann::json& token = want["logprobs"][i];
+    EXPECT_EQ(tokens[i].token, token["id"]);
+    EXPECT_EQ(tokens[i].text, token["text"]);
+    EXPECT_EQ(tokens[i].logprob, token["logprob"]);
+    ASSERT_EQ(tokens[i].top.size(), 2u);
+    EXPECT_EQ(tokens[i].top[1].token, token["top"][1]["id"]);
+    EXPECT_EQ(tokens[i].top[1].logprob, token["top"][1]["logprob"]);
+  }
+  TextSession ids = session();
+  const std::vector<int64_t> written = ids.generate_tokens({.tokens = 40, .temp = 0, .stop_ids = {whole[5]}});
+  EXPECT_EQ(written.back(), whole[5]);
+  EXPECT_EQ(ids.finish().stop_id, whole[5]);
+  EXPECT_EQ(session().generate({.tokens = 40, .temp = 0}), whole);
+  EXPECT_EQ(error_of([&] { ids.generate_tokens({.stop = {"a"}}); }).exit_status(), 2);
+  EXPECT_EQ(error_of([&] { ids.generate({.logit_bias = {{257, 1.0}}}); }).exit_status(), 2);
+}
+
 TEST(Api, ScoresAsTheCommandDoes) {
   const ScratchDir scratch;
   const std::vector<int64_t> tokens = some_tokens(60);

@@ -1,8 +1,11 @@
 #include <deque>
 #include <fmt/format.h>
+#include <limits>
 #include <optional>
 
+#include "core/generate/continuation.h"
 #include "core/generate/decoder.h"
+#include "core/generate/log_probabilities.h"
 #include "core/generate/session_file.h"
 #include "core/sequence/diagnose.h"
 #include "launch/api/public/guarded.h"
@@ -44,9 +47,11 @@ struct TextSession::Impl {
     return weight.empty() ? "score() of the same tokens finds the place"
                           : fmt::format("the weight {} is not finite", weight);
   }
-  /// Calls heard(token) for each token; the last one may be the end of the document. The model's mutex is not held
-  /// during the call.
-  void decode(const GenerateOptions& options, const std::function<bool(int64_t token, bool end)>& heard);
+  /// Calls heard(token, text that is certain now) for each token; the last one may be an id that ends the
+  /// text. The model's mutex is not held during the call. tokenizer: null: there is no text.
+  void decode(const GenerateOptions& options, const Tokenizer* tokenizer,
+              const std::function<bool(int64_t token, const std::string& piece)>& heard);
+  GeneratedToken describe(const LogProbabilities& p) const;
 
   struct Snapshot {
     CarryStates states;
@@ -57,32 +62,84 @@ struct TextSession::Impl {
   std::deque<int64_t> recent;  // for the repetition penalty
   std::optional<Snapshot> before_logits;
   std::vector<float> logits;  // valid while before_logits is
+  Finish finish;
 };
 
-void TextSession::Impl::decode(const GenerateOptions& o,
-                               const std::function<bool(int64_t token, bool end)>& heard) {
+namespace {
+
+/// InputError for an option out of range.
+SamplerConfig sampler_of(const GenerateOptions& o, int64_t vocab_size) {
   if (!(o.temp >= 0 && o.top_k >= 0 && o.top_p >= 0 && o.top_p <= 1 && o.min_p >= 0 && o.min_p <= 1 &&
-        o.repeat_penalty > 0))
+        o.repeat_penalty > 0 && o.top_logprobs >= 0))
     throw InputError(
-        "a generate option is out of range: temp, top_k >= 0; top_p, min_p in [0, 1]; repeat_penalty > 0");
+        "a generate option is out of range: temp, top_k, top_logprobs >= 0; top_p, min_p in [0, 1]; "
+        "repeat_penalty > 0");
+  SamplerConfig sampler{.temperature = o.temp,
+                        .top_k = o.top_k,
+                        .top_p = o.top_p,
+                        .min_p = o.min_p,
+                        .repeat_penalty = o.repeat_penalty,
+                        .seed = o.seed};
+  for (const auto& [token, bias] : o.logit_bias) {
+    if (token < 0 || token >= vocab_size || !(bias < std::numeric_limits<double>::infinity())) {
+      throw InputError(
+          fmt::format("logit_bias of token {} is {}; tokens are below {}, and biases numbers or -infinity",
+                      token, bias, vocab_size));
+    }
+    sampler.logit_bias.push_back({token, bias});
+  }
+  return sampler;
+}
+
+Finish finish_of(const Continuation& text) {
+  Finish finish{.reason = text.end() == Continuation::End::kLength ? "length" : "stop"};
+  if (text.end() == Continuation::End::kStopId) finish.stop_id = text.stop_id();
+  finish.stop_text = text.stop_text();
+  return finish;
+}
+
+}  // namespace
+
+GeneratedToken TextSession::Impl::describe(const LogProbabilities& p) const {
+  const auto described = [&](const TokenLogProbability& t) {
+    return TokenLogprob{.token = t.token,
+                        .text = model->tokenizer ? model->tokenizer->decode({&t.token, 1}) : "",
+                        .logprob = t.log_probability};
+  };
+  GeneratedToken token{described(p.chosen)};
+  for (const TokenLogProbability& t : p.top) token.top.push_back(described(t));
+  return token;
+}
+
+void TextSession::Impl::decode(const GenerateOptions& o, const Tokenizer* tokenizer,
+                               const std::function<bool(int64_t token, const std::string& piece)>& heard) {
+  const SamplerConfig sampler = sampler_of(o, model->vocabulary());
+  StopRules rules{.tokens = o.tokens, .ids = o.stop_ids, .texts = o.stop};
+  if (!o.ignore_eos) rules.ids.insert(rules.ids.end(), model->ends.begin(), model->ends.end());
+  Continuation text(tokenizer, std::move(rules));
   std::unique_lock lock(model->mutex);
   begin_document();
   rewind();
-  const SamplerConfig sampler{.temperature = o.temp,
-                              .top_k = o.top_k,
-                              .top_p = o.top_p,
-                              .min_p = o.min_p,
-                              .repeat_penalty = o.repeat_penalty,
-                              .seed = o.seed};
-  Decoder decoder(session, sampler, o.ignore_eos ? std::vector<int64_t>{} : model->ends);
+  Decoder decoder(session, sampler, {});
   for (int64_t token : recent) decoder.accept(0, token);
-  for (int64_t n = 0; n < o.tokens; ++n) {
+  while (!text.ended()) {
     const int64_t token = *decoder.next([&] { return why_not_finite(); }).as<int64_t>();
     note({&token, 1});
+    std::optional<LogProbabilities> p;
+    const View drawn_from = decoder.logits();
+    if (o.token)
+      p = log_probabilities({drawn_from.as<float>(), static_cast<size_t>(drawn_from.cols())}, token,
+                            o.top_logprobs);
     lock.unlock();
-    if (!heard(token, decoder.ended()) || decoder.ended()) return;
+    const std::string piece = text.push(token);
+    if (p && text.end() != Continuation::End::kStopId) o.token(describe(*p));
+    if (!heard(token, piece)) {
+      finish = {.reason = "callback"};
+      return;
+    }
     lock.lock();
   }
+  finish = finish_of(text);
 }
 
 TextSession::TextSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -131,15 +188,11 @@ std::vector<float> TextSession::logits() {
 std::string TextSession::write(const GenerateOptions& options,
                                const std::function<bool(std::string_view)>& piece) {
   return guarded([&] {
-    StreamDecoder pieces(impl_->model->text());
     std::string written;
-    const auto emit = [&](const std::string& text) {
+    impl_->decode(options, &impl_->model->text(), [&](int64_t, const std::string& text) {
       written += text;
       return text.empty() || !piece || piece(text);
-    };
-    bool wanted = true;
-    impl_->decode(options, [&](int64_t token, bool end) { return wanted = end || emit(pieces.push(token)); });
-    if (wanted) emit(pieces.finish());
+    });
     return written;
   });
 }
@@ -147,13 +200,18 @@ std::string TextSession::write(const GenerateOptions& options,
 std::vector<int64_t> TextSession::generate_tokens(const GenerateOptions& options,
                                                   const std::function<bool(int64_t token)>& piece) {
   return guarded([&] {
+    if (!options.stop.empty()) throw InputError("stop strings need text; use generate(), or stop_ids");
     std::vector<int64_t> written;
-    impl_->decode(options, [&](int64_t token, bool) {
+    impl_->decode(options, nullptr, [&](int64_t token, const std::string&) {
       written.push_back(token);
       return !piece || piece(token);
     });
     return written;
   });
+}
+
+const Finish& TextSession::finish() const {
+  return impl_->finish;
 }
 
 void TextSession::save(const std::string& path) const {

@@ -63,6 +63,31 @@ TEST_F(AppendedStates, JoinAndSplit) {
 
 // Blocks of keys begin at pages. A token must keep its place within the page, or attention adds in another
 // order and the bits of a resumed run differ.
+TEST_F(AppendedStates, SequencesOfDifferentLengthsGoOnTogether) {
+  std::vector<CarryStates> parts;
+  const std::vector<int64_t> lengths = {1, 64, 100};
+  for (int64_t b = 0; b < 3; ++b) parts.push_back(states(b, 1, lengths[static_cast<size_t>(b)]));
+  const CarryStates all = join_sequences(parts);
+  LocalRoute route;
+  route.resume(&all);
+  route.begin_segment(false);
+  ASSERT_TRUE(route.ragged());
+  for (int64_t b = 0; b < 3; ++b) {
+    const int64_t length = lengths[static_cast<size_t>(b)];
+    const History h =
+        route.append_row(ctx_, kAppendedKey, b, kAppendedFormat, rows_of_sequences(b, 1, length, 2).view());
+    EXPECT_EQ(h.first, length);
+    EXPECT_EQ(h.length, length + 2);
+  }
+  for (int64_t b = 0; b < 3; ++b) {
+    const int64_t length = lengths[static_cast<size_t>(b)];
+    const CarryStates own = sequence_of(route.carried(), b);
+    EXPECT_EQ(own.rows_at(kAppendedKey).length, length + 2);
+    EXPECT_EQ(last(own, length + 2), wanted(b, 1, 0, length + 2));
+    EXPECT_EQ(last(parts[static_cast<size_t>(b)], length), wanted(b, 1, 0, length)) << "the part has changed";
+  }
+}
+
 TEST_F(AppendedStates, DroppedRowsGoAndTokensKeepTheirPlaceInAPage) {
   for (const int64_t length : {129, 200, 256, 300}) {
     SCOPED_TRACE(length);

@@ -70,6 +70,29 @@ TEST(Sampler, RepeatPenaltyForgetsAfterItsWindow) {
   EXPECT_EQ(sampler.sample(kLogits), 1);
 }
 
+TEST(Sampler, BiasesComeBeforeTheRest) {
+  SamplerConfig c{.temperature = 0, .repeat_penalty = 2.0};
+  c.logit_bias = {{2, 0.75}, {0, -1.0}, {2, 0.75}, {1, -std::numeric_limits<double>::infinity()}};
+  Sampler sampler(c);
+  EXPECT_EQ(sampler.sample(kLogits), 2);  // 2 + 1.5 > 3; the biases of a token add up
+  sampler.accept(2);
+  EXPECT_EQ(sampler.sample(kLogits), 3);  // (2 + 1.5) / 2 < 3
+  sampler.accept(3);
+  EXPECT_EQ(sampler.sample(kLogits), 2);  // 3 / 2 < 1.75; token 1 is banned
+}
+
+TEST(Sampler, ABannedTokenIsNeverDrawn) {
+  SamplerConfig c = kPlain;
+  c.logit_bias = {{1, -std::numeric_limits<double>::infinity()}, {4, 3.0}};
+  const auto f = frequencies(c);
+  EXPECT_EQ(f[1], 0);
+  EXPECT_NEAR(f[4] / f[2], 1, 0.1);  // −1 + 3 = 2
+  for (int64_t token : {0, 2, 3, 4})
+    c.logit_bias.push_back({token, -std::numeric_limits<double>::infinity()});
+  Sampler sampler(c);
+  EXPECT_THROW(sampler.sample(kLogits), InputError);
+}
+
 /// Sorts everything, stably, and then looks: the plain way, for finite logits.
 class PlainSampler {
  public:
