@@ -7,31 +7,21 @@
 #include <vector>
 
 #include "core/files/json.h"
+#include "core/tokenizers/byte_letters.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
 namespace {
 
 constexpr const char* kEndOfText = "<|endoftext|>";
-constexpr int64_t kBytes = 256;
+constexpr int64_t kIds = 256;  // one a byte
 
 using Json = nlohmann::ordered_json;  // the vocabulary in the order of its ids
 
-std::string utf8(int code_point) {  // below 0x800
-  if (code_point < 0x80) return {static_cast<char>(code_point)};
-  return {static_cast<char>(0xc0 | code_point >> 6), static_cast<char>(0x80 | (code_point & 0x3f))};
-}
-
-// GPT-2's alphabet writes every byte as one visible character: printable Latin-1 as itself, the others as
-// U+0100 onwards in order.
 std::vector<std::string> byte_alphabet() {
   std::vector<std::string> letters;
-  int next_stand_in = 0x100;
-  for (int byte = 0; byte < kBytes; ++byte) {
-    const bool printable =
-        (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);  // 0xad: soft hyphen
-    letters.push_back(utf8(printable ? byte : next_stand_in++));
-  }
+  for (int byte = 0; byte < kIds; ++byte)
+    letters.push_back(letters_of_bytes(std::string(1, static_cast<char>(byte))));
   return letters;
 }
 
@@ -42,8 +32,8 @@ Json byte_vocabulary() {
 }
 
 bool has_end(int64_t vocab_size) {
-  require(vocab_size == kBytes || vocab_size == kBytes + 1, "a byte-level vocabulary has 256 or 257 ids");
-  return vocab_size > kBytes;
+  require(vocab_size == kIds || vocab_size == kIds + 1, "a byte-level vocabulary has 256 or 257 ids");
+  return vocab_size > kIds;
 }
 
 /// A member of an object, null for one that is absent and for what is no object.
@@ -80,8 +70,8 @@ std::optional<std::string> wrong_letter(const nlohmann::json& vocabulary) {
 /// Entries beyond the bytes: only the end of a document, with the id 256.
 std::optional<std::string> wrong_entry(const nlohmann::json& tokenizer, bool& ends) {
   const auto more = [&](const std::string& name, const nlohmann::json& id) -> std::optional<std::string> {
-    ends = ends || id == kBytes;
-    if (id == kBytes) return {};
+    ends = ends || id == kIds;
+    if (id == kIds) return {};
     return fmt::format("with an entry {} besides the bytes", excerpt(name));
   };
   const std::vector<std::string> letters = byte_alphabet();
@@ -100,7 +90,7 @@ std::optional<std::string> wrong_entry(const nlohmann::json& tokenizer, bool& en
 std::string byte_tokenizer_json(int64_t vocab_size) {
   Json added = Json::array();
   if (has_end(vocab_size)) {
-    added.push_back({{"id", kBytes},
+    added.push_back({{"id", kIds},
                      {"content", kEndOfText},
                      {"single_word", false},
                      {"lstrip", false},

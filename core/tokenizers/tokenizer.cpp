@@ -74,7 +74,9 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::optional
 }
 
 std::string StreamDecoder::push(int64_t id) {
-  held_ += tokenizer_.decode({&id, 1});
+  const std::string piece = tokenizer_.decode_from({&id, 1}, at_start_);
+  at_start_ = at_start_ && tokenizer_.decode_from({&id, 1}, false).empty();
+  held_ += piece;
   const size_t ready = held_.size() - unfinished_tail(held_);
   std::string text = held_.substr(0, ready);
   held_.erase(0, ready);

@@ -22,9 +22,23 @@ class Tokenizer {
   virtual std::string identity() const { return name(); }
   virtual int64_t vocab_size() const = 0;  // all ids, including eod, are below it
   virtual int64_t eod() const = 0;         // id of the end of a document; kNoEod if there is none
-  virtual std::vector<int64_t> encode(std::string_view text) const = 0;  // never returns eod
-  /// Ids without text decode to nothing: eod, and the padding of a model's vocabulary.
+  /// The ids of a text. Special tokens that it spells out ("<|im_start|>") are recognised; none are added.
+  virtual std::vector<int64_t> encode(std::string_view text) const = 0;
+  /// The special tokens that begin and end a text on its own (as `tokenizer(text)` of transformers adds them).
+  virtual std::vector<int64_t> special_before() const { return {}; }
+  virtual std::vector<int64_t> special_after() const { return {}; }
+  /// The id of a token as its file spells it, for example "<|im_end|>".
+  virtual std::optional<int64_t> token_id(std::string_view) const { return std::nullopt; }
+  /// Ids without text decode to nothing: special tokens, and the padding of a model's vocabulary.
   virtual std::string decode(std::span<const int64_t> ids) const = 0;
+  /// decode() with special tokens spelled out; encode() gives the ids again.
+  virtual std::string spell(std::span<const int64_t> ids) const { return decode(ids); }
+  /// decode() where earlier tokens have given text already, unless at_start: some tokenizers drop the first space of
+  /// a text.
+  virtual std::string decode_from(std::span<const int64_t> ids, bool at_start) const {
+    static_cast<void>(at_start);
+    return decode(ids);
+  }
 };
 
 /// `spec` is data.tokenizer: "bytes" (id = byte; id 256 ends a document). `model_vocab` is the size of the
@@ -45,6 +59,7 @@ class StreamDecoder {
  private:
   const Tokenizer& tokenizer_;
   std::string held_;
+  bool at_start_ = true;  // no token has given text yet
 };
 
 }  // namespace natrix

@@ -1,0 +1,56 @@
+#include "core/tokenizers/open_tokenizer.h"
+
+#include <filesystem>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "core/files/json.h"
+#include "core/tokenizers/tokenizer_json.h"
+#include "kernels/base/check.h"
+
+namespace natrix {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;  // a directory that may not be searched holds nothing for us
+  return fs::exists(path, ignored);
+}
+
+/// The eos_token of a file: "</s>" or {"content": "</s>"}; empty if it has none.
+std::string end_in(const fs::path& file) {
+  if (!is_there(file)) return {};
+  const nlohmann::json root = read_json_file(file);
+  if (!root.is_object() || !root.contains("eos_token")) return {};
+  const nlohmann::json& token = root["eos_token"];
+  if (token.is_string()) return token.get<std::string>();
+  return token.is_object() && token.contains("content") && token["content"].is_string()
+             ? token["content"].get<std::string>()
+             : std::string();
+}
+
+std::string end_of_text_beside(const fs::path& dir) {
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+    if (std::string end = end_in(dir / name); !end.empty()) return end;
+  }
+  return "<|endoftext|>";
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path) {
+  if (!is_there(path))
+    throw InputError(fmt::format("{}: there is no such tokenizer file or directory", path));
+  const fs::path file = fs::is_directory(path) ? fs::path(path) / "tokenizer.json" : fs::path(path);
+  if (!is_there(file))
+    throw InputError(fmt::format("{}: there is no tokenizer.json in this directory", path));
+  if (file.extension() != ".json") {
+    throw InputError(
+        fmt::format("{}: natrix reads tokenizers from tokenizer.json; docs/tokenizers.md lists what it reads",
+                    file.string()));
+  }
+  return read_tokenizer_json(file, end_of_text_beside(file.parent_path()));
+}
+
+}  // namespace natrix

@@ -1,0 +1,17 @@
+// Reads tokenizer.json, the format of Hugging Face's `tokenizers`, with a byte-pair encoding. docs/tokenizers.md lists what is
+// read; everything else is refused by name.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "core/tokenizers/tokenizer.h"
+
+namespace natrix {
+
+/// eod: the text of the token that ends a document, as the files beside it name it; empty if they do not. InputError
+/// for a damaged file and for anything that natrix does not know, which it names.
+std::unique_ptr<Tokenizer> read_tokenizer_json(const std::string& path, const std::string& eod = {});
+
+}  // namespace natrix
