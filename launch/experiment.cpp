@@ -111,7 +111,8 @@ void settle_vocabulary(Experiment& e) {
           "model.vocab_size is auto, but data.batches holds tokens without a tokenizer: set "
           "model.vocab_size");
     }
-    if (e.config.data.tokenizer == "bytes" && reads_bytes(own, *size))
+    if (e.config.data.tokenizer == "bytes" && own.kind != OwnTokenizer::Kind::kJson &&
+        may_read_text(own, *size))
       e.tokenizer = make_own_tokenizer(own, *size, "");
     return;
   }

@@ -105,6 +105,8 @@ int run_program(int argc, char** argv, const LayerKinds& kinds) {
   add_verify(app, chosen, program);
   add_data(app, chosen);
   add_plan(app, chosen, program);
+  add_tokenize(app, chosen);
+  add_detokenize(app, chosen);
   add_plot(app, chosen);
   add_completion(app, chosen);
   try {

@@ -32,12 +32,13 @@ bool is_there(const std::string& path) {
 
 OwnTokenizer read_tokenizer_json(const std::string& dir, const std::string& path) {
   const TokenizerJson found = describe_tokenizer_json(read_json_file(path));
-  OwnTokenizer own{.kind = found.bytes ? OwnTokenizer::Kind::kBytes : OwnTokenizer::Kind::kOther,
+  OwnTokenizer own{.kind = found.bytes ? OwnTokenizer::Kind::kBytes : OwnTokenizer::Kind::kJson,
+                   .dir = dir,
                    .has_end = found.has_end,
                    .what = fmt::format("{} is {}", path, found.what)};
   const std::vector<int64_t> ends = found.has_end ? read_hf_eos_token_ids(dir) : std::vector<int64_t>();
   if (!ends.empty() && std::find(ends.begin(), ends.end(), kEnd) == ends.end()) {
-    own.kind = OwnTokenizer::Kind::kOther;
+    own.kind = OwnTokenizer::Kind::kJson;
     own.what += fmt::format(", with an entry {} that is not config.json's eos_token_id", kEnd);
   }
   return own;
@@ -59,10 +60,11 @@ OwnTokenizer tokenizer_of(const std::string& dir) {
   return {.what = dir + " has no tokenizer"};
 }
 
-bool reads_bytes(const OwnTokenizer& own, int64_t vocab_size) {
+bool may_read_text(const OwnTokenizer& own, int64_t vocab_size) {
   switch (own.kind) {
     case OwnTokenizer::Kind::kNone: return vocab_size == kEnd || vocab_size == kEnd + 1;
-    case OwnTokenizer::Kind::kBytes: return true;
+    case OwnTokenizer::Kind::kBytes:
+    case OwnTokenizer::Kind::kJson: return true;
     case OwnTokenizer::Kind::kOther: break;
   }
   return false;
@@ -70,13 +72,20 @@ bool reads_bytes(const OwnTokenizer& own, int64_t vocab_size) {
 
 std::unique_ptr<Tokenizer> make_own_tokenizer(const OwnTokenizer& own, int64_t vocab_size,
                                               std::string_view advice) {
-  if (!reads_bytes(own, vocab_size)) {
+  if (!may_read_text(own, vocab_size)) {
     throw InputError(
         fmt::format("{}, and {}: {}", own.what,
                     own.kind == OwnTokenizer::Kind::kNone
                         ? fmt::format("its vocabulary of {} is not that of bytes (256 or 257)", vocab_size)
-                        : "natrix reads no tokenizer but bytes yet",
+                        : "natrix reads tokenizers from tokenizer.json",
                     advice));
+  }
+  if (own.kind == OwnTokenizer::Kind::kJson) {
+    try {
+      return make_tokenizer(own.dir, vocab_size);
+    } catch (const InputError& e) {
+      throw InputError(fmt::format("{}: {}", e.what(), advice));
+    }
   }
   const bool endless = own.kind == OwnTokenizer::Kind::kBytes && !own.has_end && vocab_size > kEnd;
   return make_tokenizer("bytes", endless ? kEnd : vocab_size);

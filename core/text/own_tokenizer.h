@@ -14,9 +14,11 @@ struct OwnTokenizer {
   enum class Kind {
     kNone,   // there is no tokenizer file
     kBytes,  // a byte-level tokenizer.json: ours or an equivalent one
-    kOther   // any other tokenizer; natrix cannot read text with it
+    kJson,   // any other tokenizer.json; core/tokenizers reads it, or refuses it by name
+    kOther   // a tokenizer of another format; natrix cannot read text with it
   };
   Kind kind = Kind::kNone;
+  std::string dir;       // its directory, if kBytes or kJson
   bool has_end = false;  // if kBytes: id 256 ends a document
   std::string what;      // the file and what it is, for messages
 };
@@ -25,9 +27,9 @@ struct OwnTokenizer {
 /// JSON.
 OwnTokenizer tokenizer_of(const std::string& dir);
 
-/// Whether a model of `vocab_size` ids reads bytes: its tokenizer is kBytes, or it has no tokenizer and has
-/// 256 or 257 ids.
-bool reads_bytes(const OwnTokenizer& own, int64_t vocab_size);
+/// Whether natrix may be able to read a text for a model of `vocab_size` ids: its tokenizer is kBytes or kJson, or
+/// it has no tokenizer and has 256 or 257 ids.
+bool may_read_text(const OwnTokenizer& own, int64_t vocab_size);
 
 /// The tokenizer of such a model. For any other model an InputError, whose message ends in `advice`.
 std::unique_ptr<Tokenizer> make_own_tokenizer(const OwnTokenizer& own, int64_t vocab_size,

@@ -3,13 +3,19 @@
 #include <algorithm>
 
 #include "core/tokenizers/characters.h"
+#include "core/tokenizers/regex.h"
 #include "core/tokenizers/utf8.h"
 
 namespace natrix {
 namespace {
 
+/// \w as Rust's regular expressions mean it: no superscripts and fractions, but combining marks.
 bool is_word(uint32_t code) {
-  return code != kInvalidCharacter && (code == '_' || is_letter(code) || is_number(code));
+  static const Regex word(R"([\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200c}\x{200d}])", "\\w");
+  if (code == kInvalidCharacter) return false;
+  std::string character;
+  append_utf8(character, code);
+  return word.find(character, 0).has_value();
 }
 
 /// The character that ends at text[at]; at > 0.

@@ -165,8 +165,8 @@ PreTokenizerStep pretokenizer_of(const Step& s) {
     bool bytes = false;
     for (const Step& step : s.steps("pretokenizers")) {
       PreTokenizerStep one = pretokenizer_of(step);
+      steps.push_back(bytes ? on_letters(std::move(one.step)) : std::move(one.step));
       bytes = bytes || one.byte_level;
-      steps.push_back(std::move(one.step));
     }
     return {in_sequence(std::move(steps)), bytes};
   }

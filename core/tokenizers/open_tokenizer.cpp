@@ -40,8 +40,13 @@ std::string end_of_text_beside(const fs::path& dir) {
 }  // namespace
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path) {
-  if (!is_there(path))
-    throw InputError(fmt::format("{}: there is no such tokenizer file or directory", path));
+  if (!is_there(path)) {
+    throw InputError(
+        fmt::format("tokenizer '{}' is not supported; supported: bytes (one token a byte, vocabulary 257), "
+                    "or the path of a "
+                    "tokenizer.json or of a directory with one, and there is none",
+                    path));
+  }
   const fs::path file = fs::is_directory(path) ? fs::path(path) / "tokenizer.json" : fs::path(path);
   if (!is_there(file))
     throw InputError(fmt::format("{}: there is no tokenizer.json in this directory", path));

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/tokenizers/characters.h"
+#include "core/tokenizers/byte_letters.h"
 #include "core/tokenizers/regex.h"
 #include "core/tokenizers/utf8.h"
 #include "core/tokenizers/word_patterns.h"
@@ -100,6 +100,8 @@ class Words final : public PreTokenizer {
  public:
   explicit Words(WordEnd end) : end_(end) {}
 
+  bool divides_words() const override { return true; }
+
   void split(std::string_view text, bool, const Emit& emit) const override {
     for (size_t i = 0; i < text.size();) {
       const size_t end = end_(text, i);
@@ -116,8 +118,10 @@ class ByteLevel final : public PreTokenizer {
  public:
   ByteLevel(bool add_prefix_space, bool split) : add_prefix_space_(add_prefix_space), split_(split) {}
 
+  bool divides_words() const override { return split_; }
+
   void split(std::string_view text, bool, const Emit& emit) const override {
-    if (add_prefix_space_ && !text.empty() && !starts_with_space(text)) {
+    if (add_prefix_space_ && !text.empty() && !text.starts_with(' ')) {
       const std::string spaced = " " + std::string(text);
       return pieces(spaced, emit);
     }
@@ -125,7 +129,6 @@ class ByteLevel final : public PreTokenizer {
   }
 
  private:
-  static bool starts_with_space(std::string_view text) { return is_white_space(character_at(text, 0).code); }
   void pieces(std::string_view text, const Emit& emit) const {
     if (!split_) {
       if (!text.empty()) emit(text);
@@ -142,6 +145,8 @@ class Metaspace final : public PreTokenizer {
  public:
   Metaspace(std::string mark, PrependMark prepend, bool split)
       : mark_(std::move(mark)), prepend_(prepend), split_(split) {}
+
+  bool divides_words() const override { return split_; }
 
   void split(std::string_view text, bool first, const Emit& emit) const override {
     if (text.empty()) return;
@@ -165,9 +170,27 @@ class Metaspace final : public PreTokenizer {
   bool split_;
 };
 
+/// A step that comes after ByteLevel sees bytes written as letters, so that "²" may be two of them and no number.
+class OnLetters final : public PreTokenizer {
+ public:
+  explicit OnLetters(std::unique_ptr<PreTokenizer> step) : step_(std::move(step)) {}
+
+  void split(std::string_view text, bool first, const Emit& emit) const override {
+    step_->split(letters_of_bytes(text), first,
+                 [&](std::string_view piece) { emit(bytes_of_letters(piece).value_or(std::string(piece))); });
+  }
+
+ private:
+  std::unique_ptr<PreTokenizer> step_;
+};
+
 class InSequence final : public PreTokenizer {
  public:
   explicit InSequence(std::vector<std::unique_ptr<PreTokenizer>> steps) : steps_(std::move(steps)) {}
+
+  bool divides_words() const override {
+    return std::ranges::any_of(steps_, [](const auto& step) { return step->divides_words(); });
+  }
 
   void split(std::string_view text, bool first, const Emit& emit) const override {
     run(0, text, first, emit);
@@ -199,6 +222,9 @@ std::unique_ptr<PreTokenizer> byte_level(bool add_prefix_space, bool split) {
 }
 std::unique_ptr<PreTokenizer> metaspace(std::string mark, PrependMark prepend, bool split) {
   return std::make_unique<Metaspace>(std::move(mark), prepend, split);
+}
+std::unique_ptr<PreTokenizer> on_letters(std::unique_ptr<PreTokenizer> step) {
+  return std::make_unique<OnLetters>(std::move(step));
 }
 std::unique_ptr<PreTokenizer> in_sequence(std::vector<std::unique_ptr<PreTokenizer>> steps) {
   return std::make_unique<InSequence>(std::move(steps));

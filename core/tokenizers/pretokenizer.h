@@ -16,6 +16,8 @@ class PreTokenizer {
   virtual ~PreTokenizer() = default;
   /// Emits the pieces of `text` in order; a piece is valid during the call. first: the text begins the input.
   virtual void split(std::string_view text, bool first, const Emit& emit) const = 0;
+  /// Whether a piece always begins at a space between two letters.
+  virtual bool divides_words() const { return false; }
 };
 
 /// What a match of a delimiter becomes, by the names of the tokenizers library.
@@ -32,6 +34,8 @@ std::unique_ptr<PreTokenizer> byte_level(bool add_prefix_space, bool split);
 /// Replaces spaces by `mark` (▁). With split, a piece begins at each mark.
 enum class PrependMark { kAlways, kFirst, kNever };
 std::unique_ptr<PreTokenizer> metaspace(std::string mark, PrependMark prepend, bool split);
+/// The step, applied to bytes written as letters (byte_letters.h).
+std::unique_ptr<PreTokenizer> on_letters(std::unique_ptr<PreTokenizer> step);
 std::unique_ptr<PreTokenizer> in_sequence(std::vector<std::unique_ptr<PreTokenizer>> steps);
 
 }  // namespace natrix

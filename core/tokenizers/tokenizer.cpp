@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <utility>
 
+#include "core/tokenizers/open_tokenizer.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -57,12 +58,20 @@ size_t unfinished_tail(std::string_view text) {
   return 0;
 }
 
+/// A model may have more ids than its tokenizer: padding.
+void check_vocabulary(const Tokenizer& tokenizer, std::optional<int64_t> model_vocab) {
+  if (!model_vocab || *model_vocab >= tokenizer.vocab_size()) return;
+  throw InputError(fmt::format("a vocabulary of {} is too small for the tokenizer {}, which has {} ids",
+                               *model_vocab, tokenizer.name(), tokenizer.vocab_size()));
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::optional<int64_t> model_vocab) {
   if (spec != "bytes") {
-    throw InputError(fmt::format(
-        "tokenizer '{}' is not supported; supported: bytes (one token a byte, vocabulary 257)", spec));
+    auto tokenizer = open_tokenizer(spec);
+    check_vocabulary(*tokenizer, model_vocab);
+    return tokenizer;
   }
   if (model_vocab && *model_vocab < kByteValues) {
     throw InputError(

@@ -13,6 +13,9 @@ namespace natrix {
 
 inline constexpr int64_t kNoEod = -1;
 
+/// kWords: before a space between two letters.
+enum class TextCuts { kNowhere, kWords, kAnywhere };
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -24,6 +27,8 @@ class Tokenizer {
   virtual int64_t eod() const = 0;         // id of the end of a document; kNoEod if there is none
   /// The ids of a text. Special tokens that it spells out ("<|im_start|>") are recognised; none are added.
   virtual std::vector<int64_t> encode(std::string_view text) const = 0;
+  /// Where a text may be cut so that the ids of its parts are those of the whole (StreamEncoder).
+  virtual TextCuts cuts() const { return TextCuts::kAnywhere; }
   /// The special tokens that begin and end a text on its own (as `tokenizer(text)` of transformers adds them).
   virtual std::vector<int64_t> special_before() const { return {}; }
   virtual std::vector<int64_t> special_after() const { return {}; }
@@ -41,9 +46,9 @@ class Tokenizer {
   }
 };
 
-/// `spec` is data.tokenizer: "bytes" (id = byte; id 256 ends a document). `model_vocab` is the size of the
-/// model's vocabulary, if it is known; with 256 ids there is no end of document. InputError for an unknown
-/// spec, and for a vocabulary too small for the tokenizer's ids.
+/// `spec` is data.tokenizer: "bytes" (id = byte; id 256 ends a document), or a path (open_tokenizer.h).
+/// `model_vocab` is the size of the model's vocabulary, if it is known; with 256 ids bytes have no end of
+/// document. InputError for a path without a tokenizer, and for a vocabulary too small for the tokenizer's ids.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::optional<int64_t> model_vocab = {});
 
 /// Decodes a stream of tokens for display. It holds back the first bytes of a UTF-8 character until the

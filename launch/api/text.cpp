@@ -17,8 +17,14 @@ std::unique_ptr<Tokenizer> text_tokenizer(const std::string& spec, const std::st
 
 std::unique_ptr<Tokenizer> text_tokenizer_if_any(const std::string& spec, const std::string& dir,
                                                  int64_t vocab_size) {
-  if (spec.empty() && !reads_bytes(tokenizer_of(dir), vocab_size)) return nullptr;
-  return text_tokenizer(spec, dir, vocab_size);
+  if (!spec.empty()) return text_tokenizer(spec, dir, vocab_size);
+  const OwnTokenizer own = tokenizer_of(dir);
+  if (!may_read_text(own, vocab_size)) return nullptr;
+  try {
+    return make_own_tokenizer(own, vocab_size, "");
+  } catch (const InputError&) {  // tokens can still be given instead of text
+    return nullptr;
+  }
 }
 
 std::vector<int64_t> end_of_text_ids(const std::string& dir, const Tokenizer* tokenizer, int64_t vocab_size) {

@@ -33,6 +33,8 @@ void add_verify(CLI::App& app, Action& chosen, const Program& program);
 void add_data(CLI::App& app, Action& chosen);
 void add_plan(CLI::App& app, Action& chosen, const Program& program);
 void add_plot(CLI::App& app, Action& chosen);
+void add_tokenize(CLI::App& app, Action& chosen);
+void add_detokenize(CLI::App& app, Action& chosen);
 /// Also adds describe, for packagers. app must outlive both commands.
 void add_completion(CLI::App& app, Action& chosen);
 

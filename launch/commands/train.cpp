@@ -54,6 +54,8 @@ ModelTexts texts_of(const Experiment& e) {
     texts.tokenizer = byte_tokenizer_files(e.tokenizer->vocab_size());  // padding ids have no entry
   } else if (!e.init_dir.empty()) {
     texts.tokenizer = tokenizer_files(e.init_dir);
+  } else if (e.tokenizer) {  // its name is the path of tokenizer.json
+    texts.tokenizer = tokenizer_files(std::filesystem::path(e.tokenizer->name()).parent_path());
   }
   return texts;
 }

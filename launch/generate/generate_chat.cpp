@@ -9,8 +9,8 @@
 #include "core/sequence/diagnose.h"
 #include "launch/api/text.h"
 #include "launch/generate/answer_interrupt.h"
+#include "launch/generate/chat_messages.h"
 #include "launch/generate/chat_session.h"
-#include "launch/generate/conversation.h"
 #include "launch/generate/generate_run.h"
 #include "launch/generate/token_json.h"
 
@@ -69,7 +69,7 @@ class Chat {
     after_prefix_ = run_.open_state(session_);
     std::string text;
     if (!run_.state_note().empty()) {
-      const Conversation::Noted noted = conversation_.from_note(run_.state_note(), flags_.state_in);
+      const ChatMessages::Noted noted = conversation_.from_note(run_.state_note(), flags_.state_in);
       text = noted.text_read;
       after_prefix_ = noted.after_prefix;
     }
@@ -151,7 +151,7 @@ class Chat {
   std::unique_ptr<Tokenizer> tokenizer_;
   StopRules rules_;
   Sampler sampler_;
-  Conversation conversation_;
+  ChatMessages conversation_;
   Session session_;
   std::optional<ChatSession> chat_;
   AnswerInterrupt interrupt_;

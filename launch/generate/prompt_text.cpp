@@ -8,6 +8,7 @@
 
 #include "core/generate/joint_prefill.h"
 #include "core/report/progress.h"
+#include "core/tokenizers/stream_encoder.h"
 
 namespace natrix {
 namespace {
@@ -35,8 +36,8 @@ int64_t read_prompt(GenerateRun& run, Session& session, Decoder* decoder, const 
                     const Ranks& ranks) {
   const GenerateFlags& flags = run.flags();
   JointPrefill prefill(session, run.model(), run.context(), ranks, flags.common.chunk);
-  const auto feed_text = [&](std::string_view text, const JointPrefill::Progress& progress) {
-    const std::vector<int64_t> ids = tokenizer.encode(text);
+  StreamEncoder encoder(tokenizer);
+  const auto feed_ids = [&](const std::vector<int64_t>& ids, const JointPrefill::Progress& progress) {
     for (int64_t id : ids) {
       if (decoder != nullptr) decoder->accept(0, id);
     }
@@ -44,23 +45,26 @@ int64_t read_prompt(GenerateRun& run, Session& session, Decoder* decoder, const 
     return static_cast<int64_t>(ids.size());
   };
   if (flags.prompt_file.empty()) {
-    const int64_t read = feed_text(flags.prompt, [](int64_t) {});
+    const int64_t read = feed_ids(tokenizer.encode(flags.prompt), [](int64_t) {});
     prefill.finish();
     return read;
   }
   const bool standard = flags.prompt_file == "-";
   std::ifstream file = standard ? std::ifstream() : open_prompt(flags.prompt_file);
   std::istream& in = standard ? std::cin : file;
-  Progress progress("reading", standard ? 0 : bytes_in(file), "tokens", {.quiet = run.quiet()});
+  const bool a_byte_each = tokenizer.name() == "bytes";  // else their number is not known before
+  Progress progress("reading", standard || !a_byte_each ? 0 : bytes_in(file), "tokens",
+                    {.quiet = run.quiet()});
   const auto advance = [&](int64_t n) { progress.advance(n); };
   const int64_t at_once = std::clamp(flags.common.chunk, kLeastPiece, kMostPiece) * run.ranks().shape().cp;
   std::string piece(static_cast<size_t>(at_once), '\0');
   int64_t total = 0;
   while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
-    total += feed_text({piece.data(), static_cast<size_t>(in.gcount())}, advance);
+    total += feed_ids(encoder.push({piece.data(), static_cast<size_t>(in.gcount())}), advance);
   }
   if (in.bad() || (standard && std::ferror(stdin) != 0))
     throw RunError(fmt::format("--prompt-file {}: reading failed", flags.prompt_file));
+  total += feed_ids(encoder.finish(), advance);
   prefill.finish(advance);
   return total;
 }

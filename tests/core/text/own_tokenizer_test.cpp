@@ -145,8 +145,8 @@ TEST(OwnTokenizer, TheEndIsThatOfTheConfiguration) {
   for (const auto& [eos, kind] : {std::pair{"256", Kind::kBytes},
                                   {"null", Kind::kBytes},
                                   {"[0, 256]", Kind::kBytes},
-                                  {"0", Kind::kOther},
-                                  {"[1, 2]", Kind::kOther}}) {
+                                  {"0", Kind::kJson},
+                                  {"[1, 2]", Kind::kJson}}) {
     test::write_file(dir / "config.json", "{\"eos_token_id\": " + std::string(eos) + "}");
     EXPECT_EQ(tokenizer_of(dir.path()).kind, kind) << eos;
   }
@@ -158,10 +158,11 @@ TEST(OwnTokenizer, OtherKindsAreNamed) {
     const ScratchDir dir;
     test::write_file(dir / name, "x");
     EXPECT_EQ(tokenizer_of(dir.path()).kind, Kind::kOther) << name;
-    EXPECT_FALSE(reads_bytes(tokenizer_of(dir.path()), 257));
+    EXPECT_FALSE(may_read_text(tokenizer_of(dir.path()), 257));
     const std::string message =
         message_of<InputError>([&] { make_own_tokenizer(tokenizer_of(dir.path()), 257, "DO"); });
-    EXPECT_TRUE(mentions(message, dir / name) && mentions(message, "bytes") && mentions(message, ": DO"));
+    EXPECT_TRUE(mentions(message, dir / name) && mentions(message, "tokenizer.json") &&
+                mentions(message, ": DO"));
     test::write_file(dir / kJson, byte_tokenizer_json(257));  // decides where it is there
     EXPECT_EQ(tokenizer_of(dir.path()).kind, Kind::kBytes) << name;
   }

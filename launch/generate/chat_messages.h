@@ -1,4 +1,4 @@
-// Conversation: the messages of a chat, and the text that a format makes of them.
+// ChatMessages: the messages of a chat so far, and the text that a format makes of them.
 #pragma once
 
 #include <memory>
@@ -9,11 +9,11 @@
 
 namespace natrix {
 
-class Conversation {
+class ChatMessages {
  public:
   /// system: the first message; "" for none.
-  Conversation(ChatFormat format, std::string system);
-  ~Conversation();
+  ChatMessages(ChatFormat format, std::string system);
+  ~ChatMessages();
 
   void add(const std::string& role, const std::string& content);
   /// Forgets all messages but the system's.

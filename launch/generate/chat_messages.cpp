@@ -1,4 +1,4 @@
-#include "launch/generate/conversation.h"
+#include "launch/generate/chat_messages.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -10,36 +10,36 @@ namespace natrix {
 
 using nlohmann::json;
 
-Conversation::Conversation(ChatFormat format, std::string system)
+ChatMessages::ChatMessages(ChatFormat format, std::string system)
     : format_(std::move(format)), system_(std::move(system)), messages_(std::make_unique<json>()) {
   restart();
 }
 
-Conversation::~Conversation() = default;
+ChatMessages::~ChatMessages() = default;
 
-void Conversation::add(const std::string& role, const std::string& content) {
+void ChatMessages::add(const std::string& role, const std::string& content) {
   messages_->push_back({{"role", role}, {"content", content}});
 }
 
-void Conversation::restart() {
+void ChatMessages::restart() {
   *messages_ = json::array();
   if (!system_.empty()) add("system", system_);
 }
 
-std::string Conversation::history() const {
+std::string ChatMessages::history() const {
   return format_(*messages_, false);
 }
 
-std::string Conversation::prompt() const {
+std::string ChatMessages::prompt() const {
   return format_(*messages_, true);
 }
 
-std::string Conversation::to_note(const std::string& text_read, bool after_prefix) const {
+std::string ChatMessages::to_note(const std::string& text_read, bool after_prefix) const {
   const json note = {{"messages", *messages_}, {"text", text_read}, {"after_prefix", after_prefix}};
   return note.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-Conversation::Noted Conversation::from_note(const std::string& note, const std::string& origin) {
+ChatMessages::Noted ChatMessages::from_note(const std::string& note, const std::string& origin) {
   const json value = parse_json(note, origin);
   if (!value.is_object()) throw InputError(fmt::format("{}: its note is no conversation", origin));
   const JsonObject object(value, origin);
