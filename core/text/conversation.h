@@ -20,8 +20,11 @@ class ConversationTemplate {
   virtual ~ConversationTemplate() = default;
   /// Equal for templates that make the same text of the same messages.
   virtual std::string identity() const = 0;
-  /// InputError for messages that the template refuses. Any number of threads may call it at once.
-  virtual Conversation render(const nlohmann::json& messages) const = 0;
+  /// messages: a list of objects with a "role" each; tools: a list, or null if there are none. Keys are in the order
+  /// of the file, because templates print objects. InputError for what the template refuses. Any number of
+  /// threads may call it at once.
+  virtual Conversation render(const nlohmann::ordered_json& messages,
+                              const nlohmann::ordered_json* tools) const = 0;
 };
 
 }  // namespace natrix

@@ -41,19 +41,20 @@ bool is_blank(std::string_view line) {
   return std::all_of(line.begin(), line.end(), is_space);
 }
 
-/// What an object on a line of JSON holds under the key.
-nlohmann::json member_of_record(const std::string& line, const std::string& key, const std::string& origin) {
-  nlohmann::json parsed = parse_json(line, origin);
-  if (!parsed.is_object()) {
-    throw InputError(fmt::format("{}: is a JSON {}; expected an object, such as {{\"{}\": \"…\"}}", origin,
-                                 parsed.type_name(), key));
-  }
-  const auto at = parsed.find(key);
-  if (at != parsed.end()) return std::move(*at);
+nlohmann::json record_of_line(const std::string& line, const std::string& key, const std::string& origin) {
+  nlohmann::json record = parse_json(line, origin);
+  if (record.is_object()) return record;
+  throw InputError(fmt::format("{}: is a JSON {}; expected an object, such as {{\"{}\": \"…\"}}", origin,
+                               record.type_name(), key));
+}
+
+nlohmann::json& member_of(nlohmann::json& record, const std::string& key, const std::string& origin) {
+  if (const auto at = record.find(key); at != record.end()) return *at;
   std::vector<std::string> keys;
-  for (const auto& [name, value] : parsed.items()) keys.push_back(excerpt(name));
+  for (const auto& [name, value] : record.items()) keys.push_back(excerpt(name));
   throw InputError(fmt::format(
-      "{}: has no key {}; its keys are {}; say which of them holds the text with key: NAME beside the path",
+      "{}: has no key {}; its keys are {}; say which of them holds the text with key: NAME beside "
+      "the path",
       origin, excerpt(key), keys.empty() ? "none" : fmt::format("{}", fmt::join(keys, ", "))));
 }
 
@@ -176,9 +177,10 @@ bool holds_conversations(const TextFile& file) {
   return record.contains("messages") && !record.contains("text");
 }
 
-nlohmann::json messages_of_record(const std::string& line, const std::string& key,
-                                  const std::string& origin) {
-  nlohmann::json messages = member_of_record(line, key, origin);
+nlohmann::ordered_json conversation_of_record(const std::string& line, const std::string& key,
+                                              const std::string& origin) {
+  nlohmann::json record = record_of_line(line, key, origin);
+  const nlohmann::json& messages = member_of(record, key, origin);
   if (!messages.is_array() || messages.empty()) {
     throw InputError(
         fmt::format("{}: {} is {}; expected a list of messages, as in the first line of the file", origin,
@@ -191,11 +193,16 @@ nlohmann::json messages_of_record(const std::string& line, const std::string& ke
         fmt::format("{}: message {} of {} has no \"role\"; expected {{\"role\": …, \"content\": …}}", origin,
                     i, excerpt(key)));
   }
-  return messages;
+  if (record.contains("tools") && !record["tools"].is_array() && !record["tools"].is_null()) {
+    throw InputError(
+        fmt::format("{}: \"tools\" is a JSON {}; expected a list", origin, record["tools"].type_name()));
+  }
+  return nlohmann::ordered_json::parse(line);  // again, in order: it was found to be valid
 }
 
 std::string text_of_record(const std::string& line, const std::string& key, const std::string& origin) {
-  nlohmann::json text = member_of_record(line, key, origin);
+  nlohmann::json record = record_of_line(line, key, origin);
+  nlohmann::json& text = member_of(record, key, origin);
   if (!text.is_string()) {
     throw InputError(
         fmt::format("{}: {} is a JSON {}; expected a string", origin, excerpt(key), text.type_name()));

@@ -74,8 +74,10 @@ class TextDocuments {
 /// "text" beside "messages". Then all its records are.
 bool holds_conversations(const TextFile& file);
 
-/// The messages of a line of JSON. InputError unless the key holds a list of objects with a "role" each.
-nlohmann::json messages_of_record(const std::string& line, const std::string& key, const std::string& origin);
+/// A line of JSON that is a conversation, with its keys in order. InputError unless the key holds a list of objects
+/// with a "role" each, and "tools", if it is there, a list or null.
+nlohmann::ordered_json conversation_of_record(const std::string& line, const std::string& key,
+                                              const std::string& origin);
 
 /// The text of a line of JSON. `origin` is "FILE:LINE". InputError unless the line is an object in which `key`
 /// holds a string.

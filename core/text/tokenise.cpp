@@ -39,10 +39,12 @@ void check_ids(const std::vector<int64_t>& ids, const Tokenizer& tokenizer, bool
 
 Conversation render(const TextPiece& piece, const TextFile& file, const ConversationTemplate& chat,
                     const std::string& origin) {
-  const nlohmann::json messages =
-      messages_of_record(piece.text, file.key.empty() ? "messages" : file.key, origin);
+  const std::string key = file.key.empty() ? "messages" : file.key;
+  const nlohmann::ordered_json record = conversation_of_record(piece.text, key, origin);
+  const auto tools = record.find("tools");
+  const bool has_tools = tools != record.end() && !tools->is_null();
   try {
-    return chat.render(messages);
+    return chat.render(record.at(key), has_tools ? &*tools : nullptr);
   } catch (const InputError& e) {
     throw InputError(fmt::format("{}: {}", origin, e.what()));
   }

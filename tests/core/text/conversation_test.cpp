@@ -18,8 +18,10 @@ class LineTemplate final : public ConversationTemplate {
  public:
   explicit LineTemplate(bool with_ends = true) : with_ends_(with_ends) {}
   std::string identity() const override { return with_ends_ ? "lines" : "endless"; }
-  Conversation render(const nlohmann::json& messages) const override {
+  Conversation render(const nlohmann::ordered_json& messages,
+                      const nlohmann::ordered_json* tools) const override {
     Conversation made;
+    if (tools != nullptr) made.text = tools->dump() + "\n";
     for (const auto& message : messages) {
       const std::string role = message["role"];
       if (role != "user" && role != "assistant") throw InputError("the role " + role + " is not known");
@@ -93,6 +95,14 @@ TEST_F(Conversations, MayHaveAnotherKeyAndAnyParts) {
   EXPECT_EQ(shown(*open(content, &lines_, "turns", 1)), "|u:hello.\na:THE END.\n|a:AB.\nu:in.\na:X.\n|");
 }
 
+TEST_F(Conversations, MayHaveToolsWhoseKeysKeepTheirOrder) {
+  const std::string content =
+      R"({"tools": [{"z": 1, "a": 2}], "messages": [{"role": "assistant", "content": "x"}]})"
+      "\n"
+      R"({"tools": null, "messages": [{"role": "assistant", "content": "x"}]})";
+  EXPECT_EQ(shown(*open(content, &lines_)), "|[{\"z\":1,\"a\":2}]\na:X.\n|a:X.\n|");
+}
+
 TEST_F(Conversations, GiveBatchesWithoutTargetsElsewhere) {
   const std::shared_ptr<const Corpus> corpus = open(kTwo, &lines_);
   std::vector<uint8_t> loss(static_cast<size_t>(corpus->size()));
@@ -140,6 +150,8 @@ TEST_F(Conversations, FaultsNameTheLine) {
       {good + R"({"messages": []})", {"chat.jsonl:2: ", "\"messages\" is empty"}},
       {good + R"({"messages": "a"})", {"chat.jsonl:2: ", "\"messages\" is string", "list of messages"}},
       {good + R"({"messages": [{"content": "a"}]})", {"chat.jsonl:2: ", "message 0", "\"role\""}},
+      {good + R"({"messages": [{"role": "user", "content": "a"}], "tools": 3})",
+       {"chat.jsonl:2: ", "\"tools\" is a JSON number"}},
       {R"({"messages": [{"role": "cook", "content": "a"}]})",
        {"chat.jsonl:1: ", "the role cook is not known"}}};
   for (const auto& [content, parts] : faults) {
