@@ -177,6 +177,24 @@ class LanguageModel {
 /// path: a Hugging Face directory, or the directory of a run (its latest checkpoint).
 LanguageModel open(const std::string& path, const OpenOptions& options = {});
 
+/// A text that a session is writing. The session must outlive it, stay where it is, and not be used otherwise meanwhile.
+class TextWriter {
+ public:
+  TextWriter(TextWriter&&) noexcept;
+  TextWriter& operator=(TextWriter&&) noexcept;
+  ~TextWriter();
+
+  /// Samples tokens until there is text to show, in whole UTF-8 characters. Nothing when the text has ended:
+  /// TextSession::finish() says how. The session has then read what was returned.
+  std::optional<std::string> next();
+
+ private:
+  friend class TextSession;
+  struct Impl;
+  explicit TextWriter(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
 /// One text that a model reads and continues, in memory that does not depend on the text's length. Moved, not
 /// copied; fork() makes a copy.
 class TextSession {
@@ -207,6 +225,8 @@ class TextSession {
     });
   }
   std::string generate(const GenerateOptions& options = {}) { return write(options, {}); }
+  /// The same, pulled piece by piece.
+  TextWriter writer(const GenerateOptions& options = {});
   /// The same with tokens; needs no tokenizer and knows no stop strings. The id that ends it is among them.
   std::vector<int64_t> generate_tokens(const GenerateOptions& options = {},
                                        const std::function<bool(int64_t token)>& piece = {});
@@ -222,6 +242,7 @@ class TextSession {
 
  private:
   friend class LanguageModel;
+  friend class TextWriter;
   struct Impl;
   explicit TextSession(std::unique_ptr<Impl> impl);
   std::string write(const GenerateOptions& options, const std::function<bool(std::string_view)>& piece);

@@ -111,35 +111,83 @@ GeneratedToken TextSession::Impl::describe(const LogProbabilities& p) const {
   return token;
 }
 
+/// A generation under way.
+struct TextWriter::Impl {
+  Impl(TextSession::Impl& of, const GenerateOptions& o, const Tokenizer* tokenizer)
+      : session(of), options(o), text(tokenizer, rules_of(of, o)), sampler(sampler_of(o, of.model->vocabulary())) {}
+
+  static StopRules rules_of(const TextSession::Impl& of, const GenerateOptions& o) {
+    StopRules rules{.tokens = o.tokens, .ids = o.stop_ids, .texts = o.stop};
+    if (!o.ignore_eos) rules.ids.insert(rules.ids.end(), of.model->ends.begin(), of.model->ends.end());
+    return rules;
+  }
+  /// Before the first token.
+  void begin() {
+    session.begin_document();
+    session.rewind();
+    decoder.emplace(session.session, sampler, std::vector<int64_t>{});
+    for (int64_t recent : session.recent) decoder->accept(0, recent);
+  }
+  /// Draws a token and sets `token` and `piece`. False if the text has ended. The model's mutex is free when
+  /// options.token hears of it.
+  bool step() {
+    if (text.ended()) return false;
+    std::optional<LogProbabilities> p;
+    {
+      const std::lock_guard lock(session.model->mutex);
+      if (!decoder) begin();
+      token = *decoder->next([&] { return session.why_not_finite(); }).as<int64_t>();
+      session.note({&token, 1});
+      const View drawn_from = decoder->logits();
+      if (options.token)
+        p = log_probabilities({drawn_from.as<float>(), static_cast<size_t>(drawn_from.cols())}, token,
+                              options.top_logprobs);
+    }
+    piece = text.push(token);
+    if (p && text.end() != Continuation::End::kStopId) options.token(session.describe(*p));
+    if (text.ended()) session.finish = finish_of(text);
+    return true;
+  }
+
+  TextSession::Impl& session;
+  GenerateOptions options;
+  Continuation text;
+  SamplerConfig sampler;
+  std::optional<Decoder> decoder;
+  int64_t token = 0;
+  std::string piece;
+};
+
 void TextSession::Impl::decode(const GenerateOptions& o, const Tokenizer* tokenizer,
                                const std::function<bool(int64_t token, const std::string& piece)>& heard) {
-  const SamplerConfig sampler = sampler_of(o, model->vocabulary());
-  StopRules rules{.tokens = o.tokens, .ids = o.stop_ids, .texts = o.stop};
-  if (!o.ignore_eos) rules.ids.insert(rules.ids.end(), model->ends.begin(), model->ends.end());
-  Continuation text(tokenizer, std::move(rules));
-  std::unique_lock lock(model->mutex);
-  begin_document();
-  rewind();
-  Decoder decoder(session, sampler, {});
-  for (int64_t token : recent) decoder.accept(0, token);
-  while (!text.ended()) {
-    const int64_t token = *decoder.next([&] { return why_not_finite(); }).as<int64_t>();
-    note({&token, 1});
-    std::optional<LogProbabilities> p;
-    const View drawn_from = decoder.logits();
-    if (o.token)
-      p = log_probabilities({drawn_from.as<float>(), static_cast<size_t>(drawn_from.cols())}, token,
-                            o.top_logprobs);
-    lock.unlock();
-    const std::string piece = text.push(token);
-    if (p && text.end() != Continuation::End::kStopId) o.token(describe(*p));
-    if (!heard(token, piece)) {
+  TextWriter::Impl writing(*this, o, tokenizer);
+  if (writing.text.ended()) finish = finish_of(writing.text);
+  while (writing.step()) {
+    if (!heard(writing.token, writing.piece)) {
       finish = {.reason = "callback"};
       return;
     }
-    lock.lock();
   }
-  finish = finish_of(text);
+}
+
+TextWriter::TextWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TextWriter::TextWriter(TextWriter&&) noexcept = default;
+TextWriter& TextWriter::operator=(TextWriter&&) noexcept = default;
+TextWriter::~TextWriter() = default;
+
+std::optional<std::string> TextWriter::next() {
+  return guarded([&]() -> std::optional<std::string> {
+    while (impl_->step()) {
+      if (!impl_->piece.empty()) return impl_->piece;
+    }
+    return std::nullopt;
+  });
+}
+
+TextWriter TextSession::writer(const GenerateOptions& options) {
+  return guarded([&] {
+    return TextWriter(std::make_unique<TextWriter::Impl>(*impl_, options, &impl_->model->text()));
+  });
 }
 
 TextSession::TextSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
