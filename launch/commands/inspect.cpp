@@ -126,6 +126,7 @@ int inspect(const InspectFlags& flags, const LayerKinds& kinds) {
     const Experiment e =
         resolve_experiment(load_config(flags.what, flags.overrides).loaded, 1, print_warning, kinds);
     facts = experiment_facts(e);
+    facts["run_dir"] = e.config.run.dir;
     model = e.config.model;
     resolved = to_yaml(e.loaded, true);
   } else {
