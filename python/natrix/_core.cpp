@@ -9,10 +9,12 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/function.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -155,7 +157,8 @@ void bind_session(nb::module_& m) {
   nb::class_<natrix::GenerateOptions>(m, "GenerateOptions")
       .def("__init__",
            [](natrix::GenerateOptions* self, int64_t tokens, double temp, int64_t top_k, double top_p, double min_p,
-              double repeat_penalty, uint64_t seed, bool ignore_eos) {
+              double repeat_penalty, uint64_t seed, bool ignore_eos, std::vector<std::string> stop,
+              std::vector<int64_t> stop_ids, std::map<int64_t, double> logit_bias) {
              new (self) natrix::GenerateOptions{.tokens = tokens,
                                                 .temp = temp,
                                                 .top_k = top_k,
@@ -163,10 +166,21 @@ void bind_session(nb::module_& m) {
                                                 .min_p = min_p,
                                                 .repeat_penalty = repeat_penalty,
                                                 .seed = seed,
-                                                .ignore_eos = ignore_eos};
+                                                .ignore_eos = ignore_eos,
+                                                .stop = std::move(stop),
+                                                .stop_ids = std::move(stop_ids),
+                                                .logit_bias = std::move(logit_bias)};
            },
            nb::kw_only(), "tokens"_a, "temp"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repeat_penalty"_a, "seed"_a,
-           "ignore_eos"_a);
+           "ignore_eos"_a, "stop"_a, "stop_ids"_a, "logit_bias"_a);
+  nb::class_<natrix::TextWriter>(m, "TextWriter").def("next", [](natrix::TextWriter& writer) {
+    std::optional<std::string> piece;
+    {
+      const nb::gil_scoped_release unlocked;
+      piece = writer.next();
+    }
+    return piece ? std::optional<nb::bytes>(bytes_of(*piece)) : std::nullopt;
+  });
   nb::class_<natrix::TextSession>(m, "TextSession")
       .def("read",
            [](natrix::TextSession& session, const nb::bytes& text) {
@@ -191,7 +205,8 @@ void bind_session(nb::module_& m) {
              }
              return array_of(std::move(logits));
            })
-      .def("generate_tokens", &natrix::TextSession::generate_tokens, "options"_a, "heard"_a, Unlocked())
+      .def("writer", &natrix::TextSession::writer, "options"_a, nb::keep_alive<0, 1>())
+      .def_prop_ro("finish_reason", [](const natrix::TextSession& session) { return session.finish().reason; })
       .def("save", &natrix::TextSession::save, "path"_a, Unlocked())
       .def("load", &natrix::TextSession::load, "path"_a, Unlocked())
       .def("fork", &natrix::TextSession::fork, Unlocked());

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,13 +56,17 @@ class Session:
         repeat_penalty: float = 1.0,
         seed: int = 0,
         ignore_eos: bool = False,
+        stop: Sequence[str] = (),
+        stop_ids: Sequence[int] = (),
+        logit_bias: Mapping[int, float] | None = None,
     ) -> Iterator[str]:
         """Samples up to `tokens` tokens and yields their text as it comes, in whole characters.
 
-        temp=0 is greedy. A session that has read nothing starts a document. Ending the iteration early is fine:
+        temp=0 is greedy. stop: strings that end the text and are not part of it; stop_ids: ids that end it besides
+        the end of a document. logit_bias: added to logits before all else. A session that has read nothing starts a document. Ending the iteration early is fine:
         the session has then read what was yielded.
         """
-        writing = self._core.generate(
+        writing = self._core.writer(
             _core.GenerateOptions(
                 tokens=tokens,
                 temp=temp,
@@ -72,10 +76,18 @@ class Session:
                 repeat_penalty=repeat_penalty,
                 seed=seed,
                 ignore_eos=ignore_eos,
+                stop=list(stop),
+                stop_ids=list(stop_ids),
+                logit_bias=dict(logit_bias or {}),
             )
         )
         while (piece := writing.next()) is not None:
             yield piece.decode(errors="replace")
+
+    @property
+    def finish_reason(self) -> str:
+        """How the last generation ended: "length" or "stop"."""
+        return self._core.finish_reason
 
     def save(self, path: StrPath) -> None:
         """Writes a state file, as `natrix generate --state-out` does."""
