@@ -23,11 +23,12 @@ Value range(Arguments& arguments, Budget& budget) {
   const int64_t step = third ? need_integer(*third, "step") : 1;
   if (step == 0) throw Fault("range() with a step of 0");
   Items items;
-  // In 128 bits no bound overflows.
-  for (__int128 at = start; step > 0 ? at < stop : at > stop; at += step) {
-    if (static_cast<int64_t>(items.size()) == kMostRange)
+  for (int64_t at = start; step > 0 ? at < stop : at > stop;) {
+    if (static_cast<int64_t>(items.size()) == kMostRange) {
       throw Fault(fmt::format("a range of more than {} items", kMostRange));
-    items.emplace_back(static_cast<int64_t>(at));
+    }
+    items.emplace_back(at);
+    if (__builtin_add_overflow(at, step, &at)) break;
   }
   budget.bytes(items.size() * sizeof(Value));
   return Value::list(std::move(items), ListKind::kRange);

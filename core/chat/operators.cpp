@@ -18,7 +18,8 @@ namespace {
   throw Fault(fmt::format("{} {} {} is not possible", type_name(a), op, type_name(b)));
 }
 
-int64_t checked(bool overflowed, int64_t result) {
+/// By reference: the call that fills the result is an argument too, and may be evaluated after this one.
+int64_t checked(bool overflowed, const int64_t& result) {
   if (overflowed) throw Fault("an integer beyond 64 bits");
   return result;
 }

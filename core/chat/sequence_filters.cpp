@@ -176,6 +176,7 @@ Arguments after(Arguments& arguments, size_t count) {
 }
 
 Value map(const Value& value, Arguments& arguments, Budget& budget) {
+  if (!truth(value)) return Value::list({}, ListKind::kIterator);  // none too, as in jinja2
   Items out;
   if (arguments.positional.empty()) {
     const Value& path = arguments.need(0, "attribute");
@@ -199,6 +200,7 @@ Value map(const Value& value, Arguments& arguments, Budget& budget) {
 /// select and reject; with `by_attribute` selectattr and rejectattr.
 template <bool wanted, bool by_attribute>
 Value choose(const Value& value, Arguments& arguments, Budget& budget) {
+  if (!truth(value)) return Value::list({}, ListKind::kIterator);  // none too, as in jinja2
   const size_t before = by_attribute ? 1 : 0;
   if (by_attribute) arguments.need(0);
   const bool has_test = arguments.positional.size() > before;
