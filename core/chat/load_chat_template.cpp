@@ -30,7 +30,8 @@ FoundTemplate named_template(const json& list, const std::string& where, bool wi
     if (!with_tools && wanted == std::string_view("tool_use")) continue;
     for (const json& entry : list) {
       const JsonObject object(entry, where, "chat_template[].");
-      if (object.text("name") == wanted) return {object.text("template"), fmt::format("{} ({})", where, wanted)};
+      if (object.text("name") == wanted)
+        return {object.text("template"), fmt::format("{} ({})", where, wanted)};
     }
   }
   throw InputError(fmt::format("{}: key \"chat_template\" has no template named \"default\"", where));
@@ -67,9 +68,10 @@ LoadedChatTemplate load_chat_template(const std::string& directory, bool with_to
   }
   if (!found) found = template_in(config, config_path, with_tools);
   if (!found) {
-    throw InputError(fmt::format("{}: no chat template; expected chat_template.jinja, or the key \"chat_template\" in "
-                                 "chat_template.json or tokenizer_config.json",
-                                 directory));
+    throw InputError(
+        fmt::format("{}: no chat template; expected chat_template.jinja, or the key \"chat_template\" in "
+                    "chat_template.json or tokenizer_config.json",
+                    directory));
   }
   return {ChatTemplate(found->source, found->where), special_token(config, config_path, "bos_token"),
           special_token(config, config_path, "eos_token")};
