@@ -1,0 +1,80 @@
+#include "core/chat/load_chat_template.h"
+
+#include <filesystem>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "core/files/json.h"
+#include "core/files/mapped_file.h"
+#include "kernels/base/check.h"
+
+namespace natrix {
+namespace {
+
+using nlohmann::json;
+
+/// The text of one template, and where it was found.
+struct FoundTemplate {
+  std::string source, where;
+};
+
+std::string text_of(const json& value, const std::string& where, std::string_view key) {
+  if (value.is_string()) return value.get<std::string>();
+  throw InputError(fmt::format("{}: key \"{}\" is no string", where, key));
+}
+
+/// Of a list of {"name", "template"}.
+FoundTemplate named_template(const json& list, const std::string& where, bool with_tools) {
+  for (const char* wanted : {"tool_use", "default"}) {
+    if (!with_tools && wanted == std::string_view("tool_use")) continue;
+    for (const json& entry : list) {
+      const JsonObject object(entry, where, "chat_template[].");
+      if (object.text("name") == wanted)
+        return {object.text("template"), fmt::format("{} ({})", where, wanted)};
+    }
+  }
+  throw InputError(fmt::format("{}: key \"chat_template\" has no template named \"default\"", where));
+}
+
+std::optional<FoundTemplate> template_in(const json& file, const std::string& where, bool with_tools) {
+  const JsonObject object(file, where);
+  if (!object.has("chat_template") || object.at("chat_template").is_null()) return {};
+  const json& value = object.at("chat_template");
+  if (value.is_array()) return named_template(value, where, with_tools);
+  return FoundTemplate{text_of(value, where, "chat_template"), where};
+}
+
+/// A string, or an object with the token as "content".
+std::string special_token(const json& config, const std::string& where, const char* key) {
+  const auto found = config.find(key);
+  if (found == config.end() || found->is_null()) return {};
+  if (found->is_object()) return JsonObject(*found, where, std::string(key) + ".").text("content");
+  return text_of(*found, where, key);
+}
+
+}  // namespace
+
+LoadedChatTemplate load_chat_template(const std::string& directory, bool with_tools) {
+  const auto path = [&](const char* name) { return (std::filesystem::path(directory) / name).string(); };
+  const std::string own = path("chat_template.jinja"), other = path("chat_template.json");
+  const std::string config_path = path("tokenizer_config.json");
+  const json config = std::filesystem::exists(config_path) ? read_json_file(config_path) : json::object();
+  std::optional<FoundTemplate> found;
+  if (std::filesystem::exists(own)) {
+    found = FoundTemplate{std::string(MappedFile(own).text()), own};
+  } else if (std::filesystem::exists(other)) {
+    found = template_in(read_json_file(other), other, with_tools);
+  }
+  if (!found) found = template_in(config, config_path, with_tools);
+  if (!found) {
+    throw InputError(
+        fmt::format("{}: no chat template; expected chat_template.jinja, or the key \"chat_template\" in "
+                    "chat_template.json or tokenizer_config.json",
+                    directory));
+  }
+  return {ChatTemplate(found->source, found->where), special_token(config, config_path, "bos_token"),
+          special_token(config, config_path, "eos_token")};
+}
+
+}  // namespace natrix

@@ -1,0 +1,20 @@
+// The chat template of a model's directory, and the special tokens that it prints.
+#pragma once
+
+#include <string>
+
+#include "core/chat/chat_template.h"
+
+namespace natrix {
+
+struct LoadedChatTemplate {
+  ChatTemplate chat_template;
+  std::string bos_token, eos_token;  // empty: the tokenizer has none
+};
+
+/// Looks for chat_template.jinja, then "chat_template" in chat_template.json, then in tokenizer_config.json, where
+/// it is a string, or a list of {"name", "template"}: "tool_use" if tools are given and there is one, else "default".
+/// InputError if there is none, with the places looked at.
+LoadedChatTemplate load_chat_template(const std::string& directory, bool with_tools = false);
+
+}  // namespace natrix
