@@ -7,6 +7,7 @@
 #include "configs/schema/field.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/layers/init.h"
+#include "core/text/chat_conversations.h"
 #include "core/text/own_tokenizer.h"
 #include "kernels/base/build.h"
 #include "launch/api/machine.h"
@@ -117,6 +118,9 @@ void settle_vocabulary(Experiment& e) {
     return;
   }
   e.tokenizer = tokenizer_of_text(e, own);
+  const bool bytes = e.tokenizer->name() == "bytes";
+  if (!bytes || !e.init_dir.empty())
+    e.conversations = conversations_of(bytes ? e.init_dir : e.tokenizer->name());
   if (!size) size = e.tokenizer->vocab_size();
 }
 
@@ -185,7 +189,8 @@ ReadOptions Experiment::read_options(bool first, bool quiet) const {
   return {.cache = config.data.cache == "auto" ? "" : config.data.cache,
           .threads = static_cast<int>(config.device.threads.value_or(0)),  // other ranks only wait
           .quiet = quiet || !first,
-          .first = first};
+          .first = first,
+          .chat = conversations.get()};
 }
 
 AssembledModel Experiment::describe() const {

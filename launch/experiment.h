@@ -8,6 +8,7 @@
 
 #include "configs/schema/load.h"
 #include "core/text/corpus.h"
+#include "core/text/conversation.h"
 #include "core/tokenizers/tokenizer.h"
 #include "launch/assemble.h"
 #include "launch/warning.h"
@@ -18,6 +19,7 @@ struct Experiment {
   LoadedConfig loaded;                   // the same with the origin of each value, for printing
   ExperimentConfig config;               // resolved: model from init_from, vocabulary from the tokenizer
   std::unique_ptr<Tokenizer> tokenizer;  // null if data.batches holds tokens that are not bytes
+  std::unique_ptr<ConversationTemplate> conversations;  // of the tokenizer's directory; null if it has none
   /// The directory of model.init_from, or empty. If that directory is gone and the run in run.dir has
   /// checkpoints, this is the newest of those.
   std::string init_dir;

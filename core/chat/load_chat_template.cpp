@@ -55,7 +55,7 @@ std::string special_token(const json& config, const std::string& where, const ch
 
 }  // namespace
 
-LoadedChatTemplate load_chat_template(const std::string& directory, bool with_tools) {
+std::optional<LoadedChatTemplate> find_chat_template(const std::string& directory, bool with_tools) {
   const auto path = [&](const char* name) { return (std::filesystem::path(directory) / name).string(); };
   const std::string own = path("chat_template.jinja"), other = path("chat_template.json");
   const std::string config_path = path("tokenizer_config.json");
@@ -67,14 +67,18 @@ LoadedChatTemplate load_chat_template(const std::string& directory, bool with_to
     found = template_in(read_json_file(other), other, with_tools);
   }
   if (!found) found = template_in(config, config_path, with_tools);
-  if (!found) {
-    throw InputError(
-        fmt::format("{}: no chat template; expected chat_template.jinja, or the key \"chat_template\" in "
-                    "chat_template.json or tokenizer_config.json",
-                    directory));
-  }
-  return {ChatTemplate(found->source, found->where), special_token(config, config_path, "bos_token"),
-          special_token(config, config_path, "eos_token")};
+  if (!found) return std::nullopt;
+  return LoadedChatTemplate{ChatTemplate(found->source, found->where),
+                            special_token(config, config_path, "bos_token"),
+                            special_token(config, config_path, "eos_token")};
+}
+
+LoadedChatTemplate load_chat_template(const std::string& directory, bool with_tools) {
+  if (auto found = find_chat_template(directory, with_tools)) return std::move(*found);
+  throw InputError(
+      fmt::format("{}: no chat template; expected chat_template.jinja, or the key \"chat_template\" in "
+                  "chat_template.json or tokenizer_config.json",
+                  directory));
 }
 
 }  // namespace natrix

@@ -1,6 +1,7 @@
 // The chat template of a model's directory, and the special tokens that it prints.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "core/chat/chat_template.h"
@@ -14,7 +15,9 @@ struct LoadedChatTemplate {
 
 /// Looks for chat_template.jinja, then "chat_template" in chat_template.json, then in tokenizer_config.json, where
 /// it is a string, or a list of {"name", "template"}: "tool_use" if tools are given and there is one, else "default".
-/// InputError if there is none, with the places looked at.
+/// Nothing if there is none. InputError for one that natrix cannot read.
+std::optional<LoadedChatTemplate> find_chat_template(const std::string& directory, bool with_tools = false);
+/// The same, with an InputError that lists the places if there is none.
 LoadedChatTemplate load_chat_template(const std::string& directory, bool with_tools = false);
 
 }  // namespace natrix

@@ -1,5 +1,6 @@
 #include "core/tokenizers/json_steps.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -255,6 +256,13 @@ SpecialAround around_of(const Step& s) {
 
 Normalizer read_normalizer(const json& step, const std::string& origin) {
   return step.is_null() ? Normalizer() : normalizer_of(Step(step, origin, "normalizer"));
+}
+
+bool normalizes_words_apart(const json& step) {
+  if (!step.is_object()) return true;
+  const json steps = step.value("normalizers", json::array());
+  const std::string type = step.value("type", "");
+  return type != "Strip" && type != "Prepend" && std::ranges::all_of(steps, normalizes_words_apart);
 }
 
 PreTokenizerStep read_pretokenizer(const json& step, const std::string& origin) {

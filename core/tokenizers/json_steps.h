@@ -15,6 +15,9 @@ namespace natrix {
 
 /// Empty for null.
 Normalizer read_normalizer(const nlohmann::json& step, const std::string& origin);
+/// Whether normalising two words apart gives the same as together: false for Strip and Prepend, which look at the ends
+/// of a text.
+bool normalizes_words_apart(const nlohmann::json& step);
 
 struct PreTokenizerStep {
   std::unique_ptr<PreTokenizer> step;  // null for null

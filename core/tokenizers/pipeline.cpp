@@ -62,8 +62,9 @@ class PipelineTokenizer final : public Tokenizer {
   int64_t vocab_size() const override { return static_cast<int64_t>(parts_.text_of_id.size()); }
   int64_t eod() const override { return parts_.eod; }
   TextCuts cuts() const override {
-    return parts_.pretokenizer && parts_.pretokenizer->divides_words() ? TextCuts::kWords
-                                                                       : TextCuts::kNowhere;
+    const bool words =
+        parts_.normalizes_words_apart && parts_.pretokenizer && parts_.pretokenizer->divides_words();
+    return words ? TextCuts::kWords : TextCuts::kNowhere;
   }
   std::vector<int64_t> special_before() const override { return parts_.before; }
   std::vector<int64_t> special_after() const override { return parts_.after; }

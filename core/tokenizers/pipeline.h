@@ -26,6 +26,7 @@ struct TokenizerParts {
   std::unique_ptr<TokenModel> model;
   std::vector<std::string> text_of_id;  // what a token decodes to
   std::vector<bool> special;            // by id: decode() leaves it out
+  bool normalizes_words_apart = true;   // two words apart as together
   bool strips_first_space = false;      // when decoding, of the text's first token
   std::vector<int64_t> before, after;   // special tokens around a text, if they are asked for
   int64_t eod = kNoEod;

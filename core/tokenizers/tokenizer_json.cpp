@@ -156,6 +156,7 @@ std::unique_ptr<Tokenizer> read_tokenizer_json(const std::string& path, const st
                        .model = {},
                        .text_of_id = {},
                        .special = {},
+                       .normalizes_words_apart = normalizes_words_apart(member("normalizer")),
                        .strips_first_space = decoder.strips_first_space,
                        .before = around.before,
                        .after = around.after};

@@ -5,6 +5,7 @@
 
 #include "core/report/progress.h"
 #include "core/report/units.h"
+#include "core/text/chat_conversations.h"
 #include "core/text/token_shards.h"
 #include "kernels/base/check.h"
 #include "launch/commands/commands.h"
@@ -23,6 +24,9 @@ struct DataFlags {
   int64_t shard_tokens = kShardTokens;
   bool check = false, json = false, quiet = false;
 
+  std::unique_ptr<ConversationTemplate> conversations() const {
+    return tokenizer == "bytes" ? nullptr : conversations_of(tokenizer);
+  }
   std::vector<DataEntry> entries() const {
     std::vector<DataEntry> all(paths.begin(), paths.end());
     for (DataEntry& entry : all) entry.key = key;
@@ -65,8 +69,9 @@ int check_shards(const DataFlags& flags) {
 int make_shards(const DataFlags& flags) {
   check_shard_output(flags.out);
   const auto tokenizer = make_tokenizer(flags.tokenizer);
-  const auto corpus =
-      open_corpus_of(flags.entries(), *tokenizer, "PATH", {.cache = {}, .quiet = flags.quiet});
+  const auto chat = flags.conversations();
+  const auto corpus = open_corpus_of(flags.entries(), *tokenizer, "PATH",
+                                     {.cache = {}, .quiet = flags.quiet, .chat = chat.get()});
   const auto summary = [&] {
     Progress progress("writing", corpus->size(), "tokens", {.quiet = flags.quiet});
     return write_token_shards(*corpus, *tokenizer, flags.paths, flags.out, flags.shard_tokens,
@@ -95,8 +100,9 @@ int summarise_data(const DataFlags& flags) {
   if (flags.config.empty()) {
     if (flags.paths.empty()) throw InputError("PATH is missing: name files or directories, or --config FILE");
     refuse_named_shards(flags.paths, "PATH");
+    const auto chat = flags.conversations();
     return print_summaries(flags, "PATH", flags.entries(), *make_tokenizer(flags.tokenizer),
-                           {.cache = {}, .quiet = flags.quiet});
+                           {.cache = {}, .quiet = flags.quiet, .chat = chat.get()});
   }
   if (!flags.paths.empty()) throw InputError("PATH and --config are both given; keep one of them");
   const Experiment e = resolve_experiment(load_config(flags.config, {}).loaded);

@@ -1,9 +1,12 @@
 #include "launch/generate/chat_format.h"
 
+#include <filesystem>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/chat/load_chat_template.h"
 #include "core/files/json.h"
+#include "core/files/mapped_file.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -19,10 +22,27 @@ std::string render_chatml(const nlohmann::json& messages, bool add_generation_pr
 
 ChatFormat find_chat_format(const std::string& name, const std::string& dir) {
   if (name == "chatml") return render_chatml;
-  if (name.empty())
+  auto found = find_chat_template(dir);
+  if (name.empty() && !found) {
     throw InputError(
-        fmt::format("{}: say how this model divides a conversation: --chat-template chatml", dir));
-  throw InputError(fmt::format("--chat-template {}: expected chatml", excerpt(name)));
+        fmt::format("{} has no chat template: say how it divides a conversation: --chat-template chatml, or "
+                    "a file with a template",
+                    dir));
+  }
+  if (!name.empty()) {
+    if (!std::filesystem::is_regular_file(name))
+      throw InputError(
+          fmt::format("--chat-template {}: expected chatml, or a file with a template", excerpt(name)));
+    ChatTemplate other(std::string(MappedFile(name).text()), name);
+    found =
+        LoadedChatTemplate{std::move(other), found ? found->bos_token : "", found ? found->eos_token : ""};
+  }
+  return [loaded = std::make_shared<LoadedChatTemplate>(std::move(*found))](const nlohmann::json& messages,
+                                                                            bool add_generation_prompt) {
+    return loaded->chat_template.render(messages, {.bos_token = loaded->bos_token,
+                                                   .eos_token = loaded->eos_token,
+                                                   .add_generation_prompt = add_generation_prompt});
+  };
 }
 
 }  // namespace natrix

@@ -15,8 +15,8 @@ using ChatFormat = std::function<std::string(const nlohmann::json& messages, boo
 ///   CONTENT<|im_end|>
 std::string render_chatml(const nlohmann::json& messages, bool add_generation_prompt);
 
-/// --chat-template: the name of a format that natrix knows ("chatml"). InputError for any other, and for "",
-/// which says what to give.
+/// --chat-template: "" for the model's own template (core/chat/load_chat_template.h), the name of a format that
+/// natrix knows ("chatml"), or a file with a Jinja template. InputError if there is no such template.
 ChatFormat find_chat_format(const std::string& name, const std::string& dir);
 
 }  // namespace natrix
