@@ -57,7 +57,7 @@ struct PlainTest {
   Test holds;
 };
 
-const std::array<PlainTest, 21> kPlain = {{
+const std::array<PlainTest, 21> kPlainTests = {{
     {"defined", [](const Value& v, Budget&) { return !v.is_undefined(); }},
     {"undefined", [](const Value& v, Budget&) { return v.is_undefined(); }},
     {"none", [](const Value& v, Budget&) { return v.is_none(); }},
@@ -83,8 +83,9 @@ const std::array<PlainTest, 21> kPlain = {{
 }};
 
 const PlainTest* plain(std::string_view name) {
-  const auto found = std::find_if(kPlain.begin(), kPlain.end(), [&](auto& t) { return t.name == name; });
-  return found == kPlain.end() ? nullptr : &*found;
+  const auto found =
+      std::find_if(kPlainTests.begin(), kPlainTests.end(), [&](auto& t) { return t.name == name; });
+  return found == kPlainTests.end() ? nullptr : &*found;
 }
 
 const ComparisonName* comparison(std::string_view name) {
