@@ -125,7 +125,8 @@ class TemplateParser {
   void targets(Statement& statement, bool with_members) {
     const bool bracket = tokens_.take_operator("(");
     do {
-      if (tokens_.at_name("in") || tokens_.at_operator("=")) break;  // after a comma at the end
+      if (!statement.targets.empty() && (tokens_.at_name("in") || tokens_.at_operator("=")))
+        break;  // after a comma at the end
       Target target{tokens_.expect_name(), {}};
       if (with_members && tokens_.take_operator(".")) target.member = tokens_.expect_name();
       statement.targets.push_back(std::move(target));

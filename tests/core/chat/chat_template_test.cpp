@@ -41,18 +41,23 @@ TEST(ChatTemplate, ValuesPrintAsPythonPrintsThem) {
 }
 
 TEST(ChatTemplate, RefusalsNameFileLineAndConstruct) {
-  EXPECT_TRUE(mentions(chat_refusal("\n{% include 'x' %}"), {"t.jinja:2:", "include"}));
-  EXPECT_TRUE(mentions(chat_refusal("{{ x | wordwrap }}"), {"t.jinja:1:", "wordwrap"}));
-  EXPECT_TRUE(mentions(chat_refusal("\n\n{{ raise_exception('no') }}"), {"t.jinja:3:", "no"}));
-  EXPECT_TRUE(mentions(chat_refusal("{{ 'a"), {"t.jinja:1:", "quote"}));
-  EXPECT_TRUE(mentions(chat_refusal("{% if x %}"), {"endif"}));
+  EXPECT_TRUE(mentions(chat_refusal("\n{% include 'x' %}"), "t.jinja:2:"));
+  EXPECT_TRUE(mentions(chat_refusal("\n{% include 'x' %}"), "include"));
+  EXPECT_TRUE(mentions(chat_refusal("{{ x | wordwrap }}"), "t.jinja:1:"));
+  EXPECT_TRUE(mentions(chat_refusal("{{ x | wordwrap }}"), "wordwrap"));
+  EXPECT_TRUE(mentions(chat_refusal("\n\n{{ raise_exception('no') }}"), "t.jinja:3:"));
+  EXPECT_TRUE(mentions(chat_refusal("\n\n{{ raise_exception('no') }}"), "no"));
+  EXPECT_TRUE(mentions(chat_refusal("{{ 'a"), "t.jinja:1:"));
+  EXPECT_TRUE(mentions(chat_refusal("{{ 'a"), "quote"));
+  EXPECT_TRUE(mentions(chat_refusal("{% if x %}"), "endif"));
 }
 
 TEST(ChatTemplate, LimitsEndWhatWouldNotEnd) {
-  EXPECT_TRUE(mentions(chat_refusal("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), {"nested"}));
-  EXPECT_TRUE(mentions(chat_refusal("{{ " + std::string(5000, '(') + "1"), {"nested"}));
-  EXPECT_TRUE(mentions(chat_refusal("{{ 'a' * 1000000000000 }}"), {"repeated"}));
-  EXPECT_TRUE(mentions(chat_refusal("{{ range(1000000000) }}"), {"range"}));
+  EXPECT_TRUE(mentions(chat_refusal("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), "nested"));
+  EXPECT_TRUE(mentions(chat_refusal("{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}"),
+                       "nested"));
+  EXPECT_TRUE(mentions(chat_refusal("{{ 'a' * 1000000000000 }}"), "repeated"));
+  EXPECT_TRUE(mentions(chat_refusal("{{ range(1000000000) }}"), "range"));
 }
 
 TEST(AssistantSpans, AreWhatRepliesAddToThePrompt) {
