@@ -7,8 +7,8 @@
 #include <string>
 
 #include "configs/schema/load.h"
-#include "core/text/corpus.h"
 #include "core/text/conversation.h"
+#include "core/text/corpus.h"
 #include "core/tokenizers/tokenizer.h"
 #include "launch/assemble.h"
 #include "launch/warning.h"

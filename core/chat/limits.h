@@ -12,7 +12,7 @@ namespace natrix::chat {
 
 inline constexpr size_t kMostSourceBytes = 4 << 20;
 inline constexpr int kMostSyntaxDepth = 200;             // expressions and blocks, one inside another
-inline constexpr int kMostEvaluationDepth = 600;        // the same, and calls of macros
+inline constexpr int kMostEvaluationDepth = 600;         // the same, and calls of macros
 inline constexpr int kMostValueDepth = 100;              // lists and objects, one inside another
 inline constexpr int64_t kMostSteps = 50'000'000;        // nodes evaluated, items compared
 inline constexpr int64_t kMostBytes = int64_t{2} << 30;  // of all strings and lists made, kept or not

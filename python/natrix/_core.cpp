@@ -4,8 +4,8 @@
 // is a view into a model or a session, so objects may be deleted in any order.
 //
 // Threads. The interpreter's lock is released while the library works, and taken for callbacks.
-#include <natrix/natrix.h>
-
+#include <map>
+#include <memory>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/function.h>
@@ -13,9 +13,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
-
-#include <map>
-#include <memory>
+#include <natrix/natrix.h>
 #include <utility>
 
 namespace nb = nanobind;
@@ -77,8 +75,9 @@ nb::tuple score(const natrix::LanguageModel& model, const IdRows& tokens) {
   return nb::make_tuple(scores.loss, array_of(std::move(scores.logits), {rows, length, model.vocab_size()}));
 }
 
-nb::tuple gradients(const natrix::LanguageModel& model, const IdRows& tokens, const std::optional<IdRows>& targets,
-                    std::optional<double> divisor, const nb::dict& state, const nb::dict& dstate) {
+nb::tuple gradients(const natrix::LanguageModel& model, const IdRows& tokens,
+                    const std::optional<IdRows>& targets, std::optional<double> divisor,
+                    const nb::dict& state, const nb::dict& dstate) {
   natrix::GradientOptions options{.rows = static_cast<int64_t>(tokens.shape(0)), .divisor = divisor};
   if (targets) options.targets = {targets->data(), targets->size()};
   options.state = tensors_of(state);
@@ -92,9 +91,9 @@ nb::tuple gradients(const natrix::LanguageModel& model, const IdRows& tokens, co
                         dict_of(std::move(g.state)));
 }
 
-natrix::LanguageModel open_model(const std::string& path, const std::string& backend, const std::string& dtype,
-                                 const std::string& weights, const std::string& tokenizer, int threads,
-                                 int64_t chunk, bool trainable,
+natrix::LanguageModel open_model(const std::string& path, const std::string& backend,
+                                 const std::string& dtype, const std::string& weights,
+                                 const std::string& tokenizer, int threads, int64_t chunk, bool trainable,
                                  const std::function<void(const std::string&)>& warn) {
   return natrix::open(path, {.backend = backend,
                              .dtype = dtype,
@@ -131,48 +130,55 @@ void bind_model(nb::module_& m) {
       .def_prop_ro("backend", &natrix::LanguageModel::backend)
       .def_prop_ro("directory", &natrix::LanguageModel::directory)
       .def_prop_ro("end_of_text", [](const natrix::LanguageModel& model) { return model.end_of_text(); })
-      .def("tokenize",
-           [](const natrix::LanguageModel& model, const nb::bytes& text) {
-             return array_of(model.tokenize(text_of(text)));
-           },
-           "text"_a)
-      .def("detokenize",
-           [](const natrix::LanguageModel& model, const Ids& ids) {
-             return bytes_of(model.detokenize(span_of(ids)));
-           },
-           "ids"_a)
+      .def(
+          "tokenize",
+          [](const natrix::LanguageModel& model, const nb::bytes& text) {
+            return array_of(model.tokenize(text_of(text)));
+          },
+          "text"_a)
+      .def(
+          "detokenize",
+          [](const natrix::LanguageModel& model, const Ids& ids) {
+            return bytes_of(model.detokenize(span_of(ids)));
+          },
+          "ids"_a)
       .def("session", &natrix::LanguageModel::session, Unlocked())
       .def("score", &score, "tokens"_a)
       .def("gradients", &gradients, "tokens"_a, "targets"_a.none(), "divisor"_a.none(), "state"_a, "dstate"_a)
       .def("parameters", [](const natrix::LanguageModel& model) { return dict_of(model.parameters()); })
-      .def("set_parameters",
-           [](natrix::LanguageModel& model, const nb::dict& values) { model.set_parameters(tensors_of(values)); },
-           "values"_a)
+      .def(
+          "set_parameters",
+          [](natrix::LanguageModel& model, const nb::dict& values) {
+            model.set_parameters(tensors_of(values));
+          },
+          "values"_a)
       .def("save", &natrix::LanguageModel::save, "directory"_a, Unlocked());
-  m.def("open", &open_model, "path"_a, "backend"_a, "dtype"_a, "weights"_a, "tokenizer"_a, "threads"_a, "chunk"_a,
-        "trainable"_a, "warn"_a.none(), Unlocked());
+  m.def("open", &open_model, "path"_a, "backend"_a, "dtype"_a, "weights"_a, "tokenizer"_a, "threads"_a,
+        "chunk"_a, "trainable"_a, "warn"_a.none(), Unlocked());
 }
 
 void bind_session(nb::module_& m) {
   nb::class_<natrix::GenerateOptions>(m, "GenerateOptions")
-      .def("__init__",
-           [](natrix::GenerateOptions* self, int64_t tokens, double temp, int64_t top_k, double top_p, double min_p,
-              double repeat_penalty, uint64_t seed, bool ignore_eos, std::vector<std::string> stop,
-              std::vector<int64_t> stop_ids, std::map<int64_t, double> logit_bias) {
-             new (self) natrix::GenerateOptions{.tokens = tokens,
-                                                .temp = temp,
-                                                .top_k = top_k,
-                                                .top_p = top_p,
-                                                .min_p = min_p,
-                                                .repeat_penalty = repeat_penalty,
-                                                .seed = seed,
-                                                .ignore_eos = ignore_eos,
-                                                .stop = std::move(stop),
-                                                .stop_ids = std::move(stop_ids),
-                                                .logit_bias = std::move(logit_bias)};
-           },
-           nb::kw_only(), "tokens"_a, "temp"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repeat_penalty"_a, "seed"_a,
-           "ignore_eos"_a, "stop"_a, "stop_ids"_a, "logit_bias"_a);
+      .def(
+          "__init__",
+          [](natrix::GenerateOptions* self, int64_t tokens, double temp, int64_t top_k, double top_p,
+             double min_p, double repeat_penalty, uint64_t seed, bool ignore_eos,
+             std::vector<std::string> stop, std::vector<int64_t> stop_ids,
+             std::map<int64_t, double> logit_bias) {
+            new (self) natrix::GenerateOptions{.tokens = tokens,
+                                               .temp = temp,
+                                               .top_k = top_k,
+                                               .top_p = top_p,
+                                               .min_p = min_p,
+                                               .repeat_penalty = repeat_penalty,
+                                               .seed = seed,
+                                               .ignore_eos = ignore_eos,
+                                               .stop = std::move(stop),
+                                               .stop_ids = std::move(stop_ids),
+                                               .logit_bias = std::move(logit_bias)};
+          },
+          nb::kw_only(), "tokens"_a, "temp"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repeat_penalty"_a, "seed"_a,
+          "ignore_eos"_a, "stop"_a, "stop_ids"_a, "logit_bias"_a);
   nb::class_<natrix::TextWriter>(m, "TextWriter").def("next", [](natrix::TextWriter& writer) {
     std::optional<std::string> piece;
     {
@@ -182,19 +188,21 @@ void bind_session(nb::module_& m) {
     return piece ? std::optional<nb::bytes>(bytes_of(*piece)) : std::nullopt;
   });
   nb::class_<natrix::TextSession>(m, "TextSession")
-      .def("read",
-           [](natrix::TextSession& session, const nb::bytes& text) {
-             const std::string_view view = text_of(text);
-             const nb::gil_scoped_release unlocked;
-             session.read(view);
-           },
-           "text"_a)
-      .def("read_tokens",
-           [](natrix::TextSession& session, const Ids& ids) {
-             const nb::gil_scoped_release unlocked;
-             session.read_tokens(span_of(ids));
-           },
-           "ids"_a)
+      .def(
+          "read",
+          [](natrix::TextSession& session, const nb::bytes& text) {
+            const std::string_view view = text_of(text);
+            const nb::gil_scoped_release unlocked;
+            session.read(view);
+          },
+          "text"_a)
+      .def(
+          "read_tokens",
+          [](natrix::TextSession& session, const Ids& ids) {
+            const nb::gil_scoped_release unlocked;
+            session.read_tokens(span_of(ids));
+          },
+          "ids"_a)
       .def_prop_ro("position", &natrix::TextSession::position)
       .def("logits",
            [](natrix::TextSession& session) {
@@ -206,7 +214,8 @@ void bind_session(nb::module_& m) {
              return array_of(std::move(logits));
            })
       .def("writer", &natrix::TextSession::writer, "options"_a, nb::keep_alive<0, 1>())
-      .def_prop_ro("finish_reason", [](const natrix::TextSession& session) { return session.finish().reason; })
+      .def_prop_ro("finish_reason",
+                   [](const natrix::TextSession& session) { return session.finish().reason; })
       .def("save", &natrix::TextSession::save, "path"_a, Unlocked())
       .def("load", &natrix::TextSession::load, "path"_a, Unlocked())
       .def("fork", &natrix::TextSession::fork, Unlocked());
@@ -214,23 +223,25 @@ void bind_session(nb::module_& m) {
 
 void bind_optimizer(nb::module_& m) {
   nb::class_<natrix::AdamWOptimizer>(m, "AdamWOptimizer")
-      .def("__init__",
-           [](natrix::AdamWOptimizer* self, const natrix::LanguageModel& model, double beta1, double beta2, double eps,
-              double weight_decay, double clip_grad_norm) {
-             new (self) natrix::AdamWOptimizer(model, {.beta1 = beta1,
-                                                       .beta2 = beta2,
-                                                       .eps = eps,
-                                                       .weight_decay = weight_decay,
-                                                       .clip_grad_norm = clip_grad_norm});
-           },
-           "model"_a, "beta1"_a, "beta2"_a, "eps"_a, "weight_decay"_a, "clip_grad_norm"_a)
-      .def("step",
-           [](natrix::AdamWOptimizer& optimizer, const nb::dict& gradients, double lr) {
-             const natrix::FloatTensors tensors = tensors_of(gradients);
-             const nb::gil_scoped_release unlocked;
-             return optimizer.step(tensors, lr);
-           },
-           "gradients"_a, "lr"_a);
+      .def(
+          "__init__",
+          [](natrix::AdamWOptimizer* self, const natrix::LanguageModel& model, double beta1, double beta2,
+             double eps, double weight_decay, double clip_grad_norm) {
+            new (self) natrix::AdamWOptimizer(model, {.beta1 = beta1,
+                                                      .beta2 = beta2,
+                                                      .eps = eps,
+                                                      .weight_decay = weight_decay,
+                                                      .clip_grad_norm = clip_grad_norm});
+          },
+          "model"_a, "beta1"_a, "beta2"_a, "eps"_a, "weight_decay"_a, "clip_grad_norm"_a)
+      .def(
+          "step",
+          [](natrix::AdamWOptimizer& optimizer, const nb::dict& gradients, double lr) {
+            const natrix::FloatTensors tensors = tensors_of(gradients);
+            const nb::gil_scoped_release unlocked;
+            return optimizer.step(tensors, lr);
+          },
+          "gradients"_a, "lr"_a);
 }
 
 }  // namespace

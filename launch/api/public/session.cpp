@@ -114,7 +114,10 @@ GeneratedToken TextSession::Impl::describe(const LogProbabilities& p) const {
 /// A generation under way.
 struct TextWriter::Impl {
   Impl(TextSession::Impl& of, const GenerateOptions& o, const Tokenizer* tokenizer)
-      : session(of), options(o), text(tokenizer, rules_of(of, o)), sampler(sampler_of(o, of.model->vocabulary())) {}
+      : session(of),
+        options(o),
+        text(tokenizer, rules_of(of, o)),
+        sampler(sampler_of(o, of.model->vocabulary())) {}
 
   static StopRules rules_of(const TextSession::Impl& of, const GenerateOptions& o) {
     StopRules rules{.tokens = o.tokens, .ids = o.stop_ids, .texts = o.stop};
@@ -185,9 +188,8 @@ std::optional<std::string> TextWriter::next() {
 }
 
 TextWriter TextSession::writer(const GenerateOptions& options) {
-  return guarded([&] {
-    return TextWriter(std::make_unique<TextWriter::Impl>(*impl_, options, &impl_->model->text()));
-  });
+  return guarded(
+      [&] { return TextWriter(std::make_unique<TextWriter::Impl>(*impl_, options, &impl_->model->text())); });
 }
 
 TextSession::TextSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

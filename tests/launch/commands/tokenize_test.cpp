@@ -36,8 +36,8 @@ TEST_F(Tokenize, TextFilesAndJsonLinesGiveTheirIds) {
   EXPECT_EQ(json::parse(run({"tokenize", "--file", scratch_ / "text", "--json"}))["ids"], ids);
   write_file(scratch_ / "lines",
              json{{"text", "a"}, {"body", text}}.dump() + "\n\n" + json{{"body", ""}}.dump() + "\n");
-  EXPECT_EQ(run({"tokenize", "--jsonl", scratch_ / "lines", "--key", "body", "--json"}),
-            json{{"ids", ids}}.dump() + "\n" + R"({"ids":[]})" + "\n");
+  const std::string lines = run({"tokenize", "--jsonl", scratch_ / "lines", "--key", "body", "--json"});
+  EXPECT_EQ(lines, R"({"ids":)" + ids.dump() + "}\n{\"ids\":[]}\n");
 }
 
 TEST_F(Tokenize, DetokenizeIsTheInverse) {
