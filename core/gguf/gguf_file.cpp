@@ -170,6 +170,12 @@ std::vector<std::string_view> GgufFile::texts(const std::string& key) const {
   return values;
 }
 
+std::string_view GgufFile::bytes(const std::string& key) const {
+  const GgufValue& v = at(key);
+  if (v.type != GgufValueType::kArray || v.element != GgufValueType::kU8) fail(key, "an array of u8");
+  return v.bytes;
+}
+
 std::vector<int64_t> GgufFile::integers_for(const std::string& key, int64_t count, int64_t least,
                                             int64_t most) const {
   if (at(key).type != GgufValueType::kArray) {

@@ -43,6 +43,8 @@ class GgufFile {
   std::vector<int64_t> integers(const std::string& key) const;
   std::vector<double> numbers(const std::string& key) const;
   std::vector<std::string_view> texts(const std::string& key) const;
+  /// The bytes of an array of u8.
+  std::string_view bytes(const std::string& key) const;
   /// An array of `count` integers, or one integer that stands for all of them, as layers' sizes are written.
   std::vector<int64_t> integers_for(const std::string& key, int64_t count, int64_t least, int64_t most) const;
 
@@ -51,7 +53,6 @@ class GgufFile {
 
  private:
   const GgufValue& at(const std::string& key) const;
-  const GgufValue& array(const std::string& key, std::string_view expected) const;
 
   std::unique_ptr<MappedFile> file_;  // null for bytes in memory
   std::string origin_;
