@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/gguf/half_float.h"
+#include "core/files/half_float.h"
 
 namespace natrix {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/gguf/half_float.h"
+#include "core/files/half_float.h"
 #include "core/gguf/q4_k_search.h"
 #include "kernels/base/bfloat16.h"
 #include "kernels/base/check.h"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "core/gguf/half_float.h"
+#include "core/files/half_float.h"
 #include "kernels/base/bfloat16.h"
 #include "kernels/base/check.h"
 

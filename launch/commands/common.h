@@ -37,7 +37,7 @@ void add_weights_flag(CLI::App& command, CommonFlags& flags);
 /// The option's values are paths: none may be empty, and a leading ~ that no shell has expanded (--out=~/x)
 /// means what it means in a configuration.
 CLI::Option* as_path(CLI::Option* option);
-/// The positional MODEL: a HF directory or a run directory.
+/// The positional MODEL: a HF directory, a GGUF file or a run directory.
 void add_model_argument(CLI::App& command, std::string& model);
 
 /// One JSON object on one line of stdout. Paths need not be UTF-8: what is not is replaced.
