@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include "core/files/json.h"
+#include "core/gguf/gguf_file.h"
 #include "core/hf/families.h"
 #include "core/hf/hf_checkpoint.h"
+#include "core/hf/hf_formats.h"
+#include "launch/api/model_files.h"
 
 namespace natrix {
 namespace {
@@ -35,8 +38,10 @@ void check_dtype(const ModelConfig& config, Dtype activations, const LayerKinds&
 
 ModelConfig read_checkpoint_model(const std::string& dir, const std::function<void(const std::string&)>& warn,
                                   const LayerKinds& kinds) {
-  const ModelConfig config = read_model_config(dir, warn);
-  kinds.check(config.pattern, fmt::format("{}/config.json: pattern {}", dir, excerpt(config.pattern)));
+  if (!is_gguf_path(dir)) read_hf_config(dir);  // a fault of config.json is told before one of the weights
+  const ModelSource source = open_model(dir);
+  const ModelConfig config = read_model_config(source, warn);
+  kinds.check(config.pattern, fmt::format("{}: pattern {}", source.config_origin, excerpt(config.pattern)));
   return config;
 }
 
@@ -58,10 +63,10 @@ AssembledModel load_model(const std::string& dir, const ModelConfig& config, Dty
   check_dtype(config, dtype, kinds);
   AssembledModel a = build_model(config, std::move(exchange), kinds);
   const AssembledModel whole = describe_model(config, nullptr, kinds);
-  check_weights(dir, config,
-                whole->params());  // before memory is allocated for weights that the files may not contain
+  const ModelSource source = open_model(dir);
+  check_weights(source, config, whole->params());  // before memory is taken for what the files may not hold
   a->allocate(dtype, with_gradients, memory);
-  load_weights(dir, config, a->params(), whole->params());
+  load_weights(source, config, a->params(), whole->params());
   return a;
 }
 

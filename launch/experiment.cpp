@@ -11,6 +11,7 @@
 #include "core/text/own_tokenizer.h"
 #include "kernels/base/build.h"
 #include "launch/api/machine.h"
+#include "launch/api/model_files.h"
 #include "launch/architecture.h"
 #include "launch/run_mesh.h"
 
@@ -103,7 +104,7 @@ void adopt_run(Experiment& e, const ModelConfig& of_run,
 }
 
 void settle_vocabulary(Experiment& e) {
-  const OwnTokenizer own = e.init_dir.empty() ? OwnTokenizer() : tokenizer_of(e.init_dir);
+  const OwnTokenizer own = e.init_dir.empty() ? OwnTokenizer() : model_tokenizer(e.init_dir);
   std::optional<int64_t>& size = e.config.model.vocab_size;
   const bool text = e.config.data.batches.empty();
   if (!text && e.config.data.eval.empty()) {

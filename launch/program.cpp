@@ -101,6 +101,7 @@ int run_program(int argc, char** argv, const LayerKinds& kinds) {
   add_generate(app, chosen, program);
   add_score(app, chosen, program);
   add_gradients(app, chosen, program);
+  add_convert(app, chosen, program);
   add_inspect(app, chosen, program);
   add_verify(app, chosen, program);
   add_data(app, chosen);

@@ -1,8 +1,7 @@
 // Conversion of stored floats. Loads go through memcpy, so the source needs no alignment.
-#include <bit>
-#include <cmath>
 #include <cstring>
 
+#include "core/files/half_float.h"
 #include "core/files/safetensors.h"
 #include "kernels/base/transfer.h"
 
@@ -11,18 +10,8 @@ namespace {
 
 struct Half {
   uint16_t bits;
-  operator float() const {
-    const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
-    const uint32_t exponent = (bits >> 10) & 0x1fu;
-    const uint32_t fraction = bits & 0x3ffu;
-    if (exponent == 0) {  // zero and subnormals, in units of 2^-24
-      const float magnitude = std::ldexp(static_cast<float>(fraction), -24);
-      return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
-    }
-    const uint32_t rebiased =
-        exponent == 0x1fu ? 0xffu : exponent + (127 - 15);  // all ones: infinity and NaN
-    return std::bit_cast<float>(sign | rebiased << 23 | fraction << 13);
-  }
+  explicit operator float() const { return half_to_float(bits); }
+  explicit operator double() const { return half_to_float(bits); }
 };
 
 template <class From, class To>
@@ -56,6 +45,23 @@ void load_float(View stored, View to) {
   write_from_host(to, [&](View host) {
     for_float(host.dtype, [&](auto zero) { load_as(stored, host.as<decltype(zero)>()); });
   });
+}
+
+void store_float(View values, View to) {
+  require(values.contiguous() && to.contiguous() && values.count() == to.count(),
+          "store_float between unlike views");
+  const float* from = values.as<float>();
+  const int64_t count = values.count();
+  switch (to.dtype) {
+    case Dtype::kF32: std::memcpy(to.data, from, static_cast<size_t>(values.bytes())); return;
+    case Dtype::kBF16:
+      for (int64_t i = 0; i < count; ++i) to.as<BFloat16>()[i] = BFloat16(from[i]);
+      return;
+    case Dtype::kF16:
+      for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(to.data)[i] = float_to_half(from[i]);
+      return;
+    default: require(false, "values are stored as f32, bf16 or f16");
+  }
 }
 
 }  // namespace natrix

@@ -71,5 +71,7 @@ class SafetensorsWriter {
 /// Copies a stored tensor (F32, F64, BF16 or F16) into f32 or f64 memory on the host or a device. Both must
 /// have the same number of elements. Integers are refused.
 void load_float(View stored, View to);
+/// Rounds f32 values to f32, bf16 or f16, to nearest and ties to even. Both lie on the host.
+void store_float(View values, View to);
 
 }  // namespace natrix

@@ -10,6 +10,7 @@
 
 #include "core/files/atomic_file.h"
 #include "core/files/json.h"
+#include "core/files/mapped_file.h"
 #include "core/files/xxhash64.h"
 #include "core/hf/hf_formats.h"
 #include "kernels/base/transfer.h"
@@ -20,14 +21,37 @@ namespace {
 constexpr const char* kStem = "model";
 constexpr size_t kListed = 5;  // names in a message before "… and N more"
 
-StoredTensors open_weights(const std::string& dir) {
-  if (holds_tensors(dir, kStem)) return StoredTensors(dir, kStem);
+/// The tensors of files in Hugging Face's layout.
+class StoredSource : public TensorSource {
+ public:
+  explicit StoredSource(const std::string& dir) : stored_(dir, kStem) {
+    for (const auto& [name, tensor] : stored_.tensors())
+      entries_.emplace(name, Entry{tensor.view.dtype, tensor.view.shape, tensor.file});
+  }
+  const std::map<std::string, Entry>& entries() const override { return entries_; }
+  View read(const std::string& name, Buffer&) const override { return stored_.at(name).view; }
+
+ private:
+  StoredTensors stored_;
+  std::map<std::string, Entry> entries_;
+};
+
+/// A directory without its config.json.
+ModelSource open_weights(const std::string& dir) {
+  ModelSource source;
+  source.path = dir;
+  if (holds_tensors(dir, kStem)) source.tensors = std::make_unique<StoredSource>(dir);
+  return source;
+}
+
+const TensorSource& weights_of(const ModelSource& source) {
+  if (source.tensors) return *source.tensors;
   std::error_code ignored;  // a directory that may not be searched holds nothing for us
-  throw InputError(
-      fmt::format("{}: no weights; expected {}.safetensors or {}.safetensors.index.json{}", dir, kStem, kStem,
-                  std::filesystem::exists(dir + "/pytorch_model.bin", ignored)
-                      ? " (pytorch_model.bin can run code when it is read: save it as safetensors)"
-                      : ""));
+  throw InputError(fmt::format(
+      "{}: no weights; expected {}.safetensors or {}.safetensors.index.json{}", source.path, kStem, kStem,
+      std::filesystem::exists(source.path + "/pytorch_model.bin", ignored)
+          ? " (pytorch_model.bin can run code when it is read: save it as safetensors)"
+          : ""));
 }
 
 std::string list_of(const std::vector<std::string>& names) {
@@ -54,8 +78,8 @@ View range_of(View whole, int64_t first, const Shape& shape) {
 
 /// The files of a model, and under which of its two names they hold the weight of a tied head.
 struct ModelFiles {
-  ModelFiles(const std::string& dir, const ModelConfig& config, const HfFamilies& families = hf_families())
-      : stored(open_weights(dir)),
+  ModelFiles(const ModelSource& source, const ModelConfig& config, const HfFamilies& families = hf_families())
+      : stored(weights_of(source)),
         family(hf_family(config, families)),
         names(family.names(config)),
         tied(config.tie_embeddings) {}
@@ -70,9 +94,9 @@ struct ModelFiles {
     return slice;
   }
   /// Whether a tensor repeats the embedding under the head's name.
-  bool is_copy(const std::string& name, View tensor) const {
+  bool is_copy(const std::string& name, const TensorSource::Entry& tensor) const {
     return tied && name == names.head && holds_both() && is_float(tensor.dtype) &&
-           tensor.shape == stored.at(names.embedding).view.shape;
+           tensor.shape == stored.entry(names.embedding).shape;
   }
   bool is_ignored(const std::string& name) const { return family.ignores != nullptr && family.ignores(name); }
   /// What the absence of a part has to do with the head, for the message.
@@ -83,7 +107,7 @@ struct ModelFiles {
     return fmt::format(" (config.json does not tie it to {}, which is there)", excerpt(names.head));
   }
 
-  StoredTensors stored;
+  const TensorSource& stored;
   HfFamily family;
   HfNames names;
   bool tied;
@@ -109,7 +133,7 @@ bool equal_values(View a, View b) {
 }
 
 // Missing and unexpected together: a renamed tensor is both, and the message then shows the two names.
-void check_names(const std::string& dir, const ModelFiles& files, const std::vector<Param*>& params) {
+void check_names(const std::string& path, const ModelFiles& files, const std::vector<Param*>& params) {
   std::vector<std::string> missing, unexpected;
   std::set<std::string> expected;
   for (const Param* param : params) {
@@ -121,9 +145,9 @@ void check_names(const std::string& dir, const ModelFiles& files, const std::vec
       }
     }
   }
-  for (const auto& [name, tensor] : files.stored.tensors()) {
-    if (!expected.contains(name) && !files.is_copy(name, tensor.view) && !files.is_ignored(name)) {
-      unexpected.push_back(excerpt(name) + " " + tensor.view.to_string());
+  for (const auto& [name, tensor] : files.stored.entries()) {
+    if (!expected.contains(name) && !files.is_copy(name, tensor) && !files.is_ignored(name)) {
+      unexpected.push_back(excerpt(name) + " " + tensor.to_string());
     }
   }
   if (missing.empty() && unexpected.empty()) return;
@@ -131,22 +155,22 @@ void check_names(const std::string& dir, const ModelFiles& files, const std::vec
   if (!missing.empty()) what += fmt::format("; {} missing: {}", missing.size(), list_of(missing));
   if (!unexpected.empty()) what += fmt::format("; {} unexpected: {}", unexpected.size(), list_of(unexpected));
   throw InputError(
-      fmt::format("{}: the weights are not those of the model that config.json describes ({} tensors){}", dir,
-                  expected.size(), what));
+      fmt::format("{}: the weights are not those of the model that config.json describes ({} tensors){}",
+                  path, expected.size(), what));
 }
 
 void check_part(const ModelFiles& files, const ParamPart& part) {
   const FileSlice slice = files.slice_of(part);
-  const StoredTensors::Tensor& stored = files.stored.at(slice.name);
-  if (stored.view.shape != slice.shape || !is_float(stored.view.dtype)) {
+  const TensorSource::Entry& stored = files.stored.entry(slice.name);
+  if (stored.shape != slice.shape || !is_float(stored.dtype)) {
     throw InputError(fmt::format("{}: tensor {} is {}; the model needs floating point of shape {}",
-                                 *stored.file, excerpt(slice.name), stored.view.to_string(),
+                                 *stored.file, excerpt(slice.name), stored.to_string(),
                                  slice.shape.to_string()));
   }
 }
 
-void check(const std::string& dir, const ModelFiles& files, const std::vector<Param*>& params) {
-  check_names(dir, files, params);
+void check(const std::string& path, const ModelFiles& files, const std::vector<Param*>& params) {
+  check_names(path, files, params);
   for (const Param* param : params) {
     for (const ParamPart& part : param->parts) check_part(files, part);
   }
@@ -156,61 +180,89 @@ View part_of(View whole, const ParamPart& part) {
   return range_of(whole, part.first, part.shape);
 }
 
-void tell_ignored(const std::string& dir, const ModelFiles& files,
+void tell_ignored(const std::string& path, const ModelFiles& files,
                   const std::function<void(const std::string&)>& warn) {
   std::vector<std::string> ignored;
-  for (const auto& [name, tensor] : files.stored.tensors()) {
+  for (const auto& [name, tensor] : files.stored.entries()) {
     if (files.is_ignored(name)) ignored.push_back(excerpt(name));
   }
   if (ignored.empty()) return;
   warn(fmt::format(
-      "{}: {} tensors are not used, as transformers does not use them; what is saved lacks them: {}", dir,
+      "{}: {} tensors are not used, as transformers does not use them; what is saved lacks them: {}", path,
       ignored.size(), list_of(ignored)));
 }
 
 }  // namespace
 
-ModelConfig read_model_config(const std::string& dir, const std::function<void(const std::string&)>& warn) {
-  ModelConfig config = read_hf_config(dir);
-  if (!holds_tensors(dir, kStem)) return config;
+ModelSource open_hf_directory(const std::string& dir) {
+  ModelSource source = open_weights(dir);
+  source.config_origin = dir + "/config.json";
+  source.config = MappedFile(source.config_origin).text();
+  return source;
+}
+
+ModelConfig read_model_config(const ModelSource& source,
+                              const std::function<void(const std::string&)>& warn) {
+  ModelConfig config = parse_hf_config(source.config, source.config_origin);
+  if (!source.tensors) return config;
   const bool may_ignore = hf_family(config).ignores != nullptr;
   if (!config.tie_embeddings && !may_ignore) return config;
-  const ModelFiles files(dir, config);
-  if (may_ignore) tell_ignored(dir, files, warn);
+  const ModelFiles files(source, config);
+  if (may_ignore) tell_ignored(source.path, files, warn);
   if (!config.tie_embeddings || !files.holds_both()) return config;
   const std::string embedding = files.names.embedding, head = files.names.head;
-  const StoredTensors::Tensor &e = files.stored.at(embedding), &h = files.stored.at(head);
-  const bool comparable = e.view.shape == h.view.shape && is_float(e.view.dtype) && is_float(h.view.dtype);
-  if (!comparable || equal_values(e.view, h.view))
-    return config;  // load_weights() refuses what is not comparable
+  const TensorSource::Entry &e = files.stored.entry(embedding), &h = files.stored.entry(head);
+  const bool comparable = e.shape == h.shape && is_float(e.dtype) && is_float(h.dtype);
+  if (!comparable) return config;  // load_weights() refuses it
+  Buffer space_e, space_h;
+  if (equal_values(files.stored.read(embedding, space_e), files.stored.read(head, space_h))) return config;
   warn(fmt::format(
-      "{}/config.json ties {} to {}, but they differ (in {}{}): the head is taken as a weight of its "
+      "{} ties {} to {}, but they differ (in {}{}): the head is taken as a weight of its "
       "own, as transformers takes it; with \"tie_word_embeddings\": false config.json would say so",
-      dir, head, embedding, *h.file, h.file == e.file ? "" : " and " + *e.file));
+      source.config_origin, head, embedding, *h.file, h.file == e.file ? "" : " and " + *e.file));
   config.tie_embeddings = false;
   return config;
 }
 
+ModelConfig read_model_config(const std::string& dir, const std::function<void(const std::string&)>& warn) {
+  read_hf_config(dir);  // a fault of config.json is told before one of the weights
+  return read_model_config(open_hf_directory(dir), warn);
+}
+
+void check_weights(const ModelSource& source, const ModelConfig& config, const std::vector<Param*>& params) {
+  check(source.path, ModelFiles(source, config), params);
+}
+
 void check_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params) {
-  check(dir, ModelFiles(dir, config), params);
+  check_weights(open_weights(dir), config, params);
 }
 
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params) {
   load_weights(dir, config, params, params);
 }
 
-void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
+void load_weights(const ModelSource& source, const ModelConfig& config, const std::vector<Param*>& own,
                   const std::vector<Param*>& all, const HfFamilies& families) {
-  const ModelFiles files(dir, config, families);
-  check(dir, files, all);
+  const ModelFiles files(source, config, families);
+  check(source.path, files, all);
+  // The parts of one tensor mostly follow each other; what read() made of it serves them all.
+  std::string name;
+  Buffer space;
+  View stored;
   for (const Param* param : own) {
     for (const ParamPart& part : param->parts) {
       const FileSlice slice = files.slice_of(part);
-      const View stored = files.stored.at(slice.name).view;
+      if (slice.name != name) stored = files.stored.read(slice.name, space);
+      name = slice.name;
       load_float(range_of(stored, slice.first, part.shape), part_of(param->value, part));
     }
     refresh_rounded(*param);
   }
+}
+
+void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
+                  const std::vector<Param*>& all, const HfFamilies& families) {
+  load_weights(open_weights(dir), config, own, all, families);
 }
 
 void save_texts(const std::string& dir, const ModelTexts& texts) {

@@ -1,5 +1,5 @@
-// The weights of a model in a Hugging Face directory: model.safetensors,
-// or shards and model.safetensors.index.json.
+// The weights of a model in a Hugging Face directory (model.safetensors, or shards and
+// model.safetensors.index.json) or in any other ModelSource.
 //
 // Names and shapes are the ParamParts', or those of the tensors that the parts are slices of. A directory must
 // hold exactly the model's tensors: one that is missing, unexpected or of another shape is an InputError that
@@ -18,6 +18,7 @@
 #include "configs/schema/model.h"
 #include "core/files/shards.h"
 #include "core/hf/families.h"
+#include "core/hf/model_source.h"
 #include "core/layers/param.h"
 #include "kernels/base/buffer.h"
 
@@ -26,11 +27,13 @@ namespace natrix {
 /// The model of a directory: read_hf_config(), with the head untied where the weights say so. `warn` hears of
 /// that. Two values are equal if they are as numbers, whatever their dtypes; the first difference ends the
 /// comparison. What loads weights asks this, and not read_hf_config(). A directory may lack its weights.
+ModelConfig read_model_config(const ModelSource& source, const std::function<void(const std::string&)>& warn);
 ModelConfig read_model_config(const std::string& dir, const std::function<void(const std::string&)>& warn);
 
 /// Compares the files' headers with the model. Needs no Param::value: call it before allocating, so that a
 /// config.json that asks for more than the files hold ends in a message and not in the allocator. A tied
 /// model's files may hold the embedding, lm_head.weight in its place, or both.
+void check_weights(const ModelSource& source, const ModelConfig& config, const std::vector<Param*>& params);
 void check_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& params);
 
 /// As check_weights, then fills Param::value (f32 or f64) from F32, F64, BF16 or F16.
@@ -38,6 +41,8 @@ void load_weights(const std::string& dir, const ModelConfig& config, const std::
 
 /// As load_weights for a rank that holds a share of the model's experts: the directory is compared with all
 /// of the model's parameters (which need no values), and this rank's `own` are filled.
+void load_weights(const ModelSource& source, const ModelConfig& config, const std::vector<Param*>& own,
+                  const std::vector<Param*>& all, const HfFamilies& families = hf_families());
 void load_weights(const std::string& dir, const ModelConfig& config, const std::vector<Param*>& own,
                   const std::vector<Param*>& all, const HfFamilies& families = hf_families());
 

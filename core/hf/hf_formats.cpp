@@ -114,20 +114,28 @@ std::string hf_generation_config_json(const std::string& config_json) {
   return out.dump(2) + "\n";
 }
 
+std::vector<int64_t> parse_hf_eos_token_ids(std::string_view text, const std::string& origin) {
+  const json whole = parse_json(text, origin, NonFinite::kTagged);
+  const JsonObject j(whole, origin);
+  std::vector<int64_t> ids;
+  if (!j.has("eos_token_id") || j.at("eos_token_id").is_null()) return ids;
+  const json& eos = j.at("eos_token_id");
+  for (const json& id : eos.is_array() ? eos : json::array({eos})) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > uint64_t{INT32_MAX}) {
+      j.fail("eos_token_id", "a token id or a list of them");
+    }
+    if (std::ranges::find(ids, id.get<int64_t>()) == ids.end()) ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
 std::vector<int64_t> read_hf_eos_token_ids(const std::string& dir) {
   std::vector<int64_t> ids;
   for (const char* name : {"generation_config.json", "config.json"}) {
     const std::string path = dir + "/" + name;
     if (!std::filesystem::exists(path)) continue;
-    const json whole = read_json_file(path, NonFinite::kTagged);
-    const JsonObject j(whole, path);
-    if (!j.has("eos_token_id") || j.at("eos_token_id").is_null()) continue;
-    const json& eos = j.at("eos_token_id");
-    for (const json& id : eos.is_array() ? eos : json::array({eos})) {
-      if (!id.is_number_unsigned() || id.get<uint64_t>() > uint64_t{INT32_MAX}) {
-        j.fail("eos_token_id", "a token id or a list of them");
-      }
-      if (std::ranges::find(ids, id.get<int64_t>()) == ids.end()) ids.push_back(id.get<int64_t>());
+    for (const int64_t id : parse_hf_eos_token_ids(MappedFile(path).text(), path)) {
+      if (std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
     }
   }
   return ids;

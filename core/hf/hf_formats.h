@@ -27,6 +27,8 @@ ModelConfig parse_hf_config(std::string_view text, const std::string& origin,
 /// The ids that end a document, each once: eos_token_id of generation_config.json, then of config.json. Often
 /// one, maybe none.
 std::vector<int64_t> read_hf_eos_token_ids(const std::string& dir);
+/// Those of one text of either.
+std::vector<int64_t> parse_hf_eos_token_ids(std::string_view text, const std::string& origin);
 
 /// The text of config.json. Without an end-of-document token its id is null. `inherited` is the config.json
 /// that the model was initialised from, or empty:

@@ -291,6 +291,7 @@ void prune_checkpoints(const std::string& root, int64_t keep) {
 std::string resolve_model_dir(const std::string& path) {
   std::error_code ignored;  // what cannot be searched is not there for us
   if (fs::exists(path + "/config.json", ignored)) return path;
+  if (path.ends_with(".gguf") && fs::is_regular_file(path, ignored)) return path;
   for (const std::string& root : {path + "/checkpoints", path}) {
     const auto is_there = [&](const std::string& name) {
       return fs::exists(fs::symlink_status(name, ignored));

@@ -66,7 +66,7 @@ void prune_checkpoints(const std::string& root, int64_t keep);
 
 /// The directory of a model's config.json, given what a user calls a model: that directory, a run's
 /// directory, or the run's checkpoints directory. For the latter two, this is the checkpoint that `latest`
-/// names, after verification. InputError for any other path.
+/// names, after verification. A GGUF file, whose name ends in .gguf, is its own. InputError for any other path.
 std::string resolve_model_dir(const std::string& path);
 
 }  // namespace natrix

@@ -164,4 +164,8 @@ TokenizerJson describe_tokenizer_json(const nlohmann::json& tokenizer) {
   return {.bytes = true, .has_end = ends, .what = "bytes"};
 }
 
+TokenizerJson describe_tokenizer_text(std::string_view text, const std::string& origin) {
+  return describe_tokenizer_json(parse_json(text, origin));
+}
+
 }  // namespace natrix

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 
 namespace natrix {
 
@@ -24,5 +25,7 @@ struct TokenizerJson {
 };
 /// Accepts any JSON. `bytes` is false for whatever is not known to be byte-level.
 TokenizerJson describe_tokenizer_json(const nlohmann::json& tokenizer);
+/// The same of a text; InputError if it is not JSON.
+TokenizerJson describe_tokenizer_text(std::string_view text, const std::string& origin);
 
 }  // namespace natrix

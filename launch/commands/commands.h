@@ -28,6 +28,7 @@ void add_eval(CLI::App& app, Action& chosen, const Program& program);
 void add_generate(CLI::App& app, Action& chosen, const Program& program);
 void add_score(CLI::App& app, Action& chosen, const Program& program);
 void add_gradients(CLI::App& app, Action& chosen, const Program& program);
+void add_convert(CLI::App& app, Action& chosen, const Program& program);
 void add_inspect(CLI::App& app, Action& chosen, const Program& program);
 void add_verify(CLI::App& app, Action& chosen, const Program& program);
 void add_data(CLI::App& app, Action& chosen);

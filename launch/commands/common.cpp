@@ -60,8 +60,9 @@ CLI::Option* as_path(CLI::Option* option) {
 }
 
 void add_model_argument(CLI::App& command, std::string& model) {
-  as_path(command.add_option("MODEL", model,
-                             "A Hugging Face directory, or a run directory (its latest checkpoint)"))
+  as_path(
+      command.add_option("MODEL", model,
+                         "A Hugging Face directory, a GGUF file, or a run directory (its latest checkpoint)"))
       ->required();
 }
 

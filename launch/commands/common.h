@@ -37,7 +37,7 @@ void add_weights_flag(CLI::App& command, CommonFlags& flags);
 /// Declares that an option's values are paths. An empty one is an error, and a leading ~ that the shell did not
 /// expand (--out=~/x) means the home directory, as in a configuration.
 CLI::Option* as_path(CLI::Option* option);
-/// The positional MODEL: a HF directory or a run directory.
+/// The positional MODEL: a HF directory, a GGUF file or a run directory.
 void add_model_argument(CLI::App& command, std::string& model);
 
 /// Prints one JSON object on one line of stdout. Bytes of paths that are not UTF-8 are replaced.

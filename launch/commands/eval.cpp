@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
 #include "core/report/memory.h"
 #include "core/report/progress.h"
@@ -58,7 +57,10 @@ int evaluate_text(const EvalFlags& flags, const Program& program) {
   const std::string dir = resolve_model_dir(flags.model);
   ReadingRanks ranks(flags.settings, reads, flags.common, dir, program);
   Context& ctx = ranks.context();
-  const auto tokenizer = text_tokenizer(flags.tokenizer, dir, *read_hf_config(dir).vocab_size);
+  const int64_t vocabulary = *read_checkpoint_model(
+                                  dir, [](const std::string&) {}, program.kinds)
+                                  .vocab_size;
+  const auto tokenizer = text_tokenizer(flags.tokenizer, dir, vocabulary);
   const std::shared_ptr<const Corpus> corpus =
       open_corpus(flags.data, *tokenizer, "--data",
                   {.quiet = flags.common.quiet || !ranks.first(), .first = ranks.first()});

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/gguf/gguf_file.h"
 #include "core/hf/hf_checkpoint.h"
 #include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
@@ -97,12 +98,16 @@ bool is_state_file(const std::string& path) {
 /// InputError if an override or flag has no effect on this kind of WHAT.
 void refuse_what_would_be_ignored(const InspectFlags& flags) {
   const bool state = is_state_file(flags.what);
-  const bool configuration = !state && std::filesystem::is_regular_file(flags.what);
+  const bool gguf = is_gguf_path(flags.what);
+  const bool configuration = !state && !gguf && std::filesystem::is_regular_file(flags.what);
   if (!flags.overrides.empty() && !configuration) {
     const std::string of_run = flags.what + "/config.yaml";
     throw InputError(fmt::format(
         "{}: overrides need a configuration (a YAML file), but {} is {}{}", flags.overrides.front(),
-        flags.what, state ? "a state file" : "a directory",
+        flags.what,
+        state  ? "a state file"
+        : gguf ? "a GGUF file"
+               : "a directory",
         std::filesystem::is_regular_file(of_run) ? fmt::format("; {} is its configuration", of_run) : ""));
   }
   if (flags.tensors && state)
@@ -122,7 +127,7 @@ int inspect(const InspectFlags& flags, const LayerKinds& kinds) {
              {"model", s.model},
              {"about", s.about},
              {"bytes", std::filesystem::file_size(flags.what)}};
-  } else if (std::filesystem::is_regular_file(flags.what)) {
+  } else if (std::filesystem::is_regular_file(flags.what) && !is_gguf_path(flags.what)) {
     const Experiment e =
         resolve_experiment(load_config(flags.what, flags.overrides).loaded, 1, print_warning, kinds);
     facts = experiment_facts(e);
@@ -133,7 +138,7 @@ int inspect(const InspectFlags& flags, const LayerKinds& kinds) {
     const std::string dir = resolve_model_dir(flags.what);
     model = read_checkpoint_model(dir, print_warning, kinds);
     facts = model_facts(*model, kinds);
-    facts["directory"] = dir;
+    facts[is_gguf_path(dir) ? "file" : "directory"] = dir;
   }
   const bool tensors = model && flags.tensors;
   if (flags.json) {
@@ -153,7 +158,8 @@ void add_inspect(CLI::App& app, Action& chosen, const Program& program) {
   CLI::App* c = add_command(
       app, "inspect", "Sizes, shapes, memory and resolved settings of a model, configuration, run or state");
   auto f = std::make_shared<InspectFlags>();
-  as_path(c->add_option("WHAT", f->what, "A model or run directory, a YAML configuration, or a state file"))
+  as_path(c->add_option("WHAT", f->what,
+                        "A model or run directory, a GGUF file, a YAML configuration, or a state file"))
       ->required();
   c->add_option("OVERRIDES", f->overrides, "With a configuration: section.key=value");
   c->add_flag("--tensors", f->tensors, "List every tensor");

@@ -7,14 +7,13 @@
 #include <unistd.h>
 
 #include "configs/schema/paths.h"
-#include "core/files/mapped_file.h"
 #include "core/hf/hf_formats.h"
 #include "core/report/units.h"
-#include "core/text/own_tokenizer.h"
 #include "core/tokenizers/byte_tokenizer_json.h"
 #include "core/train/trainer.h"
 #include "distributed/mpi_communicator.h"
 #include "launch/agreement.h"
+#include "launch/api/model_files.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 #include "launch/commands/number_flags.h"
@@ -45,15 +44,14 @@ std::string host_name() {
 
 /// config.json and the tokenizer's files: those of the byte tokenizer, or those of init_from.
 ModelTexts texts_of(const Experiment& e) {
-  const std::string inherited =
-      e.init_dir.empty() ? "" : std::string(MappedFile(e.init_dir + "/config.json").text());
+  const std::string inherited = e.init_dir.empty() ? "" : model_config_text(e.init_dir);
   std::optional<int64_t> eos;
   if (e.tokenizer && e.tokenizer->eod() != kNoEod) eos = e.tokenizer->eod();
   ModelTexts texts{.config = hf_config_json(e.config.model, eos, inherited)};
   if (e.tokenizer && e.tokenizer->name() == "bytes") {
     texts.tokenizer = byte_tokenizer_files(e.tokenizer->vocab_size());  // padding ids have no entry
   } else if (!e.init_dir.empty()) {
-    texts.tokenizer = tokenizer_files(e.init_dir);
+    texts.tokenizer = model_tokenizer_files(e.init_dir);
   } else if (e.tokenizer) {  // its name is the path of tokenizer.json
     texts.tokenizer = tokenizer_files(std::filesystem::path(e.tokenizer->name()).parent_path());
   }

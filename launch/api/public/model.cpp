@@ -2,11 +2,9 @@
 #include <filesystem>
 #include <fmt/format.h>
 
-#include "core/files/mapped_file.h"
 #include "core/hf/hf_checkpoint.h"
 #include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
-#include "core/text/own_tokenizer.h"
 #include "kernels/base/transfer.h"
 #include "launch/api/public/guarded.h"
 #include "launch/api/public/model_impl.h"
@@ -14,6 +12,7 @@
 #include "launch/api/text.h"
 #include "launch/api/token_gradients.h"
 #include "launch/api/token_rows.h"
+#include "launch/api/model_files.h"
 #include "launch/warning.h"
 
 namespace natrix {
@@ -32,7 +31,7 @@ LanguageModel::Impl::Impl(const std::string& path, const OpenOptions& options)
       tokenizer_spec(options.tokenizer),
       chunk(options.chunk),
       trainable(options.trainable),
-      config(read_model_config(dir, options.warn ? options.warn : print_warning)),
+      config(read_checkpoint_model(dir, options.warn ? options.warn : print_warning)),
       ctx(machine.backend_kind(), std::clamp(options.threads, 0, kMostThreads)) {
   if (options.threads < 0 || options.threads > kMostThreads)
     throw InputError(fmt::format("threads is {}; it is between 0 and {}", options.threads, kMostThreads));
@@ -191,10 +190,10 @@ void LanguageModel::save(const std::string& directory) const {
     std::error_code error;
     std::filesystem::create_directories(directory, error);
     if (error) throw RunError(fmt::format("{}: cannot be created: {}", directory, error.message()));
-    const std::string inherited(MappedFile(impl_->dir + "/config.json").text());
+    const std::string inherited = model_config_text(impl_->dir);
     save_weights(
         directory, impl_->model->params(),
-        {.config = hf_config_json(impl_->config, {}, inherited), .tokenizer = tokenizer_files(impl_->dir)});
+        {.config = hf_config_json(impl_->config, {}, inherited), .tokenizer = model_tokenizer_files(impl_->dir)});
   });
 }
 
