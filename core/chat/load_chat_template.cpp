@@ -14,6 +14,9 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char *kOwn = "chat_template.jinja", *kOther = "chat_template.json",
+                     *kConfig = "tokenizer_config.json";
+
 /// The text of one template, and where it was found.
 struct FoundTemplate {
   std::string source, where;
@@ -55,22 +58,31 @@ std::string special_token(const json& config, const std::string& where, const ch
 
 }  // namespace
 
-std::optional<LoadedChatTemplate> find_chat_template(const std::string& directory, bool with_tools) {
-  const auto path = [&](const char* name) { return (std::filesystem::path(directory) / name).string(); };
-  const std::string own = path("chat_template.jinja"), other = path("chat_template.json");
-  const std::string config_path = path("tokenizer_config.json");
-  const json config = std::filesystem::exists(config_path) ? read_json_file(config_path) : json::object();
+std::optional<LoadedChatTemplate> find_chat_template_in(const std::map<std::string, std::string>& files,
+                                                        const std::string& origin, bool with_tools) {
+  const auto where = [&](const char* name) { return (std::filesystem::path(origin) / name).string(); };
+  const auto parsed = [&](const char* name) {
+    const auto file = files.find(name);
+    return file == files.end() ? json::object() : parse_json(file->second, where(name));
+  };
+  const json config = parsed(kConfig);
   std::optional<FoundTemplate> found;
-  if (std::filesystem::exists(own)) {
-    found = FoundTemplate{std::string(MappedFile(own).text()), own};
-  } else if (std::filesystem::exists(other)) {
-    found = template_in(read_json_file(other), other, with_tools);
-  }
-  if (!found) found = template_in(config, config_path, with_tools);
+  if (const auto own = files.find(kOwn); own != files.end()) found = FoundTemplate{own->second, where(kOwn)};
+  if (!found) found = template_in(parsed(kOther), where(kOther), with_tools);
+  if (!found) found = template_in(config, where(kConfig), with_tools);
   if (!found) return std::nullopt;
   return LoadedChatTemplate{ChatTemplate(found->source, found->where),
-                            special_token(config, config_path, "bos_token"),
-                            special_token(config, config_path, "eos_token")};
+                            special_token(config, where(kConfig), "bos_token"),
+                            special_token(config, where(kConfig), "eos_token")};
+}
+
+std::optional<LoadedChatTemplate> find_chat_template(const std::string& directory, bool with_tools) {
+  std::map<std::string, std::string> files;
+  for (const char* name : {kOwn, kOther, kConfig}) {
+    const std::filesystem::path path = std::filesystem::path(directory) / name;
+    if (std::filesystem::exists(path)) files[name] = MappedFile(path).text();
+  }
+  return find_chat_template_in(files, directory, with_tools);
 }
 
 LoadedChatTemplate load_chat_template(const std::string& directory, bool with_tools) {

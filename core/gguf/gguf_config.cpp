@@ -29,7 +29,7 @@ void refuse_split(const GgufFile& file) {
 
 /// Ids of special tokens, as config.json has them.
 nlohmann::json special_ids(const GgufFile& file) {
-  nlohmann::json ids = {{"model_type", nullptr}};
+  nlohmann::json ids = {{"model_type", ""}};
   for (const auto& [key, name] : {std::pair("bos", "bos_token_id"), {"padding", "pad_token_id"}}) {
     const std::string full = fmt::format("tokenizer.ggml.{}_token_id", key);
     ids[name] = file.has(full) ? nlohmann::json(file.integer(full, 0, INT32_MAX)) : nlohmann::json();

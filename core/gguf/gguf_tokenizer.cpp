@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/files/json.h"
+#include "core/gguf/gguf_vocabulary.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -17,17 +18,12 @@ using nlohmann::json;
 constexpr const char* kFileKey = "natrix.file.";
 constexpr const char* kModelKey = "tokenizer.ggml.model";
 constexpr const char* kTemplateKey = "tokenizer.chat_template";
-constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5;  // token types of llama.cpp
 
 /// How text is split before merging, and llama.cpp's name for it.
 struct Splitting {
   std::string_view pattern, name;
 };
-constexpr Splitting kSplittings[] = {
-    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "llama-bpe"},
-    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "qwen2"}};
+constexpr Splitting kSplittings[] = {{kLlama3Pattern, "llama-bpe"}, {kQwen2Pattern, "qwen2"}};
 
 const json& member(const json& object, const char* key) {
   static const json kNull;
@@ -194,9 +190,12 @@ TextFiles read_tokenizer_files(const GgufFile& file, const std::function<void(co
     files[name] = file.text(key);
   }
   if (files.empty() && file.has(kTemplateKey)) files["chat_template.jinja"] = file.text(kTemplateKey);
-  if (!files.contains("tokenizer.json") && file.text(kModelKey, "none") != "none")
-    warn(fmt::format("{}: its vocabulary is not written to tokenizer.json; copy that of the original model",
-                     file.origin()));
+  if (files.contains("tokenizer.json") || file.text(kModelKey, "none") == "none") return files;
+  try {
+    files.merge(vocabulary_files(file));
+  } catch (const InputError& e) {
+    warn(e.what());
+  }
   return files;
 }
 

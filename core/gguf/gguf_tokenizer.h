@@ -22,8 +22,8 @@ using TextFiles = std::map<std::string, std::string>;  // by name, such as "toke
 void add_tokenizer(const TextFiles& files, const std::string& config, int64_t vocab_size, GgufMetadata& to,
                    const std::function<void(const std::string&)>& warn);
 
-/// The tokenizer's files for a Hugging Face directory: those that natrix put into the file, else the chat template
-/// alone. `warn` hears of a vocabulary that stays behind.
+/// The tokenizer's files for a Hugging Face directory: those that natrix put into the file, else what can be made of
+/// the chat template and the vocabulary (gguf_vocabulary.h). `warn` hears of a vocabulary that stays behind.
 TextFiles read_tokenizer_files(const GgufFile& file, const std::function<void(const std::string&)>& warn);
 
 }  // namespace natrix

@@ -10,6 +10,7 @@
 #include "core/files/mapped_file.h"
 #include "core/hf/hf_formats.h"
 #include "core/tokenizers/byte_tokenizer_json.h"
+#include "core/tokenizers/open_tokenizer.h"
 #include "kernels/base/check.h"
 
 namespace natrix {
@@ -82,7 +83,8 @@ std::unique_ptr<Tokenizer> make_own_tokenizer(const OwnTokenizer& own, int64_t v
   }
   if (own.kind == OwnTokenizer::Kind::kJson) {
     try {
-      return make_tokenizer(own.dir, vocab_size);
+      if (own.files.empty()) return make_tokenizer(own.dir, vocab_size);
+      return make_tokenizer_of(own.files, own.what);
     } catch (const InputError& e) {
       throw InputError(fmt::format("{}: {}", e.what(), advice));
     }

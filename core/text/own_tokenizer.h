@@ -18,9 +18,10 @@ struct OwnTokenizer {
     kOther   // a tokenizer of another format; natrix cannot read text with it
   };
   Kind kind = Kind::kNone;
-  std::string dir;       // its directory, if kBytes or kJson
-  bool has_end = false;  // if kBytes: id 256 ends a document
-  std::string what;      // the file and what it is, for messages
+  std::string dir;                                // its directory, if kBytes or kJson …
+  std::map<std::string, std::string> files = {};  // … or the contents of its files, if it has no directory
+  bool has_end = false;                           // if kBytes: id 256 ends a document
+  std::string what;                               // the file and what it is, for messages
 };
 
 /// Reads tokenizer.json, or else looks for files of older formats. InputError if tokenizer.json is not valid

@@ -13,15 +13,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kConfigs[] = {"tokenizer_config.json", "special_tokens_map.json"};
+constexpr const char* kUsualEnd = "<|endoftext|>";
+
 bool is_there(const fs::path& path) {
   std::error_code ignored;  // a directory that may not be searched holds nothing for us
   return fs::exists(path, ignored);
 }
 
 /// The eos_token of a file: "</s>" or {"content": "</s>"}; empty if it has none.
-std::string end_in(const fs::path& file) {
-  if (!is_there(file)) return {};
-  const nlohmann::json root = read_json_file(file);
+std::string end_in(const nlohmann::json& root) {
   if (!root.is_object() || !root.contains("eos_token")) return {};
   const nlohmann::json& token = root["eos_token"];
   if (token.is_string()) return token.get<std::string>();
@@ -31,10 +32,11 @@ std::string end_in(const fs::path& file) {
 }
 
 std::string end_of_text_beside(const fs::path& dir) {
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
-    if (std::string end = end_in(dir / name); !end.empty()) return end;
+  for (const char* name : kConfigs) {
+    if (!is_there(dir / name)) continue;
+    if (std::string end = end_in(read_json_file(dir / name)); !end.empty()) return end;
   }
-  return "<|endoftext|>";
+  return kUsualEnd;
 }
 
 }  // namespace
@@ -56,6 +58,17 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path) {
                     file.string()));
   }
   return read_tokenizer_json(file, end_of_text_beside(file.parent_path()));
+}
+
+std::unique_ptr<Tokenizer> make_tokenizer_of(const std::map<std::string, std::string>& files,
+                                             const std::string& origin) {
+  std::string end;
+  for (const char* name : kConfigs) {
+    const auto found = files.find(name);
+    if (end.empty() && found != files.end()) end = end_in(parse_json(found->second, origin + ": " + name));
+  }
+  return parse_tokenizer_json(files.at("tokenizer.json"), origin + ": tokenizer.json",
+                              end.empty() ? kUsualEnd : end);
 }
 
 }  // namespace natrix

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/files/json.h"
+#include "core/files/mapped_file.h"
 #include "core/files/xxhash64.h"
 #include "core/tokenizers/bpe.h"
 #include "core/tokenizers/byte_letters.h"
@@ -135,7 +136,15 @@ void set_texts(TokenizerParts& parts, const std::vector<std::string>& tokens, co
 }  // namespace
 
 std::unique_ptr<Tokenizer> read_tokenizer_json(const std::string& path, const std::string& eod) {
-  const json root = read_json_file(path);
+  const MappedFile file(path);
+  return parse_tokenizer_json(file.text(), path, eod);
+}
+
+std::unique_ptr<Tokenizer> parse_tokenizer_json(std::string_view text, const std::string& path,
+                                                const std::string& eod) {
+  const json root = parse_json(text, path);
+  Xxhash64 hash;
+  hash.add(text);
   const JsonObject file(root, path);
   const JsonObject model = file.object("model");
   const auto member = [&](const char* key) { return file.has(key) ? file.at(key) : json(); };
@@ -149,7 +158,7 @@ std::unique_ptr<Tokenizer> read_tokenizer_json(const std::string& path, const st
   BpeSpec spec = read_bpe(model, read_vocabulary(model), pretokenizer.byte_level);
   const DecoderStep decoder = read_decoder(member("decoder"), path);
   TokenizerParts parts{.name = path,
-                       .identity = "tokenizer.json " + hash_file(path),
+                       .identity = "tokenizer.json " + hash.hex(),
                        .added = read_added(file),
                        .normalizer = read_normalizer(member("normalizer"), path),
                        .pretokenizer = std::move(pretokenizer.step),

@@ -1,8 +1,11 @@
 // What the CPU kernels of Mamba-2 prepare for a tile: steps and decays of a head, packed operands of a group.
 //
-// a_t = Σ_{k ≤ t} Δ_k A log2 e, summed from the start of the tile. The decay from token j to token i is
+// a_t = Σ_{k ≤ t} Δ_k A log2 e, summed from the start of the tile or of the document. The decay from token j to token i is
 // 2^(a_i − a_j). A difference of two f32 sums would have the error of the larger one, so a_t is summed in
 // double and kept as a pair of floats, high + low.
+//
+// The sum begins anew with each document. No decay crosses a start, and the rounding of a document's sums must not
+// depend on the document before it.
 //
 // A step whose own decay is exactly zero in f32 counts as 2^−256: sums stay short, and every decay across it
 // is zero all the same.
@@ -83,6 +86,7 @@ inline HWY_NOINLINE void PrepareSteps(const Args& a, const SsdPlan& plan, const 
   for (int64_t t = 0; t < kSsdTile; ++t) {
     const double by = static_cast<double>(s.step[t]) * rate;
     s.total += by;
+    if (t < tile.count && documents.starts_at(t)) sum = 0;
     sum += by <= kSsdNoDecay ? 2 * kSsdNoDecay : by;
     s.high[t] = static_cast<float>(sum);
     s.low[t] = static_cast<float>(sum - static_cast<double>(s.high[t]));

@@ -85,6 +85,8 @@ SsdSteps find_steps(Context& ctx, const SsdSizes& s, const SsdStepArgs& a) {
     for (int64_t t = row; t < row + s.length(tile); ++t) {
       const float step = fminf(fmaxf(softplus(dt[t][h] + add), least), most);
       const float exponent = step * A;
+      const int32_t before = t == row ? 0 : steps.document[t - 1];
+      if (steps.document[t] != before) high = low = 0;  // no decay crosses the start of a document
       add_exactly(high, low, exponent);
       low += fmaf(step, A, -exponent);  // what the product lost
       const int64_t at = t * s.heads + h;

@@ -34,13 +34,14 @@ OwnTokenizer model_tokenizer(const std::string& path) {
   const auto files = read_tokenizer_files(file, ignore);
   if (const auto found = files.find("tokenizer.json"); found != files.end()) {
     const TokenizerJson described = describe_tokenizer_text(found->second, path + ": tokenizer.json");
-    return {.kind = described.bytes ? OwnTokenizer::Kind::kBytes : OwnTokenizer::Kind::kOther,
+    return {.kind = described.bytes ? OwnTokenizer::Kind::kBytes : OwnTokenizer::Kind::kJson,
             .dir = {},
+            .files = files,
             .has_end = described.has_end,
-            .what = path + " has " + described.what};
+            .what = path};
   }
   if (file.text("tokenizer.ggml.model", "none") == "none") return {.what = path + " has no tokenizer"};
-  return {.kind = OwnTokenizer::Kind::kOther, .what = path + " has a vocabulary that is not bytes"};
+  return {.kind = OwnTokenizer::Kind::kOther, .what = path + " has a vocabulary that natrix cannot read"};
 }
 
 std::map<std::string, std::string> model_tokenizer_files(const std::string& path) {

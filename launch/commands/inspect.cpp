@@ -92,7 +92,8 @@ void print_tensors(const nlohmann::ordered_json& list) {
 }
 
 bool is_state_file(const std::string& path) {
-  return std::filesystem::is_regular_file(path) && !path.ends_with(".yaml") && !path.ends_with(".yml");
+  return std::filesystem::is_regular_file(path) && !path.ends_with(".yaml") && !path.ends_with(".yml") &&
+         !is_gguf_path(path);
 }
 
 /// InputError if an override or flag has no effect on this kind of WHAT.

@@ -4,11 +4,15 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/files/json.h"
 #include "core/files/mapped_file.h"
+#include "core/gguf/gguf_file.h"
+#include "core/text/own_tokenizer.h"
 #include "core/tokenizers/tokenizer.h"
+#include "launch/api/model_files.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/common.h"
 
@@ -20,6 +24,12 @@ struct TokenizeFlags {
   std::vector<int64_t> ids;
   bool has_text = false, json = false, special = false;
 };
+
+std::unique_ptr<Tokenizer> tokenizer_at(const std::string& path) {
+  if (!is_gguf_path(path)) return make_tokenizer(path);
+  return make_own_tokenizer(model_tokenizer(path), std::numeric_limits<int64_t>::max(),
+                            "give another tokenizer");
+}
 
 /// The contents of a file; "-" is stdin.
 std::string contents_of(const std::string& path) {
@@ -55,7 +65,7 @@ void print_ids(const TokenizeFlags& flags, const Tokenizer& tokenizer, std::stri
 int tokenize(const TokenizeFlags& flags) {
   const int given = (flags.has_text ? 1 : 0) + (flags.file.empty() ? 0 : 1) + (flags.jsonl.empty() ? 0 : 1);
   if (given != 1) throw InputError("natrix tokenize takes one of --text, --file and --jsonl");
-  const auto tokenizer = make_tokenizer(flags.tokenizer);
+  const auto tokenizer = tokenizer_at(flags.tokenizer);
   if (flags.has_text) {
     print_ids(flags, *tokenizer, flags.text);
   } else if (!flags.file.empty()) {
@@ -94,7 +104,7 @@ void print_text(const TokenizeFlags& flags, const Tokenizer& tokenizer, const st
 
 int detokenize(const TokenizeFlags& flags) {
   if (flags.ids.empty() == flags.jsonl.empty()) throw InputError("natrix detokenize takes --ids or --jsonl");
-  const auto tokenizer = make_tokenizer(flags.tokenizer);
+  const auto tokenizer = tokenizer_at(flags.tokenizer);
   if (flags.jsonl.empty()) {
     print_text(flags, *tokenizer, flags.ids);
     if (!flags.json) std::cout << '\n';
@@ -111,7 +121,8 @@ int detokenize(const TokenizeFlags& flags) {
 void add_tokenize(CLI::App& app, Action& chosen) {
   auto f = std::make_shared<TokenizeFlags>();
   CLI::App* c = add_command(app, "tokenize", "Token ids of text");
-  as_path(c->add_option("--tokenizer", f->tokenizer, "tokenizer.json, a directory with one, or bytes")
+  as_path(c->add_option("--tokenizer", f->tokenizer,
+                        "tokenizer.json, a directory with one, a GGUF file, or bytes")
               ->required());
   CLI::Option* text = c->add_option("--text", f->text, "A text");
   as_path(c->add_option("--file", f->file, "A file of text; - is stdin"));
@@ -129,7 +140,8 @@ void add_tokenize(CLI::App& app, Action& chosen) {
 void add_detokenize(CLI::App& app, Action& chosen) {
   auto f = std::make_shared<TokenizeFlags>();
   CLI::App* c = add_command(app, "detokenize", "Text of token ids");
-  as_path(c->add_option("--tokenizer", f->tokenizer, "tokenizer.json, a directory with one, or bytes")
+  as_path(c->add_option("--tokenizer", f->tokenizer,
+                        "tokenizer.json, a directory with one, a GGUF file, or bytes")
               ->required());
   c->add_option("--ids", f->ids, "Ids, separated by blanks or commas")->delimiter(',');
   as_path(c->add_option("--jsonl", f->jsonl,

@@ -7,7 +7,9 @@
 #include "core/chat/load_chat_template.h"
 #include "core/files/json.h"
 #include "core/files/mapped_file.h"
+#include "core/gguf/gguf_file.h"
 #include "kernels/base/check.h"
+#include "launch/api/model_files.h"
 
 namespace natrix {
 
@@ -22,7 +24,8 @@ std::string render_chatml(const nlohmann::json& messages, bool add_generation_pr
 
 ChatFormat find_chat_format(const std::string& name, const std::string& dir) {
   if (name == "chatml") return render_chatml;
-  auto found = find_chat_template(dir);
+  auto found =
+      is_gguf_path(dir) ? find_chat_template_in(model_tokenizer_files(dir), dir) : find_chat_template(dir);
   if (name.empty() && !found) {
     throw InputError(
         fmt::format("{} has no chat template: say how it divides a conversation: --chat-template chatml, or "

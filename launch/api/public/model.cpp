@@ -6,13 +6,13 @@
 #include "core/hf/hf_formats.h"
 #include "core/io/checkpoint_dir.h"
 #include "kernels/base/transfer.h"
+#include "launch/api/model_files.h"
 #include "launch/api/public/guarded.h"
 #include "launch/api/public/model_impl.h"
 #include "launch/api/score.h"
 #include "launch/api/text.h"
 #include "launch/api/token_gradients.h"
 #include "launch/api/token_rows.h"
-#include "launch/api/model_files.h"
 #include "launch/warning.h"
 
 namespace natrix {
@@ -191,9 +191,9 @@ void LanguageModel::save(const std::string& directory) const {
     std::filesystem::create_directories(directory, error);
     if (error) throw RunError(fmt::format("{}: cannot be created: {}", directory, error.message()));
     const std::string inherited = model_config_text(impl_->dir);
-    save_weights(
-        directory, impl_->model->params(),
-        {.config = hf_config_json(impl_->config, {}, inherited), .tokenizer = model_tokenizer_files(impl_->dir)});
+    save_weights(directory, impl_->model->params(),
+                 {.config = hf_config_json(impl_->config, {}, inherited),
+                  .tokenizer = model_tokenizer_files(impl_->dir)});
   });
 }
 
