@@ -135,6 +135,27 @@ TEST(Api, ACallbackEndsTheGeneration) {
   EXPECT_EQ(text.position(), static_cast<int64_t>(std::strlen(kPrompt)) + 3);
 }
 
+/// Pulled piece by piece, a text is the same; one that is left early has read what it gave.
+TEST(Api, AWriterGivesTheTextInPieces) {
+  const LanguageModel model = open(trained_run());
+  const GenerateOptions options{.tokens = 30, .temp = 0.7, .seed = 4};
+  TextSession whole = model.session(), pulled = model.session(), left = model.session();
+  for (TextSession* text : {&whole, &pulled, &left}) text->read(kPrompt);
+  const std::string want = whole.generate(options);
+  std::string got;
+  TextWriter writer = pulled.writer(options);
+  while (const auto piece = writer.next()) got += *piece;
+  EXPECT_EQ(got, want);
+  EXPECT_EQ(pulled.finish().reason, whole.finish().reason);
+  EXPECT_EQ(pulled.position(), whole.position());
+  {
+    TextWriter early = left.writer(options);
+    early.next();
+  }
+  EXPECT_EQ(left.position(), static_cast<int64_t>(std::strlen(kPrompt)) + 1);
+  EXPECT_EQ(left.generate(options).size(), want.size());
+}
+
 TEST(Api, TextsEndAndTokensAreReportedAsInTheProgram) {
   const LanguageModel model = open(trained_run());
   const auto session = [&] {
