@@ -14,7 +14,7 @@ RUN cmake --preset release -DNATRIX_TESTS=OFF -DNATRIX_BENCH=OFF -DNATRIX_CUDA=o
 FROM debian:12-slim
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-       libhwy1 libfmt9 libyaml-cpp0.7 libxxhash0 libpcre2-8-0 libsentencepiece0 zlib1g libzstd1 libopenmpi3 openmpi-bin \
+       libhwy1 libfmt9 libyaml-cpp0.7 libxxhash0 libpcre2-8-0 zlib1g libzstd1 libopenmpi3 openmpi-bin \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/natrix /usr/local
 RUN useradd --create-home natrix && install -d -o natrix -g natrix /data

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config
   libhwy-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev
-  libpcre2-dev libsentencepiece-dev zlib1g-dev libzstd-dev
+  libpcre2-dev zlib1g-dev libzstd-dev
   libopenmpi-dev openmpi-bin
   libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev iproute2
   bible-kjv bible-kjv-text bzip2 xz-utils

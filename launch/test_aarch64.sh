@@ -32,7 +32,7 @@ fi
 # apt works on a state of its own, in which arm64 is the only architecture and nothing is installed. The C and C++
 # libraries, on which all of these depend, are the cross compiler's.
 libraries=(libhwy-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev
-  libpcre2-dev libsentencepiece-dev zlib1g-dev libzstd-dev
+  libpcre2-dev zlib1g-dev libzstd-dev
   libgtest-dev libgmock-dev)
 if [ ! -e "$sysroot/complete" ]; then
   apt=$sysroot/apt
