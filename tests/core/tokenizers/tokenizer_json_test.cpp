@@ -91,7 +91,9 @@ TEST_P(TokenizerJson, AnyBytesCanBeEncoded) {
     std::string text(static_cast<size_t>(random.integer(0, 200)), '\0');
     for (char& c : text) c = static_cast<char>(random.integer(0, i % 2 == 0 ? 255 : 127));
     const std::vector<int64_t> ids = tokenizer->encode(text);
-    if (exact && i % 2 == 1) EXPECT_EQ(tokenizer->spell(ids), text) << random.seed();
+    if (exact && i % 2 == 1) {
+      EXPECT_EQ(tokenizer->spell(ids), text) << random.seed();
+    }
   }
 }
 
