@@ -6,6 +6,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "kernels/base/check.h"
+
 namespace natrix::hf {
 namespace {
 

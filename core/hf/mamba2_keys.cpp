@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "kernels/base/check.h"
+
 namespace natrix::hf {
 namespace {
 
